@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/fs.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+
+int read_full(int fd, void *buf, size_t len)
+{
+    while (len) {
+        ssize_t n = read(fd, buf, len);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0) {
+            errno = n ? errno : EIO;
+            return -1;
+        }
+        buf = (char *)buf + n;
+        len -= n;
+    }
+    return 0;
+}
+
+int write_full(int fd, const void *buf, size_t len)
+{
+    while (len) {
+        ssize_t n = write(fd, buf, len);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -1;
+        buf = (const char *)buf + n;
+        len -= n;
+    }
+    return 0;
+}
+
+int pread_full(int fd, void *buf, size_t len, uint64_t offset)
+{
+    while (len) {
+        ssize_t n = pread(fd, buf, len, (off_t)offset);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0) {
+            errno = n ? errno : EIO;
+            return -1;
+        }
+        buf = (char *)buf + n;
+        len -= n;
+        offset += n;
+    }
+    return 0;
+}
+
+int pwrite_full(int fd, const void *buf, size_t len, uint64_t offset)
+{
+    while (len) {
+        ssize_t n = pwrite(fd, buf, len, (off_t)offset);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -1;
+        buf = (const char *)buf + n;
+        len -= n;
+        offset += n;
+    }
+    return 0;
+}
+
+/* A new name in a folder is durable once the folder is. */
+static int sync_parent(const char *path)
+{
+    AUTO_FREE char *copy = strdup(path);
+    AUTO_CLOSE int fd = -1;
+    char *slash;
+
+    if (!copy)
+        return -1;
+    slash = strrchr(copy, '/');
+    if (slash)
+        slash[slash == copy] = '\0';
+    fd = open(slash ? copy : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return fd < 0 ? -1 : fsync(fd);
+}
+
+int dir_make(const char *path, struct error *e)
+{
+    char copy[PATH_MAX];
+
+    if (strlen(path) >= sizeof copy)
+        return error_set(e, USAGE, "%s: the path is too long", path);
+    strcpy(copy, path);
+    for (char *p = copy + 1;; p++) {
+        char saved = *p;
+
+        if (saved != '/' && saved != '\0')
+            continue;
+        *p = '\0';
+        if (mkdir(copy, 0700) == 0) {
+            if (sync_parent(copy) < 0)
+                return error_errno(e, "%s: sync of its folder", copy);
+        } else if (errno != EEXIST) {
+            return error_errno(e, "%s: mkdir", copy);
+        }
+        *p = saved;
+        if (saved == '\0')
+            return OK;
+    }
+}
+
+int file_write_durable(int dirfd, const char *name, const void *data, size_t len, struct error *e)
+{
+    AUTO_FREE char *temp = format_text(".%s.new", name);
+    AUTO_CLOSE int fd = -1;
+
+    if (!temp)
+        return error_errno(e, "%s", name);
+    /* One left by a crash is ours to replace: writers of one name hold one lock. */
+    if (unlinkat(dirfd, temp, 0) < 0 && errno != ENOENT)
+        return error_errno(e, "%s: unlink", temp);
+    fd = openat(dirfd, temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return error_errno(e, "%s: create", temp);
+    if (write_full(fd, data, len) < 0 || fsync(fd) < 0 ||
+        renameat(dirfd, temp, dirfd, name) < 0 || fsync(dirfd) < 0) {
+        int rc = error_errno(e, "%s: write", name);
+
+        unlinkat(dirfd, temp, 0);
+        return rc;
+    }
+    return OK;
+}
+
+int json_read(int dirfd, const char *name, size_t max_bytes, json_t **out, struct error *e)
+{
+    AUTO_CLOSE int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    AUTO_FREE char *text = NULL;
+    json_error_t why;
+    struct stat st;
+
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return error_errno(e, "%s: open", name);
+    if (!S_ISREG(st.st_mode) || st.st_size > (off_t)max_bytes)
+        return error_set(e, DAMAGED, "%s: not a file of at most %zu bytes", name, max_bytes);
+    text = malloc((size_t)st.st_size + 1);
+    if (!text || read_full(fd, text, (size_t)st.st_size) < 0)
+        return error_errno(e, "%s: read", name);
+    *out = json_loadb(text, (size_t)st.st_size, JSON_REJECT_DUPLICATES, &why);
+    if (!*out)
+        return error_set(e, DAMAGED, "%s: line %d: not valid JSON: %s", name, why.line, why.text);
+    return OK;
+}
+
+int json_write_durable(int dirfd, const char *name, const json_t *json, struct error *e)
+{
+    AUTO_FREE char *text = json_dumps(json, JSON_INDENT(2));
+    AUTO_FREE char *lines = text ? format_text("%s\n", text) : NULL;
+
+    if (!lines)
+        return error_set(e, NO_SPACE, "%s: out of memory", name);
+    return file_write_durable(dirfd, name, lines, strlen(lines), e);
+}
+
+int file_size(int fd, const char *path, uint64_t *size_bytes, struct error *e)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) < 0)
+        return error_errno(e, "%s: stat", path);
+    if (S_ISREG(st.st_mode)) {
+        *size_bytes = (uint64_t)st.st_size;
+        return OK;
+    }
+    if (!S_ISBLK(st.st_mode))
+        return error_set(e, UNSUPPORTED, "%s: neither a file nor a block device", path);
+    if (ioctl(fd, BLKGETSIZE64, size_bytes) < 0)
+        return error_errno(e, "%s: BLKGETSIZE64", path);
+    return OK;
+}
+
+char *format_text(const char *fmt, ...)
+{
+    va_list ap;
+    char *text;
+    int n;
+
+    va_start(ap, fmt);
+    n = vasprintf(&text, fmt, ap);
+    va_end(ap);
+    return n < 0 ? NULL : text;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Files: reading and writing whole, and in a way that survives a power cut. All files and folders made here are private
+ * to their owner (0600, 0700) whatever the umask.
+ */
+#ifndef BASE_FILE_H
+#define BASE_FILE_H
+
+#include <jansson.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+
+/* Move all `len` bytes, resuming short transfers. 0, or -1 with errno (EIO for an early end). */
+int read_full(int fd, void *buf, size_t len);
+int write_full(int fd, const void *buf, size_t len);
+int pread_full(int fd, void *buf, size_t len, uint64_t offset);
+int pwrite_full(int fd, const void *buf, size_t len, uint64_t offset);
+
+/* mkdir -p, each new folder 0700 and durable in its parent. */
+int dir_make(const char *path, struct error *e);
+
+/* Write `name` in the folder `dirfd` so that after a crash there is the old file or the new one:
+ * temporary file, fsync, rename, fsync of the folder. Replaces an existing file. */
+int file_write_durable(int dirfd, const char *name, const void *data, size_t len, struct error *e);
+
+/* JSON, bounded in size and with duplicate keys refused. `*out` is the caller's reference. */
+int json_read(int dirfd, const char *name, size_t max_bytes, json_t **out, struct error *e);
+int json_write_durable(int dirfd, const char *name, const json_t *json, struct error *e);
+
+/* Size of an open regular file or block device. */
+int file_size(int fd, const char *path, uint64_t *size_bytes, struct error *e);
+
+/* asprintf() that cannot fail in the caller's face: NULL only when memory is short. */
+char *format_text(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+#endif

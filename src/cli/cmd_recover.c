@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <stdio.h>
+
+#include "cli/cli.h"
+
+static const char doc[] =
+    "Finish or undo what interrupted runs left behind.\v"
+    "Resumes guests that domsnap left suspended, removes snapshots and half-written files that it made, by its "
+    "own journal and tags, and finishes restores that had begun to write. Runs that are alive are left alone; "
+    "run twice, it finds nothing.";
+
+struct result {
+    struct recovery *list;
+    size_t count;
+};
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+    (void)arg, (void)state;
+    return key == ARGP_KEY_ARG ? ARGP_ERR_UNKNOWN : key == ARGP_KEY_END ? 0 : ARGP_ERR_UNKNOWN;
+}
+
+static void print(void *arg)
+{
+    const struct result *r = arg;
+
+    if (r->count == 0)
+        puts("nothing to recover");
+    for (size_t i = 0; i < r->count; i++)
+        printf("%s: %s\n", r->list[i].domain, r->list[i].done);
+}
+
+static json_t *to_json(const struct result *r)
+{
+    json_t *runs = json_array();
+
+    for (size_t i = 0; i < r->count; i++)
+        json_array_append_new(runs, json_pack("{s:s, s:s, s:s}", "domain", r->list[i].domain,
+                                              "status", status_name(r->list[i].error.status),
+                                              "done", r->list[i].done));
+    return json_pack("{s:o}", "runs", runs);
+}
+
+static int run(int argc, char **argv)
+{
+    static const struct argp argp = {NULL, parse, "", doc, common_options, NULL, NULL};
+    struct engine *engine = cli_engine();
+    struct result r = {0};
+    struct error e = {0};
+    int rc, status;
+
+    argp_parse(&argp, argc, argv, 0, NULL, NULL);
+    cli_progress_start(engine);
+    rc = engine_recover(engine, &r.list, &r.count, &e);
+    status = cli_finish(rc, &e, to_json(&r), rc == OK || r.count ? print : NULL, &r);
+    recovery_release(r.list, r.count);
+    return status;
+}
+
+const struct command command_recover = {"recover", "clean up after interrupted runs", run};

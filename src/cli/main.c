@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "cli/cli.h"
+
+static const struct command *const commands[] = {
+    &command_doctor, &command_create, &command_restore, &command_import, &command_recover, NULL,
+};
+
+static void print_help(FILE *to)
+{
+    fputs("Usage: domsnap COMMAND [OPTION...]\n"
+          "Snapshots of running Xen guests: RAM and all disks, at one instant.\n\n",
+          to);
+    for (const struct command *const *c = commands; *c; c++)
+        fprintf(to, "  %-9s %s\n", (*c)->name, (*c)->summary);
+    fputs("\n  -?, --help     this text; `domsnap COMMAND --help` for a command's\n"
+          "  -V, --version  the version\n\n"
+          "Exit status: 0 done; 1 failed, and undone; 2 wrong usage; 3 run `domsnap recover`.\n",
+          to);
+}
+
+static int run_command(const struct command *command, int argc, char **argv)
+{
+    char *name = format_text("domsnap %s", command->name);
+
+    argp_err_exit_status = 2;
+    argv[0] = name ? name : argv[0];
+    return command->run(argc, argv);
+}
+
+int main(int argc, char **argv)
+{
+    const char *word = argc > 1 ? argv[1] : "";
+
+    if (!strcmp(word, "--version") || !strcmp(word, "-V")) {
+        puts("domsnap " DOMSNAP_VERSION);
+        return 0;
+    }
+    if (!strcmp(word, "--help") || !strcmp(word, "-?") || !strcmp(word, "-h") ||
+        !strcmp(word, "help")) {
+        print_help(stdout);
+        return 0;
+    }
+    for (const struct command *const *c = commands; *c; c++)
+        if (!strcmp(word, (*c)->name))
+            return run_command(*c, argc - 1, argv + 1);
+    if (*word)
+        fprintf(stderr, "domsnap: there is no command \"%s\"\n", word);
+    print_help(stderr);
+    return 2;
+}

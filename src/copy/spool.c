@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "copy/spool.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "base/interrupt.h"
+
+/* The largest pipe that an ordinary system gives (fs.pipe-max-size). */
+#define PIPE_BYTES (1 << 20)
+
+/* Written at once: the disk's share of the work, whose lock is not held meanwhile. */
+#define WRITE_MAX_BYTES (4u << 20)
+
+struct spool {
+    struct spool_config config;
+    int pipe;
+    struct sha256 *sum;
+    pthread_t drainer, writer;
+
+    char *ring; /* config.memory_bytes */
+
+    pthread_mutex_t lock; /* guards what follows */
+    pthread_cond_t moved; /* one of these has changed */
+    uint64_t drained, written; /* bytes since the start; drained - written are in the ring */
+    bool writing;              /* the ring has been full, or all is in it */
+    bool ended;                /* the drain has seen the end, or given up */
+    struct error error;        /* the first one of either thread */
+};
+
+static void fail(struct spool *s, const struct error *why)
+{
+    pthread_mutex_lock(&s->lock);
+    if (s->error.status == OK)
+        s->error = *why;
+    s->ended = true;
+    pthread_cond_broadcast(&s->moved);
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* ---- pipe → ring ---- */
+
+/* Wait for space in the ring: its length in one piece, 0 when there is no use in going on. */
+static size_t wait_for_space(struct spool *s)
+{
+    size_t used, at, space = 0;
+
+    pthread_mutex_lock(&s->lock);
+    while (!s->ended && s->drained - s->written == s->config.memory_bytes) {
+        s->writing = true;
+        pthread_cond_broadcast(&s->moved);
+        pthread_cond_wait(&s->moved, &s->lock);
+    }
+    if (!s->ended) {
+        used = s->drained - s->written;
+        at = s->drained % s->config.memory_bytes;
+        space = s->config.memory_bytes - used;
+        if (space > s->config.memory_bytes - at)
+            space = s->config.memory_bytes - at;
+    }
+    pthread_mutex_unlock(&s->lock);
+    return space;
+}
+
+/* Wait until the pipe has something to read; CANCELLED when the user wants to stop. */
+static int wait_for_data(struct spool *s, struct error *e)
+{
+    struct pollfd fds[] = {{s->pipe, POLLIN, 0}, {interrupt_fd(), POLLIN, 0}};
+
+    while (poll(fds, 2, -1) < 0)
+        if (errno != EINTR)
+            return error_errno(e, "poll");
+    return interrupt_check(e);
+}
+
+static void *drain(void *arg)
+{
+    struct spool *s = arg;
+    struct error why = {0};
+    size_t space;
+
+    while ((space = wait_for_space(s))) {
+        ssize_t n;
+
+        if (wait_for_data(s, &why) < 0) {
+            fail(s, &why);
+            break;
+        }
+        n = read(s->pipe, s->ring + s->drained % s->config.memory_bytes, space);
+        if (n < 0 && errno != EINTR) {
+            error_errno(&why, "read of the save stream");
+            fail(s, &why);
+        }
+        pthread_mutex_lock(&s->lock);
+        if (n > 0)
+            s->drained += n;
+        s->ended |= n == 0;
+        pthread_cond_broadcast(&s->moved);
+        pthread_mutex_unlock(&s->lock);
+    }
+    /* From here on the writer of the pipe gets EPIPE. */
+    close(s->pipe);
+    return NULL;
+}
+
+/* ---- ring → file ---- */
+
+/* Wait for bytes in the ring: their length in one piece, 0 at the end. */
+static size_t wait_for_bytes(struct spool *s)
+{
+    size_t n, at;
+
+    pthread_mutex_lock(&s->lock);
+    while (!s->ended && (!s->writing || s->drained == s->written))
+        pthread_cond_wait(&s->moved, &s->lock);
+    n = s->error.status == OK ? s->drained - s->written : 0;
+    at = s->written % s->config.memory_bytes;
+    pthread_mutex_unlock(&s->lock);
+    if (n > s->config.memory_bytes - at)
+        n = s->config.memory_bytes - at;
+    return n < WRITE_MAX_BYTES ? n : WRITE_MAX_BYTES;
+}
+
+static void *write_out(void *arg)
+{
+    struct spool *s = arg;
+    struct error why = {0};
+    size_t n;
+
+    while ((n = wait_for_bytes(s))) {
+        const char *from = s->ring + s->written % s->config.memory_bytes;
+
+        if (write_full(s->config.file, from, n) < 0) {
+            error_errno(&why, "%s: write", s->config.name);
+            fail(s, &why);
+            break;
+        }
+        sha256_update(s->sum, from, n);
+        progress_add(s->config.progress, n);
+        pthread_mutex_lock(&s->lock);
+        s->written += n;
+        pthread_cond_broadcast(&s->moved);
+        pthread_mutex_unlock(&s->lock);
+    }
+    return NULL;
+}
+
+/* ---- both ---- */
+
+static void spool_free(struct spool *s)
+{
+    if (s->ring)
+        munmap(s->ring, s->config.memory_bytes);
+    sha256_free(s->sum);
+    pthread_cond_destroy(&s->moved);
+    pthread_mutex_destroy(&s->lock);
+    free(s);
+}
+
+static int spool_new(struct spool **out, const struct spool_config *config, struct error *e)
+{
+    struct spool *s = calloc(1, sizeof *s);
+
+    if (!s)
+        return error_errno(e, "memory for the save stream");
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_cond_init(&s->moved, NULL);
+    s->config = *config;
+    /* Touched now: a page fault while the guest stands still would cost it. */
+    s->ring = mmap(NULL, config->memory_bytes, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    if (s->ring == MAP_FAILED) {
+        s->ring = NULL;
+        error_errno(e, "%zu MiB of memory for the save stream", config->memory_bytes >> 20);
+    } else if (sha256_new(&s->sum, e) == OK) {
+        *out = s;
+        return OK;
+    }
+    spool_free(s);
+    return e->status;
+}
+
+int spool_start(struct spool **out, int *write_fd, const struct spool_config *config,
+                struct error *e)
+{
+    struct spool *s = NULL;
+    int fds[2];
+
+    if (spool_new(&s, config, e) < 0)
+        return e->status;
+    if (pipe2(fds, O_CLOEXEC) < 0) {
+        error_errno(e, "pipe for the save stream");
+        spool_free(s);
+        return e->status;
+    }
+    fcntl(fds[1], F_SETPIPE_SZ, PIPE_BYTES);
+    s->pipe = fds[0];
+    if ((errno = pthread_create(&s->drainer, NULL, drain, s)) != 0) {
+        error_errno(e, "thread for the save stream");
+        close(fds[0]);
+        close(fds[1]);
+        spool_free(s);
+        return e->status;
+    }
+    if ((errno = pthread_create(&s->writer, NULL, write_out, s)) != 0) {
+        error_errno(e, "thread for the save stream");
+        close(fds[1]);
+        pthread_join(s->drainer, NULL);
+        spool_free(s);
+        return e->status;
+    }
+    *write_fd = fds[1];
+    *out = s;
+    return OK;
+}
+
+int spool_finish(struct spool *s, uint64_t *size_bytes, char sha256_hex[SHA256_HEX],
+                 struct error *e)
+{
+    int rc = OK;
+
+    pthread_join(s->drainer, NULL);
+    pthread_join(s->writer, NULL);
+    if (s->error.status < 0) {
+        *e = s->error;
+        rc = e->status;
+    } else if (fsync(s->config.file) < 0) {
+        rc = error_errno(e, "%s: make it durable", s->config.name);
+    }
+    *size_bytes = s->written;
+    sha256_final(s->sum, sha256_hex);
+    spool_free(s);
+    return rc;
+}

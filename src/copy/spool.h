@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A pipe that is drained into memory, with a bound, and from there into a file. While a guest stands
+ * still its RAM comes through here: it goes on as soon as the last byte is in memory, and the disk
+ * follows at its own pace.
+ *
+ *     writer (libxl) → pipe → drain thread → ring of at most `memory_bytes` → write thread → file
+ *
+ * When the ring is full the drain waits for the disk, and so does the writer. Until then nothing is
+ * written or summed: that would take CPU time and the disk from a save for which a guest stands still.
+ */
+#ifndef COPY_SPOOL_H
+#define COPY_SPOOL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "copy/progress.h"
+#include "base/sha256.h"
+
+struct spool;
+
+struct spool_config {
+    int file;         /* borrowed until spool_finish(), as is its name for messages */
+    const char *name;
+    size_t memory_bytes; /* of the ring, all taken at once */
+    struct progress *progress;
+};
+
+/*
+ * Start both threads. `*write_fd`, the pipe's end for the writer, belongs to the caller, who closes it
+ * after the last byte. The threads also end when the user wants to stop or the file can't be written: the pipe then breaks (EPIPE).
+ */
+int spool_start(struct spool **s, int *write_fd, const struct spool_config *config,
+                struct error *e);
+
+/*
+ * Once the writer has closed its end: wait until all is in the file and durable. Frees the spool, on
+ * failure too. Call it also to give up, after closing the writer's end.
+ */
+int spool_finish(struct spool *s, uint64_t *size_bytes, char sha256_hex[SHA256_HEX],
+                 struct error *e);
+
+#endif

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What a hypervisor's toolstack can be asked. One const table a hypervisor; every entry is required.
+ * The engine calls the table's functions directly; the order of calls around a suspend is
+ *
+ *     describe → suspend_save → (the instant) → resume
+ *
+ * and whoever has called suspend_save, in this process or one that died, owes a resume.
+ */
+#ifndef DOMAIN_DRIVER_H
+#define DOMAIN_DRIVER_H
+
+#include "base/error.h"
+#include "domain/domain.h"
+
+/* A connection to the toolstack; each driver has its own. */
+struct domain_host;
+
+/* How a domain is told from one that took its name or number later. */
+struct domain_id {
+    const char *name;
+    uint32_t domid;
+    char uuid[DOMAIN_UUID_TEXT];
+};
+
+enum domain_state {
+    DOMAIN_GONE,          /* no domain with this domid and uuid */
+    DOMAIN_RUNNING,       /* running or waiting for a CPU */
+    DOMAIN_PAUSED,        /* by its administrator */
+    DOMAIN_SUSPENDED,     /* has answered a suspend request and stands still */
+    DOMAIN_SHUTTING_DOWN, /* asked to, or on its way to power off, reboot, halt */
+    DOMAIN_CRASHED
+};
+
+enum domain_start {
+    START_RUNNING,
+    START_PAUSED
+};
+
+struct domain_driver {
+    const char *name; /* "xen" */
+
+    /* Connect. UNSUPPORTED: this machine has no such hypervisor running, or we may not use it. */
+    int (*open)(struct domain_host **host, struct error *e);
+    void (*close)(struct domain_host *host);
+
+    /* The hypervisor and its version, "Xen 4.17.5", valid until close. */
+    const char *(*version)(struct domain_host *host);
+
+    /* Describe the running domain `name`. NOT_FOUND: there is none. */
+    int (*describe)(struct domain_host *host, const char *name, struct domain *d, struct error *e);
+
+    /* What it does now. DOMAIN_GONE is no error. */
+    int (*state)(struct domain_host *host, const struct domain_id *id, enum domain_state *state,
+                 struct error *e);
+
+    /* Whether it would answer a suspend request: UNSUPPORTED or BUSY say why it would not. */
+    int (*can_suspend)(struct domain_host *host, const struct domain *d, struct error *e);
+
+    /*
+     * Write the save stream that `restore` takes to `fd` (which may be a pipe) and return with the domain suspended.
+     * On failure the domain may be suspended too: resume is owed either way. Blocks until all is
+     * written; ends with an error once the reader of the pipe has closed it.
+     */
+    int (*suspend_save)(struct domain_host *host, const struct domain *d, int fd, struct error *e);
+
+    /* Make a domain that suspend_save left suspended run on in place. May be called twice, by another
+     * process, or when nothing is owed: a domain that is not suspended, or gone, is left alone. */
+    int (*resume)(struct domain_host *host, const struct domain_id *id, struct error *e);
+
+    /* End it now. A domain that is gone is no error. */
+    int (*destroy)(struct domain_host *host, const struct domain_id *id, struct error *e);
+
+    /* Start a domain from the stream that is read from `fd`, and leave it running, or paused, under the toolstack's
+     * usual care. What was half-made when it fails is taken down again. */
+    int (*restore)(struct domain_host *host, const char *name, int fd, enum domain_start start,
+                   struct error *e);
+};
+
+extern const struct domain_driver domain_xen;
+
+#endif

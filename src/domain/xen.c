@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Xen, through libxl. libxl is not a stable binary interface, so all that touches it is here.
+ * Facts relied on: a domain that libxl_domain_suspend() left shut down with reason "suspend" runs
+ * on in place after libxl_domain_resume(..., 1), called from any process.
+ */
+#include "domain/driver.h"
+
+#include <libxl.h>
+#include <libxl_event.h>
+#include <libxl_utils.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <xenstore.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/run.h"
+#include "domain/savefile.h"
+#include "domain/xen_monitor.h"
+
+/* Reading RAM back is bounded by the slowest disk; an hour means that it hangs. */
+#define RESTORE_TIMEOUT_S 3600
+
+/* libxl reports an error as a number and explains it in its log: keep the first explanation. */
+struct logger {
+    xentoollog_logger vtable;
+    char first_error[400];
+};
+
+struct domain_host {
+    libxl_ctx *ctx;
+    struct xs_handle *xs;
+    struct logger logger;
+    char version[32];
+};
+
+static void logger_message(xentoollog_logger *base, xentoollog_level level, int errnoval,
+                           const char *context, const char *fmt, va_list ap)
+{
+    struct logger *logger = (struct logger *)base;
+    char line[400];
+    int n = vsnprintf(line, sizeof line, fmt, ap);
+
+    if (errnoval >= 0 && n >= 0 && (size_t)n < sizeof line)
+        snprintf(line + n, sizeof line - n, ": %s", strerror(errnoval));
+    if (level >= XTL_ERROR && !logger->first_error[0])
+        strcpy(logger->first_error, line);
+    if (level >= XTL_DETAIL)
+        log_debug("%s: %s", context ? context : "libxl", line);
+}
+
+static void logger_progress(xentoollog_logger *base, const char *context, const char *doing,
+                            int percent, unsigned long done, unsigned long total)
+{
+    (void)base, (void)context, (void)doing, (void)percent, (void)done, (void)total;
+}
+
+static void logger_destroy(xentoollog_logger *base)
+{
+    (void)base; /* lives in struct domain_host */
+}
+
+static int libxl_failed(struct domain_host *host, struct error *e, const char *what, int libxl_rc)
+{
+    const char *why = host->logger.first_error;
+
+    error_set(e, FAILED, "%s: %s (libxl error %d)", what, *why ? why : "libxl said no reason",
+              libxl_rc);
+    host->logger.first_error[0] = '\0';
+    return e->status;
+}
+
+/* ---- connection ---- */
+
+static bool file_begins_with(const char *path, const char *text)
+{
+    AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+    char buf[16] = "";
+
+    return fd >= 0 && read(fd, buf, sizeof buf - 1) > 0 && strncmp(buf, text, strlen(text)) == 0;
+}
+
+static int connect_to_xen(struct domain_host *host, struct error *e)
+{
+    static const libxl_childproc_hooks hooks = {
+        /* run_program() and the guest's save helper may have children at the same time. */
+        .chldowner = libxl_sigchld_owner_libxl_always_selective_reap,
+    };
+    const libxl_version_info *info;
+
+    host->logger.vtable = (xentoollog_logger){logger_message, logger_progress, logger_destroy};
+    if (libxl_ctx_alloc(&host->ctx, LIBXL_VERSION, 0, &host->logger.vtable) != 0)
+        return error_set(e, UNSUPPORTED,
+                         "libxl can't talk to Xen: %s; is xenstored running "
+                         "(systemctl status xenstored), and domsnap built for this Xen?",
+                         host->logger.first_error);
+    libxl_childproc_setmode(host->ctx, &hooks, NULL);
+    host->xs = xs_open(0);
+    if (!host->xs)
+        return error_errno(e, "xenstored does not answer");
+    info = libxl_get_version_info(host->ctx);
+    if (!info)
+        return libxl_failed(host, e, "version of Xen", ERROR_FAIL);
+    snprintf(host->version, sizeof host->version, "Xen %d.%d%s", info->xen_version_major,
+             info->xen_version_minor, info->xen_version_extra);
+    return OK;
+}
+
+static void xen_close(struct domain_host *host)
+{
+    if (!host)
+        return;
+    if (host->xs)
+        xs_close(host->xs);
+    if (host->ctx)
+        libxl_ctx_free(host->ctx);
+    free(host);
+}
+
+static int xen_open(struct domain_host **out, struct error *e)
+{
+    struct domain_host *host;
+
+    if (!file_begins_with("/sys/hypervisor/type", "xen"))
+        return error_set(e, UNSUPPORTED,
+                         "this machine does not run Xen; boot it with the Xen hypervisor "
+                         "(package xen-system-amd64) first");
+    if (geteuid() != 0)
+        return error_set(e, UNSUPPORTED, "only root may talk to Xen: run it as root");
+    if (!file_begins_with("/proc/xen/capabilities", "control_d"))
+        return error_set(e, UNSUPPORTED,
+                         "this is not Xen's dom0, or xenfs is not mounted at /proc/xen");
+    host = calloc(1, sizeof *host);
+    if (!host)
+        return error_errno(e, "connect to Xen");
+    if (connect_to_xen(host, e) < 0) {
+        xen_close(host);
+        return e->status;
+    }
+    *out = host;
+    return OK;
+}
+
+static const char *xen_version(struct domain_host *host)
+{
+    return host->version;
+}
+
+/* ---- questions ---- */
+
+static int describe_domid(struct domain_host *host, uint32_t domid, struct domain *d,
+                          struct error *e)
+{
+    AUTO_JSON json_t *config = NULL;
+    AUTO_FREE char *text = NULL;
+    libxl_domain_config xl_config;
+    int rc;
+
+    libxl_domain_config_init(&xl_config);
+    rc = libxl_retrieve_domain_configuration(host->ctx, domid, &xl_config, NULL);
+    if (rc == 0) {
+        /* A save file does not ask for the number that the domain has now. */
+        xl_config.c_info.domid = 0;
+        text = libxl_domain_config_to_json(host->ctx, &xl_config);
+    }
+    libxl_domain_config_dispose(&xl_config);
+    if (!text)
+        return libxl_failed(host, e, "its configuration", rc);
+    config = json_loads(text, 0, NULL);
+    if (!config || domain_parse(d, config, e) < 0)
+        return config ? e->status : error_set(e, FAILED, "libxl gave its configuration garbled");
+    d->domid = domid;
+    return OK;
+}
+
+static int xen_describe(struct domain_host *host, const char *name, struct domain *d,
+                        struct error *e)
+{
+    uint32_t domid;
+
+    if (libxl_name_to_domid(host->ctx, name, &domid) != 0) {
+        host->logger.first_error[0] = '\0';
+        return error_set(e, NOT_FOUND, "there is no domain of this name; `xl list` shows them");
+    }
+    if (domid == 0)
+        return error_set(e, UNSUPPORTED, "this is dom0, the host itself");
+    return describe_domid(host, domid, d, e);
+}
+
+static char *xenstore_read(struct domain_host *host, uint32_t domid, const char *key)
+{
+    AUTO_FREE char *path = format_text("/local/domain/%u/%s", domid, key);
+
+    return path ? xs_read(host->xs, XBT_NULL, path, NULL) : NULL;
+}
+
+static enum domain_state state_of(const libxl_dominfo *info)
+{
+    if (info->dying)
+        return DOMAIN_SHUTTING_DOWN;
+    if (!info->shutdown)
+        return info->paused ? DOMAIN_PAUSED : DOMAIN_RUNNING;
+    switch (info->shutdown_reason) {
+    case LIBXL_SHUTDOWN_REASON_SUSPEND:
+        return DOMAIN_SUSPENDED;
+    case LIBXL_SHUTDOWN_REASON_CRASH:
+    case LIBXL_SHUTDOWN_REASON_WATCHDOG:
+        return DOMAIN_CRASHED;
+    default:
+        return DOMAIN_SHUTTING_DOWN;
+    }
+}
+
+static int xen_state(struct domain_host *host, const struct domain_id *id,
+                     enum domain_state *state, struct error *e)
+{
+    char uuid[LIBXL_UUID_FMTLEN + 1];
+    libxl_dominfo info;
+    int rc;
+
+    libxl_dominfo_init(&info);
+    rc = libxl_domain_info(host->ctx, &info, id->domid);
+    if (rc == ERROR_DOMAIN_NOTFOUND) {
+        host->logger.first_error[0] = '\0';
+        *state = DOMAIN_GONE;
+        return OK;
+    }
+    if (rc != 0)
+        return libxl_failed(host, e, "its state", rc);
+    snprintf(uuid, sizeof uuid, LIBXL_UUID_FMT, LIBXL_UUID_BYTES(info.uuid));
+    *state = strcmp(uuid, id->uuid) == 0 ? state_of(&info) : DOMAIN_GONE;
+    libxl_dominfo_dispose(&info);
+    return OK;
+}
+
+static int xen_can_suspend(struct domain_host *host, const struct domain *d, struct error *e)
+{
+    AUTO_FREE char *feature = xenstore_read(host, d->domid, "control/feature-suspend");
+    AUTO_FREE char *request = xenstore_read(host, d->domid, "control/shutdown");
+    libxl_dominfo info;
+
+    if (d->passthrough_devices)
+        return error_set(e, UNSUPPORTED,
+                         "%u of the host's devices are assigned to it, and Xen can't save a guest "
+                         "with those; detach them (xl pci-detach), or shut the guest down",
+                         d->passthrough_devices);
+    if (request && *request)
+        return error_set(e, BUSY, "it is on its way to \"%s\"; wait until it is done", request);
+    libxl_dominfo_init(&info);
+    if (libxl_domain_info(host->ctx, &info, d->domid) == 0 && state_of(&info) != DOMAIN_RUNNING) {
+        static const char *const words[] = {
+            [DOMAIN_PAUSED] = "it is paused, and a paused guest can't answer; `xl unpause` it",
+            [DOMAIN_SUSPENDED] = "it stands suspended: somebody saves it just now, or a save was "
+                                 "interrupted (`domsnap recover`)",
+            [DOMAIN_SHUTTING_DOWN] = "it is shutting down",
+            [DOMAIN_CRASHED] = "it has crashed",
+        };
+
+        error_set(e, BUSY, "%s", words[state_of(&info)]);
+        libxl_dominfo_dispose(&info);
+        return e->status;
+    }
+    libxl_dominfo_dispose(&info);
+    /* An HVM guest without PV drivers is suspended without its help. */
+    if (strcmp(d->type, "hvm") != 0 && (!feature || strcmp(feature, "1") != 0))
+        return error_set(e, UNSUPPORTED,
+                         "the guest's kernel does not say that it can suspend (xenstore: "
+                         "control/feature-suspend); it may be too old, or still booting");
+    return OK;
+}
+
+/* ---- suspend and resume ---- */
+
+static int xen_suspend_save(struct domain_host *host, const struct domain *d, int fd,
+                            struct error *e)
+{
+    int rc;
+
+    if (savefile_write_head(fd, d->config, e) < 0)
+        return e->status;
+    xen_monitor_hold(d->name);
+    rc = libxl_domain_suspend(host->ctx, d->domid, fd, 0, NULL);
+    return rc == 0 ? OK : libxl_failed(host, e, "suspend and save", rc);
+}
+
+static int xen_resume(struct domain_host *host, const struct domain_id *id, struct error *e)
+{
+    enum domain_state state;
+    int rc = 0;
+
+    if (xen_state(host, id, &state, e) < 0)
+        return e->status;
+    if (state == DOMAIN_SUSPENDED)
+        rc = libxl_domain_resume(host->ctx, id->domid, 1, NULL);
+    /* Whatever became of the domain, its monitor must go on and see it. */
+    xen_monitor_release(id->name);
+    return rc == 0 ? OK : libxl_failed(host, e, "resume", rc);
+}
+
+static int xen_destroy(struct domain_host *host, const struct domain_id *id, struct error *e)
+{
+    enum domain_state state;
+    int rc;
+
+    if (xen_state(host, id, &state, e) < 0)
+        return e->status;
+    if (state == DOMAIN_GONE)
+        return OK;
+    rc = libxl_domain_destroy(host->ctx, id->domid, NULL);
+    return rc == 0 ? OK : libxl_failed(host, e, "destroy", rc);
+}
+
+static int xen_restore(struct domain_host *host, const char *name, int fd, enum domain_start start,
+                       struct error *e)
+{
+    /* The program, not libxl: it stays behind as the domain's monitor (on_reboot, on_crash). */
+    const char *const running[] = {"xl", "restore", "/proc/self/fd/0", NULL};
+    const char *const paused[] = {"xl", "restore", "-p", "/proc/self/fd/0", NULL};
+    struct run run = {
+        .argv = start == START_PAUSED ? paused : running,
+        .timeout_s = RESTORE_TIMEOUT_S,
+        .stdin_fd = fd,
+    };
+    uint32_t domid;
+
+    if (run_program(&run, e) == OK)
+        return OK;
+    /* xl takes down what it half-made, unless it was killed. */
+    if (libxl_name_to_domid(host->ctx, name, &domid) == 0)
+        libxl_domain_destroy(host->ctx, domid, NULL);
+    host->logger.first_error[0] = '\0';
+    return e->status;
+}
+
+const struct domain_driver domain_xen = {
+    .name = "xen",
+    .open = xen_open,
+    .close = xen_close,
+    .version = xen_version,
+    .describe = xen_describe,
+    .state = xen_state,
+    .can_suspend = xen_can_suspend,
+    .suspend_save = xen_suspend_save,
+    .resume = xen_resume,
+    .destroy = xen_destroy,
+    .restore = xen_restore,
+};

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * xl's monitor: the process that `xl create` and `xl restore` leave behind for each domain, and that
+ * carries out on_reboot and on_crash. It takes any suspend for the end of the domain and exits.
+ * Held still (SIGSTOP) from before the suspend until after the resume, it then looks at the domain's present
+ * state, finds it running, and lives on.
+ */
+#ifndef DOMAIN_XEN_MONITOR_H
+#define DOMAIN_XEN_MONITOR_H
+
+/* Stop, continue the monitors of the domain `name`. None is no error (xl create -F, libvirt); both
+ * may be called twice. */
+void xen_monitor_hold(const char *name);
+void xen_monitor_release(const char *name);
+
+#endif

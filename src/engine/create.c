@@ -1,0 +1,539 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * create: a running domain, its RAM and its disks at one instant, into a folder.
+ *
+ *     describe   what the domain is and what would be done; refuse early; nothing is touched
+ *     prepare    journal, then make everything that can take time or fail
+ *     stop       the guest stands still: RAM out, the instant fixed on the disks, the guest runs again
+ *     copy       the disks, out of their snapshots
+ *     discard    the snapshots
+ *     publish    commit point; the files get their names
+ *
+ * Whatever fails, settle_create() leads back from the journal's entry alone.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "base/interrupt.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/time.h"
+#include "copy/spool.h"
+#include "domain/xlcfg.h"
+#include "engine/describe.h"
+#include "engine/engine.h"
+#include "engine/journal.h"
+#include "engine/parallel.h"
+#include "engine/settle.h"
+#include "repo/folder.h"
+
+/* Room in the folder for the configuration, the manifest, the save stream's records and the file system's own
+ * needs, beyond RAM and disks. */
+#define FOLDER_SLACK_BYTES (UINT64_C(8) << 20)
+
+struct creation {
+    struct engine *engine;
+    const struct create_params *params;
+    struct description d;
+    char id[9];           /* of this run: marks all that it makes */
+    char *folder;         /* absolute */
+    json_t *names;        /* of the files, manifest.json last */
+    struct journal journal;
+    int dirfd;
+    int ram_fd, save_fd;  /* the save file; the pipe that libxl writes to */
+    struct spool *spool;
+    struct parallel_copy *copies; /* one a disk */
+    int *image_fds;               /* the staged images, one a disk */
+    struct manifest m;
+};
+
+static bool is_cold(const struct creation *c)
+{
+    return c->params->method == CREATE_COLD;
+}
+
+/* ---- describe ---- */
+
+static int new_id(struct creation *c, struct error *e)
+{
+    uint32_t random;
+
+    if (getrandom(&random, sizeof random, 0) != sizeof random)
+        return error_errno(e, "random number");
+    snprintf(c->id, sizeof c->id, "%08" PRIx32, random);
+    return OK;
+}
+
+/* The folder's path must hold in another process, with another working directory. */
+static int absolute_folder(struct creation *c, struct error *e)
+{
+    AUTO_FREE char *copy = strdup(c->params->folder);
+    AUTO_FREE char *parent = NULL;
+    char *slash;
+    size_t len;
+
+    if (!copy || !*copy)
+        return error_set(e, USAGE, "--to wants the path of a folder");
+    for (len = strlen(copy); len > 1 && copy[len - 1] == '/'; len--)
+        copy[len - 1] = '\0';
+    c->folder = realpath(copy, NULL);
+    if (c->folder)
+        return OK;
+    slash = strrchr(copy, '/');
+    if (errno != ENOENT || (slash && !slash[1]))
+        return error_errno(e, "%s", copy);
+    if (slash)
+        *slash = '\0';
+    parent = realpath(!slash ? "." : slash == copy ? "/" : copy, NULL);
+    if (!parent)
+        return error_errno(e, "%s: the folder that is to hold the new one",
+                           slash ? copy : ".");
+    c->folder = format_text("%s/%s", parent, slash ? slash + 1 : copy);
+    return c->folder ? OK : error_set(e, NO_SPACE, "out of memory");
+}
+
+static char *image_name(const struct creation *c, size_t i)
+{
+    return format_text("%s.%s.img", c->d.domain.name, c->d.disks[i].disk->vdev);
+}
+
+/* Everything the manifest says that is known beforehand. */
+static int begin_manifest(struct creation *c, struct error *e)
+{
+    const struct domain *domain = &c->d.domain;
+    struct manifest *m = &c->m;
+    char host[HOST_NAME_MAX + 1] = "", created[sizeof "2026-11-23T01:55:03Z"];
+    bool ok;
+
+    gethostname(host, sizeof host - 1);
+    time_utc_iso8601(created);
+    m->created = strdup(created);
+    m->host = strdup(host);
+    m->hypervisor = strdup(c->engine->domains->version(c->engine->host));
+    m->method = strdup(is_cold(c) ? "cold" : "snapshot");
+    m->domain_name = strdup(domain->name);
+    m->domain_uuid = strdup(domain->uuid);
+    m->domain_type = strdup(domain->type);
+    m->vcpus = domain->vcpus;
+    m->memory_bytes = domain->memory_bytes;
+    m->ram.file = format_text("%s.sav", domain->name);
+    m->config.file = format_text("%s.cfg", domain->name);
+    m->disks = calloc(c->d.disk_count + 1, sizeof *m->disks);
+    m->left_out = calloc(c->d.left_out_count + 1, sizeof *m->left_out);
+    ok = m->created && m->host && m->hypervisor && m->method && m->domain_name && m->domain_uuid &&
+         m->domain_type && m->ram.file && m->config.file && m->disks && m->left_out;
+    for (size_t i = 0; ok && i < c->d.disk_count; i++) {
+        struct manifest_disk *disk = &m->disks[m->disk_count++];
+
+        disk->vdev = strdup(c->d.disks[i].disk->vdev);
+        disk->path = strdup(c->d.disks[i].disk->path);
+        disk->driver = strdup(c->d.disks[i].volume->driver->name);
+        disk->image.file = image_name(c, i);
+        disk->image.bytes = c->d.disks[i].volume->size_bytes;
+        ok = disk->vdev && disk->path && disk->driver && disk->image.file;
+    }
+    for (size_t i = 0; ok && i < c->d.left_out_count; i++) {
+        struct manifest_left_out *out = &m->left_out[m->left_out_count++];
+
+        out->vdev = strdup(c->d.left_out[i].disk->vdev);
+        out->why = strdup(c->d.left_out[i].why);
+        ok = out->vdev && out->why;
+    }
+    return ok ? OK : error_set(e, NO_SPACE, "out of memory");
+}
+
+static int list_names(struct creation *c, struct error *e)
+{
+    c->names = json_pack("[s, s]", c->m.ram.file, c->m.config.file);
+    for (size_t i = 0; i < c->m.disk_count; i++)
+        json_array_append_new(c->names, json_string(c->m.disks[i].image.file));
+    json_array_append_new(c->names, json_string(FOLDER_MANIFEST));
+    return json_array_size(c->names) == c->m.disk_count + 3 ? OK
+                                                            : error_set(e, NO_SPACE, "out of memory");
+}
+
+static int describe(struct creation *c, struct error *e)
+{
+    if (new_id(c, e) < 0 || description_make(&c->d, c->engine, c->params->domain, e) < 0 ||
+        c->engine->domains->can_suspend(c->engine->host, &c->d.domain, e) < 0 ||
+        (!is_cold(c) && description_plan_snapshots(&c->d, c->id, e) < 0) ||
+        absolute_folder(c, e) < 0 || begin_manifest(c, e) < 0)
+        return e->status;
+    for (size_t i = 0; i < c->d.left_out_count; i++)
+        log_note("disk %s is left out: %s", c->d.left_out[i].disk->vdev, c->d.left_out[i].why);
+    return list_names(c, e);
+}
+
+/* ---- prepare ---- */
+
+static int write_journal(struct creation *c, struct error *e)
+{
+    const struct domain *domain = &c->d.domain;
+    char started[sizeof "2026-11-23T01:55:03Z"];
+    AUTO_JSON json_t *volumes = json_array();
+    AUTO_JSON json_t *entry = NULL;
+    struct stat st;
+
+    time_utc_iso8601(started);
+    for (size_t i = 0; i < c->d.disk_count; i++)
+        if (c->d.disks[i].volume->record)
+            json_array_append(volumes, c->d.disks[i].volume->record);
+    entry = json_pack("{s:s, s:s, s:s, s:s, s:{s:s, s:s, s:I}, s:s, s:b, s:O, s:O}", "operation",
+                      "create", "phase", PHASE_PREPARED, "id", c->id, "started", started, "domain",
+                      "name", domain->name, "uuid", domain->uuid, "domid", (json_int_t)domain->domid,
+                      "folder", c->folder, "folder_made", lstat(c->folder, &st) < 0, "files",
+                      c->names, "volumes", volumes);
+    if (!entry)
+        return error_set(e, NO_SPACE, "out of memory");
+    return journal_write(&c->journal, entry, e);
+}
+
+static int check_space(const struct creation *c, struct error *e)
+{
+    uint64_t need = c->d.domain.memory_bytes + FOLDER_SLACK_BYTES, free_bytes;
+
+    for (size_t i = 0; i < c->d.disk_count; i++)
+        need += c->d.disks[i].volume->copy_bytes;
+    if (folder_space(c->dirfd, &free_bytes, e) < 0)
+        return e->status;
+    if (free_bytes >= need)
+        return OK;
+    return error_set(e, NO_SPACE,
+                     "RAM and disks can take up to %" PRIu64 " MiB, and %" PRIu64 " MiB are free "
+                     "there; nothing was done",
+                     need >> 20, free_bytes >> 20);
+}
+
+static int prepare_folder(struct creation *c, struct error *e)
+{
+    if (mkdir(c->folder, 0700) < 0 && errno != EEXIST)
+        return error_errno(e, "%s: mkdir", c->folder);
+    if (folder_open(c->folder, &c->dirfd, e) < 0)
+        return e->status;
+    if (folder_check_free(c->dirfd, c->names, e) < 0 || check_space(c, e) < 0)
+        return error_prefix(e, "%s", c->folder);
+    return OK;
+}
+
+static int write_config(struct creation *c, struct error *e)
+{
+    AUTO_FREE char *text = NULL;
+    struct manifest_file *f = &c->m.config;
+    struct sha256 *sum = NULL;
+    AUTO_CLOSE int fd = -1;
+
+    if (xlcfg_from_json(c->d.domain.config, &text, e) < 0 ||
+        folder_stage(c->dirfd, f->file, &fd, e) < 0)
+        return e->status;
+    f->bytes = strlen(text);
+    if (write_full(fd, text, f->bytes) < 0 || fsync(fd) < 0)
+        return error_errno(e, "%s: write", f->file);
+    if (sha256_new(&sum, e) < 0)
+        return e->status;
+    sha256_update(sum, text, f->bytes);
+    sha256_final(sum, f->sha256);
+    sha256_free(sum);
+    return OK;
+}
+
+static int stage_images(struct creation *c, struct error *e)
+{
+    for (size_t i = 0; i < c->m.disk_count; i++)
+        if (folder_stage(c->dirfd, c->m.disks[i].image.file, &c->image_fds[i], e) < 0)
+            return e->status;
+    return OK;
+}
+
+/* As much of the RAM as dom0 can hold; what does not fit waits for the disk. */
+static size_t spool_bytes(const struct creation *c)
+{
+    uint64_t want = c->d.domain.memory_bytes + (UINT64_C(16) << 20);
+    uint64_t half = memory_available_bytes() / 2;
+    uint64_t least = UINT64_C(16) << 20;
+
+    if (want > half)
+        want = half;
+    return want > least ? want : least;
+}
+
+static int prepare_ram(struct creation *c, struct error *e)
+{
+    struct spool_config config;
+
+    if (folder_stage(c->dirfd, c->m.ram.file, &c->ram_fd, e) < 0)
+        return e->status;
+    config = (struct spool_config){c->ram_fd, c->m.ram.file, spool_bytes(c), &c->engine->progress};
+    return spool_start(&c->spool, &c->save_fd, &config, e);
+}
+
+static int prepare(struct creation *c, struct error *e)
+{
+    progress_begin(&c->engine->progress, "prepare", 0);
+    if (prepare_folder(c, e) < 0 || write_config(c, e) < 0 || stage_images(c, e) < 0 ||
+        (!is_cold(c) && description_prepare(&c->d, e) < 0) || prepare_ram(c, e) < 0)
+        return e->status;
+    return interrupt_check(e);
+}
+
+/* ---- copy ---- */
+
+static int watch_snapshots(void *arg, struct error *e)
+{
+    const struct creation *c = arg;
+
+    for (size_t i = 0; i < c->d.disk_count; i++) {
+        struct volume *v = c->d.disks[i].volume;
+
+        if (v->driver->watch(v, e) < 0)
+            return e->status;
+    }
+    return OK;
+}
+
+static int open_sources(struct creation *c, struct error *e)
+{
+    for (size_t i = 0; i < c->d.disk_count; i++) {
+        struct volume *v = c->d.disks[i].volume;
+        struct copy *copy = &c->copies[i].copy;
+
+        *copy = (struct copy){
+            .source = -1,
+            .source_name = v->name,
+            .target = c->image_fds[i],
+            .target_name = c->m.disks[i].image.file,
+            .size_bytes = v->size_bytes,
+            .kind = COPY_TO_NEW,
+            .progress = &c->engine->progress,
+        };
+        if ((is_cold(c) ? volume_open_live(v, &copy->source, e)
+                        : v->driver->open_image(v, &copy->source, e)) < 0)
+            return e->status;
+    }
+    return OK;
+}
+
+static void close_sources(struct creation *c)
+{
+    for (size_t i = 0; i < c->d.disk_count; i++)
+        if (c->copies[i].copy.source_name && c->copies[i].copy.source >= 0) {
+            close(c->copies[i].copy.source);
+            c->copies[i].copy.source = -1;
+        }
+}
+
+static int copy_disks(struct creation *c, struct error *e)
+{
+    uint64_t total = c->d.domain.memory_bytes;
+    int rc;
+
+    for (size_t i = 0; i < c->d.disk_count; i++)
+        total += c->d.disks[i].volume->size_bytes;
+    atomic_store(&c->engine->progress.total_bytes, total);
+    rc = open_sources(c, e);
+    if (rc == OK)
+        rc = parallel_run(c->copies, c->d.disk_count, is_cold(c) ? NULL : watch_snapshots, c, e);
+    close_sources(c);
+    /* An image read from a snapshot that broke meanwhile is worth nothing. */
+    if (rc == OK && !is_cold(c))
+        rc = watch_snapshots(c, e);
+    for (size_t i = 0; rc == OK && i < c->d.disk_count; i++)
+        strcpy(c->m.disks[i].image.sha256, c->copies[i].sha256);
+    return rc;
+}
+
+/* ---- stop: the guest stands still from its suspend until the end of stand_still() ---- */
+
+static int close_save_fd(struct creation *c)
+{
+    int rc = c->save_fd >= 0 ? close(c->save_fd) : 0;
+
+    c->save_fd = -1;
+    return rc;
+}
+
+/* Wait until all that libxl wrote is in the file. */
+static int finish_ram(struct creation *c, struct error *e)
+{
+    struct spool *spool = c->spool;
+
+    c->spool = NULL;
+    return spool_finish(spool, &c->m.ram.bytes, c->m.ram.sha256, e);
+}
+
+/* libxl only sees that its pipe broke; the spool knows why: the user's wish, or a full disk. */
+static int save_ram(struct creation *c, struct error *e)
+{
+    int rc = c->engine->domains->suspend_save(c->engine->host, &c->d.domain, c->save_fd, e);
+    struct error cause = {0};
+
+    close_save_fd(c);
+    if (rc < 0 && finish_ram(c, &cause) < 0)
+        *e = cause;
+    return rc < 0 ? e->status : OK;
+}
+
+static int stand_still(struct creation *c, struct error *e)
+{
+    struct manifest_pause *pause = &c->m.pause;
+    uint64_t begin, saved, fixed, resumed;
+    struct error resume_error = {0};
+    int rc;
+
+    progress_begin(&c->engine->progress, "save", c->d.domain.memory_bytes);
+    /* From here on a resume is owed, whoever dies. */
+    if (journal_phase(&c->journal, PHASE_SUSPENDED, e) < 0)
+        return e->status;
+    begin = time_monotonic_ns();
+    rc = save_ram(c, e);
+    saved = time_monotonic_ns();
+    if (rc == OK)
+        rc = is_cold(c) ? copy_disks(c, e) : description_commit(&c->d, e);
+    fixed = time_monotonic_ns();
+    if (settle_resume(c->engine, c->journal.entry, &resume_error) < 0) {
+        *e = resume_error;
+        return e->status;
+    }
+    resumed = time_monotonic_ns();
+    *pause = (struct manifest_pause){saved - begin, fixed - saved, resumed - fixed, resumed - begin};
+    if (rc == OK)
+        rc = journal_phase(&c->journal, PHASE_RUNNING, e);
+    return rc;
+}
+
+/* ---- after the resume ---- */
+
+/* A guest that ended while it stood still (xl destroy) is no reason to drop a whole snapshot, but the
+ * user must know. */
+static void look_after(const struct creation *c)
+{
+    struct domain_id id = {c->d.domain.name, c->d.domain.domid, ""};
+    enum domain_state state;
+    struct error ignored;
+
+    memcpy(id.uuid, c->d.domain.uuid, sizeof id.uuid);
+    if (c->engine->domains->state(c->engine->host, &id, &state, &ignored) == OK &&
+        state != DOMAIN_RUNNING)
+        log_warning("%s was snapshotted, but is not running now: see `xl list`", id.name);
+}
+
+static int publish(struct creation *c, struct error *e)
+{
+    if (folder_write_manifest(c->dirfd, &c->m, e) < 0 || interrupt_check(e) < 0)
+        return e->status;
+    /* The commit point: from here on recover goes forward. */
+    if (journal_phase(&c->journal, PHASE_PUBLISH, e) < 0)
+        return e->status;
+    return folder_publish(c->dirfd, c->names, e);
+}
+
+static int carry_out(struct creation *c, struct error *e)
+{
+    if (prepare(c, e) < 0 || stand_still(c, e) < 0)
+        return e->status;
+    look_after(c);
+    progress_begin(&c->engine->progress, "copy", 0);
+    if ((!is_cold(c) && copy_disks(c, e) < 0) || finish_ram(c, e) < 0)
+        return e->status;
+    /* Each write of the guest pays for the snapshots: they go before anything else. */
+    if (settle_volumes(c->engine, c->journal.entry, e) < 0)
+        return e->status;
+    progress_begin(&c->engine->progress, "publish", 0);
+    return publish(c, e);
+}
+
+/* Let go of all that is only in this process, so that settle_create() finds what recover would find. */
+static void let_go(struct creation *c)
+{
+    struct error ignored;
+    uint64_t bytes;
+    char sum[SHA256_HEX];
+
+    close_save_fd(c);
+    if (c->spool)
+        spool_finish(c->spool, &bytes, sum, &ignored);
+    for (size_t i = 0; i < c->d.disk_count; i++)
+        if (c->image_fds[i] >= 0)
+            close(c->image_fds[i]);
+    if (c->ram_fd >= 0)
+        close(c->ram_fd);
+    if (c->dirfd >= 0)
+        close(c->dirfd);
+}
+
+static int allocate(struct creation *c, struct error *e)
+{
+    c->copies = calloc(c->d.disk_count + 1, sizeof *c->copies);
+    c->image_fds = calloc(c->d.disk_count + 1, sizeof *c->image_fds);
+    if (!c->copies || !c->image_fds)
+        return error_set(e, NO_SPACE, "out of memory");
+    for (size_t i = 0; i < c->d.disk_count; i++)
+        c->image_fds[i] = -1;
+    return OK;
+}
+
+/* The journal is open: whatever happens now ends in settle_create(). */
+static int journalled(struct creation *c, struct error *e)
+{
+    struct error settle_error = {0};
+    int rc;
+
+    if (write_journal(c, e) < 0)
+        return e->status;
+    rc = carry_out(c, e);
+    let_go(c);
+    if (settle_create(c->engine, &c->journal, &settle_error) < 0) {
+        if (rc < 0)
+            error_append(&settle_error, "the first failure was: %s", e->text);
+        *e = settle_error;
+        return e->status;
+    }
+    return rc;
+}
+
+int engine_create(struct engine *engine, const struct create_params *params, struct manifest *m,
+                  struct error *e)
+{
+    struct creation c = {
+        .engine = engine,
+        .params = params,
+        .journal = JOURNAL_NONE,
+        .dirfd = -1,
+        .ram_fd = -1,
+        .save_fd = -1,
+    };
+    int rc;
+
+    progress_begin(&engine->progress, "describe", 0);
+    rc = domain_name_check(params->domain, e);
+    if (rc == OK)
+        rc = engine_connect(engine, e);
+    if (rc == OK)
+        rc = journal_open(&c.journal, engine, params->domain, NULL, e);
+    if (rc == OK)
+        rc = describe(&c, e);
+    if (rc == OK)
+        rc = allocate(&c, e);
+    if (rc == OK)
+        rc = journalled(&c, e);
+    journal_release(&c.journal);
+    description_release(&c.d);
+    json_decref(c.names);
+    free(c.folder);
+    free(c.copies);
+    free(c.image_fds);
+    if (rc < 0) {
+        manifest_release(&c.m);
+        *m = (struct manifest){0};
+        return error_prefix(e, "create %s", params->domain);
+    }
+    *m = c.m;
+    return OK;
+}

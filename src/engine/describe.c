@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "engine/describe.h"
+
+#include <stdlib.h>
+
+/* Why a disk need not be in a snapshot; NULL: it must be. */
+static const char *why_left_out(const struct domain_disk *disk)
+{
+    if (disk->cdrom)
+        return "it is a CD-ROM";
+    if (!disk->writable)
+        return "it is read-only";
+    return NULL;
+}
+
+static int open_disk(struct described_disk *to, const struct engine *engine,
+                     const struct domain_disk *disk, struct error *e)
+{
+    to->disk = disk;
+    if (!disk->raw)
+        return error_set(e, UNSUPPORTED,
+                         "disk %s: %s is not a raw image; its format needs qemu to read it",
+                         disk->vdev, disk->path);
+    if (!disk->local_device)
+        return error_set(e, UNSUPPORTED,
+                         "disk %s: it is served by a script or another domain, not by a device or "
+                         "file of this host", disk->vdev);
+    if (volume_open(engine->volumes, disk->path, &to->volume, e) < 0)
+        return error_prefix(e, "disk %s", disk->vdev);
+    return OK;
+}
+
+static int sort_disks(struct description *d, const struct engine *engine, struct error *e)
+{
+    d->disks = calloc(d->domain.disk_count + 1, sizeof *d->disks);
+    d->left_out = calloc(d->domain.disk_count + 1, sizeof *d->left_out);
+    d->group = calloc(d->domain.disk_count + 1, sizeof *d->group);
+    if (!d->disks || !d->left_out || !d->group)
+        return error_set(e, NO_SPACE, "out of memory");
+    for (size_t i = 0; i < d->domain.disk_count; i++) {
+        const struct domain_disk *disk = &d->domain.disks[i];
+        const char *why = why_left_out(disk);
+
+        if (why)
+            d->left_out[d->left_out_count++] = (struct undescribed_disk){disk, why};
+        else if (open_disk(&d->disks[d->disk_count++], engine, disk, e) < 0)
+            return e->status;
+    }
+    return OK;
+}
+
+int description_make(struct description *d, struct engine *engine, const char *name,
+                     struct error *e)
+{
+    if (engine->domains->describe(engine->host, name, &d->domain, e) < 0)
+        return e->status;
+    if (sort_disks(d, engine, e) == OK)
+        return OK;
+    description_release(d);
+    return e->status;
+}
+
+void description_release(struct description *d)
+{
+    for (size_t i = 0; i < d->disk_count; i++)
+        volume_close(d->disks[i].volume);
+    free(d->disks);
+    free(d->left_out);
+    free(d->group);
+    domain_release(&d->domain);
+    *d = (struct description){0};
+}
+
+/* Do a step for the volumes of each driver, all those of one driver at once. */
+static int each_driver(struct description *d,
+                       int (*step)(const struct volume_driver *driver, struct volume *const vs[],
+                                   size_t count, const char *id, struct error *e),
+                       const char *id, struct error *e)
+{
+    for (size_t first = 0; first < d->disk_count; first++) {
+        const struct volume_driver *driver = d->disks[first].volume->driver;
+        size_t count = 0, earlier = 0;
+
+        while (d->disks[earlier].volume->driver != driver)
+            earlier++;
+        if (earlier < first)
+            continue;
+        for (size_t i = first; i < d->disk_count; i++)
+            if (d->disks[i].volume->driver == driver)
+                d->group[count++] = d->disks[i].volume;
+        if (step(driver, d->group, count, id, e) < 0)
+            return e->status;
+    }
+    return OK;
+}
+
+static int plan(const struct volume_driver *driver, struct volume *const vs[], size_t count,
+                const char *id, struct error *e)
+{
+    return driver->plan(vs, count, id, e);
+}
+
+static int prepare(const struct volume_driver *driver, struct volume *const vs[], size_t count,
+                   const char *id, struct error *e)
+{
+    (void)id;
+    return driver->prepare(vs, count, e);
+}
+
+static int commit(const struct volume_driver *driver, struct volume *const vs[], size_t count,
+                  const char *id, struct error *e)
+{
+    (void)id;
+    return driver->commit(vs, count, e);
+}
+
+int description_plan_snapshots(struct description *d, const char *id, struct error *e)
+{
+    for (size_t i = 0; i < d->disk_count; i++)
+        if (d->disks[i].volume->driver->can_snapshot(d->disks[i].volume, e) < 0)
+            return error_prefix(e, "disk %s", d->disks[i].disk->vdev);
+    return each_driver(d, plan, id, e);
+}
+
+int description_prepare(struct description *d, struct error *e)
+{
+    return each_driver(d, prepare, NULL, e);
+}
+
+int description_commit(struct description *d, struct error *e)
+{
+    return each_driver(d, commit, NULL, e);
+}

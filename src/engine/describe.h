@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What create would do with a domain: the domain, the disks it would copy, the ones it leaves out. */
+#ifndef ENGINE_DESCRIBE_H
+#define ENGINE_DESCRIBE_H
+
+#include "engine/engine.h"
+
+struct described_disk {
+    const struct domain_disk *disk; /* of the domain */
+    struct volume *volume;
+};
+
+struct undescribed_disk {
+    const struct domain_disk *disk;
+    const char *why; /* static text */
+};
+
+struct description {
+    struct domain domain;
+    struct described_disk *disks;
+    size_t disk_count;
+    struct undescribed_disk *left_out;
+    size_t left_out_count;
+    struct volume **group; /* scratch: the volumes of one driver */
+};
+
+/* Describe a running domain and open its writable disks. UNSUPPORTED: it has one that can't be copied at all. An
+ * all-zero description holds nothing. */
+int description_make(struct description *d, struct engine *engine, const char *name,
+                     struct error *e);
+void description_release(struct description *d);
+
+/* The snapshots of all its volumes, step by step (volume.h), each driver with all that are its. */
+int description_plan_snapshots(struct description *d, const char *id, struct error *e);
+int description_prepare(struct description *d, struct error *e);
+int description_commit(struct description *d, struct error *e);
+
+#endif

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* doctor: what this host and this guest allow, found out without changing anything. */
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "base/run.h"
+#include "engine/describe.h"
+#include "engine/journal.h"
+
+#define VERSION_TIMEOUT_S 30
+
+struct examination {
+    struct engine *engine;
+    finding_sink sink;
+    void *arg;
+    int bad;
+};
+
+__attribute__((format(printf, 4, 5))) static void
+find(struct examination *x, enum finding_level level, const char *subject, const char *fmt, ...)
+{
+    char text[1024];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    x->sink(x->arg, level, subject, text);
+    x->bad += level == FINDING_BAD;
+}
+
+/* ---- the host ---- */
+
+static void examine_xen(struct examination *x)
+{
+    const char *const xl[] = {"xl", "info", "xen_version", NULL};
+    struct error e;
+
+    if (engine_connect(x->engine, &e) < 0) {
+        find(x, FINDING_BAD, "hypervisor", "%s", e.text);
+        return;
+    }
+    find(x, FINDING_GOOD, "hypervisor", "%s", x->engine->domains->version(x->engine->host));
+    if (run_program(&(struct run){xl, VERSION_TIMEOUT_S, -1, NULL}, &e) < 0)
+        find(x, FINDING_BAD, "xl", "%s (package xen-utils-common)", e.text);
+    else
+        find(x, FINDING_GOOD, "xl", "it restores guests, and looks after them");
+}
+
+static void examine_lvm(struct examination *x)
+{
+    const char *const argv[] = {"lvm", "version", NULL};
+    AUTO_FREE char *text = NULL;
+    struct error e;
+    char *version;
+
+    if (run_program(&(struct run){argv, VERSION_TIMEOUT_S, -1, &text}, &e) < 0) {
+        find(x, FINDING_NOTE, "LVM", "%s; only --cold is possible (package lvm2)", e.text);
+        return;
+    }
+    version = strstr(text, "LVM version:");
+    if (version)
+        version += strlen("LVM version:") + strspn(version + strlen("LVM version:"), " ");
+    else
+        version = text;
+    find(x, FINDING_GOOD, "LVM", "%.*s", (int)strcspn(version, " \n"), version);
+}
+
+static void examine_journal(struct examination *x)
+{
+    AUTO_JSON json_t *names = NULL;
+    const json_t *name;
+    struct error e;
+    size_t i;
+
+    if (journal_list(x->engine, &names, &e) < 0) {
+        find(x, FINDING_BAD, "journal", "%s", e.text);
+        return;
+    }
+    json_array_foreach (names, i, name) {
+        struct journal j;
+
+        /* Only looked at: released, the entry stays. */
+        if (journal_adopt(&j, x->engine, json_string_value(name), &e) == OK) {
+            journal_release(&j);
+            find(x, FINDING_BAD, "journal", "a run on %s was interrupted: run `domsnap recover`",
+                 json_string_value(name));
+        } else if (e.status == BUSY) {
+            find(x, FINDING_NOTE, "journal", "domsnap is at work on %s", json_string_value(name));
+        }
+    }
+    if (json_array_size(names) == 0)
+        find(x, FINDING_GOOD, "journal", "no run was interrupted");
+}
+
+/* ---- a guest ---- */
+
+static void examine_ram(struct examination *x, const struct domain *d)
+{
+    uint64_t available = memory_available_bytes();
+    struct error e;
+
+    find(x, FINDING_GOOD, d->name, "%s guest, %u CPU%s, %" PRIu64 " MiB of RAM", d->type, d->vcpus,
+         d->vcpus == 1 ? "" : "s", d->memory_bytes >> 20);
+    if (x->engine->domains->can_suspend(x->engine->host, d, &e) < 0)
+        find(x, FINDING_BAD, "RAM", "%s", e.text);
+    else
+        find(x, FINDING_GOOD, "RAM", "saved while the guest stands still");
+    if (available / 2 < d->memory_bytes)
+        find(x, FINDING_NOTE, "RAM",
+             "the host has %" PRIu64 " MiB of memory to spare: part of the guest's RAM is written to "
+             "the disk while the guest stands still", available >> 20);
+}
+
+static void examine_disks(struct examination *x, struct description *d)
+{
+    uint64_t total = d->domain.memory_bytes;
+    bool all = true;
+    struct error e;
+
+    for (size_t i = 0; i < d->disk_count; i++) {
+        const struct volume *v = d->disks[i].volume;
+
+        total += v->copy_bytes;
+        if (v->driver->can_snapshot(v, &e) < 0) {
+            find(x, FINDING_NOTE, d->disks[i].disk->vdev, "%s, %" PRIu64 " MiB: %s", v->name,
+                 v->size_bytes >> 20, e.text);
+            all = false;
+        } else {
+            find(x, FINDING_GOOD, d->disks[i].disk->vdev, "%s, %" PRIu64 " MiB: %s snapshot", v->name,
+                 v->size_bytes >> 20, v->driver->name);
+        }
+    }
+    for (size_t i = 0; i < d->left_out_count; i++)
+        find(x, FINDING_NOTE, d->left_out[i].disk->vdev, "left out: %s", d->left_out[i].why);
+    if (all && description_plan_snapshots(d, "doctor00", &e) < 0)
+        find(x, FINDING_BAD, "space", "%s", e.text);
+    find(x, FINDING_GOOD, "space", "a copy takes at most %" PRIu64 " MiB", total >> 20);
+}
+
+static void examine_domain(struct examination *x, const char *name)
+{
+    struct description d = {0};
+    struct error e;
+
+    if (description_make(&d, x->engine, name, &e) < 0) {
+        find(x, FINDING_BAD, name, "%s", e.text);
+        return;
+    }
+    examine_ram(x, &d.domain);
+    examine_disks(x, &d);
+    description_release(&d);
+}
+
+int engine_doctor(struct engine *engine, const char *domain, finding_sink sink, void *arg,
+                  struct error *e)
+{
+    struct examination x = {engine, sink, arg, 0};
+
+    examine_xen(&x);
+    examine_lvm(&x);
+    examine_journal(&x);
+    if (domain && engine->host)
+        examine_domain(&x, domain);
+    if (x.bad == 0)
+        return OK;
+    return error_set(e, UNSUPPORTED, "doctor: %d finding%s would keep `domsnap create` from working",
+                     x.bad, x.bad == 1 ? "" : "s");
+}

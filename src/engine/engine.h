@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The stories that domsnap tells: create, restore, recover, import, doctor. Each is one file that reads from top to
+ * bottom, and one function here.
+ */
+#ifndef ENGINE_ENGINE_H
+#define ENGINE_ENGINE_H
+
+#include <stdbool.h>
+
+#include "base/error.h"
+#include "copy/progress.h"
+#include "domain/driver.h"
+#include "repo/manifest.h"
+#include "volume/volume.h"
+
+/* What the stories work with. The command line makes one of the real drivers, tests of fakes. */
+struct engine {
+    const struct domain_driver *domains;
+    struct domain_host *host; /* opened by engine_connect */
+    const struct volume_driver *const *volumes;
+    const char *journal_dir; /* survives a reboot */
+    const char *lock_dir;    /* does not */
+    struct progress progress;
+};
+
+/* Connect to the hypervisor, once. */
+int engine_connect(struct engine *engine, struct error *e);
+void engine_disconnect(struct engine *engine);
+
+/* ---- create ---- */
+
+enum create_method {
+    CREATE_SNAPSHOT, /* the guest stands still for its RAM and one instant on its disks */
+    CREATE_COLD      /* the guest stands still until its disks are copied: any kind of disk */
+};
+
+struct create_params {
+    const char *domain;
+    const char *folder; /* made if it does not exist, in a folder that does */
+    enum create_method method;
+};
+
+/* Snapshot a running domain into a folder of plain files. `m` then describes it; release it. On failure all is
+ * undone, the guest runs, and `m` holds nothing; NEEDS_RECOVER when undoing failed. */
+int engine_create(struct engine *engine, const struct create_params *params, struct manifest *m,
+                  struct error *e);
+
+/* ---- restore ---- */
+
+struct restore_params {
+    const char *folder;
+    bool replace; /* a domain that runs under this name is destroyed first */
+    enum domain_start start;
+};
+
+/* Bring a domain back from a folder. Everything is checked before anything is touched. Once disks are being
+ * overwritten there is no way back: a failure is then NEEDS_RECOVER, and recover goes on forward. */
+int engine_restore(struct engine *engine, const struct restore_params *params, struct manifest *m,
+                   struct error *e);
+
+/* ---- import ---- */
+
+struct import_disk {
+    const char *vdev, *file;
+};
+
+struct import_params {
+    const char *folder;
+    const char *save_file; /* in the folder; NULL: the only one whose name ends in .sav */
+    const struct import_disk *disks; /* which image is which disk; else NAME.VDEV.img */
+    size_t disk_count;
+};
+
+/* Write the manifest for files that were made by hand (xl save -p, dd). */
+int engine_import(struct engine *engine, const struct import_params *params, struct manifest *m,
+                  struct error *e);
+
+/* ---- recover ---- */
+
+/* What became of one interrupted run. */
+struct recovery {
+    char *domain;
+    char *done;         /* in words */
+    struct error error; /* status OK: settled */
+};
+
+/* Finish or undo every run that was interrupted. Runs that are alive are left alone. `*list`, of `*count`, is to be released
+ * with recovery_release(). Fails if anything could not be settled. */
+int engine_recover(struct engine *engine, struct recovery **list, size_t *count, struct error *e);
+void recovery_release(struct recovery *list, size_t count);
+
+/* ---- doctor ---- */
+
+enum finding_level {
+    FINDING_GOOD,
+    FINDING_NOTE, /* works, with something to know */
+    FINDING_BAD   /* create would refuse */
+};
+
+/* Called once for each finding; `subject` and `text` are valid during the call. */
+typedef void (*finding_sink)(void *arg, enum finding_level level, const char *subject,
+                             const char *text);
+
+/* Look at the host, and at `domain` unless NULL, and change nothing. Fails if a finding was bad. */
+int engine_doctor(struct engine *engine, const char *domain, finding_sink sink, void *arg,
+                  struct error *e);
+
+#endif

@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * import: a manifest for files that were made by hand, as in
+ *
+ *     xl save -p linux01 linux01.sav; dd if=/dev/xenvols/linux01 of=linux01.xvda.img; xl unpause linux01
+ *
+ * so that restore can check them and bring them back. The files themselves are only read.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/seal.h"
+#include "base/time.h"
+#include "domain/savefile.h"
+#include "domain/xlcfg.h"
+#include "engine/engine.h"
+#include "engine/parallel.h"
+#include "repo/folder.h"
+
+struct import {
+    struct engine *engine;
+    const struct import_params *params;
+    int dirfd;
+    struct domain saved;
+    struct manifest m;
+};
+
+/* ---- which files ---- */
+
+static int find_save_file(struct import *im, struct error *e)
+{
+    AUTO_CLOSEDIR DIR *dir = opendir(im->params->folder);
+    struct dirent *entry;
+
+    if (im->params->save_file) {
+        im->m.ram.file = strdup(im->params->save_file);
+        return im->m.ram.file ? OK : error_set(e, NO_SPACE, "out of memory");
+    }
+    if (!dir)
+        return error_errno(e, "open");
+    while ((entry = readdir(dir))) {
+        size_t len = strlen(entry->d_name);
+
+        if (entry->d_name[0] == '.' || len < 5 || strcmp(entry->d_name + len - 4, ".sav") != 0)
+            continue;
+        if (im->m.ram.file)
+            return error_set(e, USAGE, "more than one .sav file is there; name the one with --sav");
+        im->m.ram.file = strdup(entry->d_name);
+    }
+    return im->m.ram.file ? OK : error_set(e, NOT_FOUND, "no .sav file is there; name it with --sav");
+}
+
+static int read_saved_domain(struct import *im, struct error *e)
+{
+    AUTO_JSON json_t *config = NULL;
+    AUTO_CLOSE int fd = openat(im->dirfd, im->m.ram.file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+
+    if (fd < 0)
+        return error_errno(e, "%s: open", im->m.ram.file);
+    if (savefile_read_head(fd, &config, e) < 0 || domain_parse(&im->saved, config, e) < 0)
+        return error_prefix(e, "%s", im->m.ram.file);
+    return OK;
+}
+
+static char *image_of(const struct import *im, const struct domain_disk *disk)
+{
+    for (size_t i = 0; i < im->params->disk_count; i++)
+        if (strcmp(im->params->disks[i].vdev, disk->vdev) == 0)
+            return strdup(im->params->disks[i].file);
+    return format_text("%s.%s.img", im->saved.name, disk->vdev);
+}
+
+static int check_disk_options(const struct import *im, struct error *e)
+{
+    for (size_t i = 0; i < im->params->disk_count; i++) {
+        size_t j = 0;
+
+        while (j < im->saved.disk_count &&
+               strcmp(im->saved.disks[j].vdev, im->params->disks[i].vdev) != 0)
+            j++;
+        if (j == im->saved.disk_count)
+            return error_set(e, USAGE, "%s has no disk %s", im->saved.name,
+                             im->params->disks[i].vdev);
+    }
+    return OK;
+}
+
+static int add_disk(struct import *im, const struct domain_disk *disk, struct error *e)
+{
+    struct manifest_left_out *out;
+    struct manifest_disk *d;
+
+    if (disk->cdrom || !disk->writable) {
+        out = &im->m.left_out[im->m.left_out_count++];
+        out->vdev = strdup(disk->vdev);
+        out->why = strdup(disk->cdrom ? "it is a CD-ROM" : "it is read-only");
+        return out->vdev && out->why ? OK : error_set(e, NO_SPACE, "out of memory");
+    }
+    d = &im->m.disks[im->m.disk_count++];
+    d->vdev = strdup(disk->vdev);
+    d->path = strdup(disk->path);
+    d->driver = strdup("unknown");
+    d->image.file = image_of(im, disk);
+    return d->vdev && d->path && d->driver && d->image.file ? OK
+                                                            : error_set(e, NO_SPACE, "out of memory");
+}
+
+static int describe(struct import *im, struct error *e)
+{
+    char host[HOST_NAME_MAX + 1] = "", created[sizeof "2026-11-23T01:55:03Z"];
+    struct manifest *m = &im->m;
+
+    gethostname(host, sizeof host - 1);
+    time_utc_iso8601(created);
+    m->created = strdup(created);
+    m->host = strdup(host);
+    m->hypervisor = strdup("unknown");
+    m->method = strdup("import");
+    m->domain_name = strdup(im->saved.name);
+    m->domain_uuid = strdup(im->saved.uuid);
+    m->domain_type = strdup(im->saved.type);
+    m->vcpus = im->saved.vcpus;
+    m->memory_bytes = im->saved.memory_bytes;
+    m->config.file = format_text("%s.cfg", im->saved.name);
+    m->disks = calloc(im->saved.disk_count + 1, sizeof *m->disks);
+    m->left_out = calloc(im->saved.disk_count + 1, sizeof *m->left_out);
+    if (!m->created || !m->host || !m->hypervisor || !m->method || !m->domain_name ||
+        !m->domain_uuid || !m->domain_type || !m->config.file || !m->disks || !m->left_out)
+        return error_set(e, NO_SPACE, "out of memory");
+    for (size_t i = 0; i < im->saved.disk_count; i++)
+        if (add_disk(im, &im->saved.disks[i], e) < 0)
+            return e->status;
+    return OK;
+}
+
+/* ---- their sums ---- */
+
+static int open_member(const struct import *im, struct parallel_copy *p, struct manifest_file *f,
+                       struct error *e)
+{
+    int fd = openat(im->dirfd, f->file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+
+    *p = (struct parallel_copy){.copy = {.source = fd, .target = -1, .source_name = f->file,
+                                         .kind = COPY_TO_NOTHING,
+                                         .progress = &im->engine->progress}};
+    if (fd < 0)
+        return error_errno(e, "%s: open (name another file with --disk)", f->file);
+    if (file_size(fd, f->file, &f->bytes, e) < 0)
+        return e->status;
+    p->copy.size_bytes = f->bytes;
+    atomic_fetch_add(&im->engine->progress.total_bytes, f->bytes);
+    return OK;
+}
+
+static int sum_all(struct import *im, struct error *e)
+{
+    size_t count = im->m.disk_count + 2, opened = 0;
+    AUTO_FREE struct manifest_file **files = calloc(count, sizeof *files);
+    AUTO_FREE struct parallel_copy *copies = calloc(count, sizeof *copies);
+    int rc = OK;
+
+    if (!files || !copies)
+        return error_set(e, NO_SPACE, "out of memory");
+    files[0] = &im->m.ram;
+    files[1] = &im->m.config;
+    for (size_t i = 0; i < im->m.disk_count; i++)
+        files[i + 2] = &im->m.disks[i].image;
+    progress_begin(&im->engine->progress, "read", 0);
+    for (; rc == OK && opened < count; opened++)
+        rc = open_member(im, &copies[opened], files[opened], e);
+    if (rc == OK)
+        rc = parallel_run(copies, count, NULL, NULL, e);
+    for (size_t i = 0; i < opened; i++)
+        if (copies[i].copy.source >= 0)
+            close(copies[i].copy.source);
+    for (size_t i = 0; rc == OK && i < count; i++)
+        strcpy(files[i]->sha256, copies[i].sha256);
+    return rc;
+}
+
+/* ---- the whole ---- */
+
+static bool exists(const struct import *im, const char *name)
+{
+    struct stat st;
+
+    return fstatat(im->dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+/* The configuration is in the save file; a .cfg that the user put there is kept. */
+static int write_config(struct import *im, struct error *e)
+{
+    AUTO_FREE char *text = NULL;
+
+    if (exists(im, im->m.config.file))
+        return OK;
+    if (xlcfg_from_json(im->saved.config, &text, e) < 0)
+        return e->status;
+    return file_write_durable(im->dirfd, im->m.config.file, text, strlen(text), e);
+}
+
+static int write_manifest(struct import *im, struct error *e)
+{
+    AUTO_JSON json_t *json = manifest_to_json(&im->m);
+
+    if (!json)
+        return error_set(e, NO_SPACE, "out of memory");
+    return seal_add(json, e) < 0 ? e->status
+                                 : json_write_durable(im->dirfd, FOLDER_MANIFEST, json, e);
+}
+
+static int carry_out(struct import *im, struct error *e)
+{
+    if (folder_open(im->params->folder, &im->dirfd, e) < 0)
+        return e->status;
+    if (exists(im, FOLDER_MANIFEST))
+        return error_set(e, BUSY, "it has a manifest.json already; nothing is overwritten");
+    if (find_save_file(im, e) < 0 || read_saved_domain(im, e) < 0 || check_disk_options(im, e) < 0 ||
+        describe(im, e) < 0)
+        return e->status;
+    for (size_t i = 0; i < im->m.disk_count; i++)
+        if (!exists(im, im->m.disks[i].image.file))
+            return error_set(e, NOT_FOUND, "no image of disk %s: %s is not there; name it with "
+                                           "--disk %s=FILE", im->m.disks[i].vdev,
+                             im->m.disks[i].image.file, im->m.disks[i].vdev);
+    if (write_config(im, e) < 0 || sum_all(im, e) < 0)
+        return e->status;
+    return write_manifest(im, e);
+}
+
+int engine_import(struct engine *engine, const struct import_params *params, struct manifest *m,
+                  struct error *e)
+{
+    struct import im = {.engine = engine, .params = params, .dirfd = -1};
+    int rc = carry_out(&im, e);
+
+    if (im.dirfd >= 0)
+        close(im.dirfd);
+    domain_release(&im.saved);
+    if (rc < 0) {
+        manifest_release(&im.m);
+        return error_prefix(e, "import %s", params->folder);
+    }
+    *m = im.m;
+    return OK;
+}

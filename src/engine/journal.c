@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "engine/journal.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "base/seal.h"
+
+#define ENTRY_MAX_BYTES (1u << 20)
+#define VERSION         1
+
+static int open_folder(const char *path, int *fd, struct error *e)
+{
+    if (dir_make(path, e) < 0)
+        return e->status;
+    *fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return *fd < 0 ? error_errno(e, "%s: open", path) : OK;
+}
+
+static int take_lock(struct journal *j, const char *lock_dir, const char *domain, struct error *e)
+{
+    AUTO_FREE char *name = format_text("%s.lock", domain);
+    AUTO_CLOSE int dir = -1;
+
+    if (!name)
+        return error_set(e, NO_SPACE, "out of memory");
+    if (open_folder(lock_dir, &dir, e) < 0)
+        return e->status;
+    j->lock = openat(dir, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (j->lock < 0)
+        return error_errno(e, "%s/%s: open", lock_dir, name);
+    if (flock(j->lock, LOCK_EX | LOCK_NB) == 0)
+        return OK;
+    if (errno != EWOULDBLOCK)
+        return error_errno(e, "%s/%s: lock", lock_dir, name);
+    return error_set(e, BUSY, "another domsnap is at work on %s; wait until it has ended", domain);
+}
+
+static int load_entry(struct journal *j, struct error *e)
+{
+    if (json_read(j->dirfd, j->file, ENTRY_MAX_BYTES, &j->entry, e) < 0)
+        return e->status;
+    if (seal_check(j->entry, e) < 0)
+        return error_prefix(e, "the journal's %s", j->file);
+    if (json_integer_value(json_object_get(j->entry, "version")) != VERSION)
+        return error_set(e, UNSUPPORTED, "the journal's %s was written by another version of domsnap",
+                         j->file);
+    return OK;
+}
+
+/* Lock, then look: OK with the entry in j->entry, or NOT_FOUND. */
+static int open_entry(struct journal *j, const struct engine *engine, const char *domain,
+                      struct error *e)
+{
+    *j = JOURNAL_NONE;
+    j->file = format_text("%s.json", domain);
+    if (!j->file)
+        return error_set(e, NO_SPACE, "out of memory");
+    if (take_lock(j, engine->lock_dir, domain, e) < 0 ||
+        open_folder(engine->journal_dir, &j->dirfd, e) < 0)
+        return e->status;
+    return load_entry(j, e);
+}
+
+int journal_open(struct journal *j, const struct engine *engine, const char *domain,
+                 const char *supersedes, struct error *e)
+{
+    const char *operation;
+    int rc = open_entry(j, engine, domain, e);
+
+    if (rc == NOT_FOUND)
+        return OK;
+    operation = json_string_value(json_object_get(j->entry, "operation"));
+    if (rc == OK && supersedes && operation && strcmp(operation, supersedes) == 0)
+        return OK;
+    if (rc == OK)
+        rc = error_set(e, NEEDS_RECOVER,
+                       "an earlier `domsnap %s` of %s was interrupted; run `domsnap recover` first",
+                       operation ? operation : "run", domain);
+    journal_release(j);
+    return rc;
+}
+
+int journal_write(struct journal *j, json_t *entry, struct error *e)
+{
+    if (json_object_set_new(entry, "version", json_integer(VERSION)) < 0)
+        return error_set(e, NO_SPACE, "out of memory");
+    if (seal_add(entry, e) < 0 || json_write_durable(j->dirfd, j->file, entry, e) < 0)
+        return error_prefix(e, "journal");
+    if (j->entry != entry) {
+        json_decref(j->entry);
+        j->entry = json_incref(entry);
+    }
+    return OK;
+}
+
+int journal_phase(struct journal *j, const char *phase, struct error *e)
+{
+    if (json_object_set_new(j->entry, "phase", json_string(phase)) < 0)
+        return error_set(e, NO_SPACE, "out of memory");
+    return journal_write(j, j->entry, e);
+}
+
+const char *journal_phase_of(const struct journal *j)
+{
+    const char *phase = json_string_value(json_object_get(j->entry, "phase"));
+
+    return phase ? phase : "";
+}
+
+int journal_close(struct journal *j, struct error *e)
+{
+    if ((unlinkat(j->dirfd, j->file, 0) < 0 && errno != ENOENT) || fsync(j->dirfd) < 0)
+        return error_errno(e, "journal: %s: remove", j->file);
+    return OK;
+}
+
+void journal_release(struct journal *j)
+{
+    /* The lock's file stays: to remove it would let two runs hold "the" lock. */
+    if (j->lock >= 0)
+        close(j->lock);
+    if (j->dirfd >= 0)
+        close(j->dirfd);
+    free(j->file);
+    json_decref(j->entry);
+    *j = JOURNAL_NONE;
+}
+
+int journal_list(const struct engine *engine, json_t **names, struct error *e)
+{
+    AUTO_CLOSEDIR DIR *dir = opendir(engine->journal_dir);
+    struct dirent *entry;
+
+    *names = json_array();
+    if (!*names)
+        return error_set(e, NO_SPACE, "out of memory");
+    if (!dir && errno == ENOENT)
+        return OK;
+    if (!dir) {
+        json_decref(*names);
+        return error_errno(e, "journal: %s", engine->journal_dir);
+    }
+    while ((entry = readdir(dir))) {
+        size_t len = strlen(entry->d_name);
+
+        if (entry->d_name[0] != '.' && len > 5 && strcmp(entry->d_name + len - 5, ".json") == 0)
+            json_array_append_new(*names, json_stringn(entry->d_name, len - 5));
+    }
+    return OK;
+}
+
+int journal_adopt(struct journal *j, const struct engine *engine, const char *domain,
+                  struct error *e)
+{
+    int rc = open_entry(j, engine, domain, e);
+
+    if (rc < 0)
+        journal_release(j);
+    return rc;
+}

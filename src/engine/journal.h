@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What is about to exist because of us, durable before it exists. One entry a domain, JSON under a
+ * seal (seal.h), in journal_dir/DOMAIN.json; its owner holds lock_dir/DOMAIN.lock (flock), so an entry whose lock
+ * is free was left by a run that died.
+ *
+ *     { "version": 1, "operation": "create", "phase": …, "id": "3f9c01d2", "started": …,
+ *       "domain": { "name", "uuid", "domid" },
+ *       "folder": "/data/x", "folder_made": true, "files": […], "volumes": [records of drivers] }
+ *
+ * Phases, in order; what each one owes if the run dies in it:
+ *
+ *     create   "prepared"   discard the volumes, abandon the files
+ *              "suspended"  the same, and resume the domain
+ *              "running"    as prepared
+ *              "publish"    past the commit point: discard the volumes, publish the files
+ *     restore  "writing"    past the commit point: write the disks and start the domain
+ */
+#ifndef ENGINE_JOURNAL_H
+#define ENGINE_JOURNAL_H
+
+#include <jansson.h>
+
+#include "engine/engine.h"
+
+#define PHASE_PREPARED  "prepared"
+#define PHASE_SUSPENDED "suspended"
+#define PHASE_RUNNING   "running"
+#define PHASE_PUBLISH   "publish"
+#define PHASE_WRITING   "writing"
+
+struct journal {
+    int dirfd, lock;
+    char *file;    /* "linux01.json" */
+    json_t *entry; /* as it stands on the disk */
+};
+
+#define JOURNAL_NONE ((struct journal){.dirfd = -1, .lock = -1})
+
+/*
+ * Take the domain's lock. BUSY: another domsnap works on it. NEEDS_RECOVER: there is an entry of a run that died, unless
+ * its operation is `supersedes` (a restore may follow a restore that was cut short).
+ */
+int journal_open(struct journal *j, const struct engine *engine, const char *domain,
+                 const char *supersedes, struct error *e);
+
+/* Write `entry` (a reference is taken), then each phase, before what they announce is done. */
+int journal_write(struct journal *j, json_t *entry, struct error *e);
+int journal_phase(struct journal *j, const char *phase, struct error *e);
+const char *journal_phase_of(const struct journal *j);
+
+/* Everything is settled: remove the entry. */
+int journal_close(struct journal *j, struct error *e);
+
+/* Give the lock back and free; an entry that was not closed stays, for recover. May follow any of the above. */
+void journal_release(struct journal *j);
+
+/* The domains that have entries, a JSON list of names, the caller's. An absent folder is an empty list. */
+int journal_list(const struct engine *engine, json_t **names, struct error *e);
+
+/* Take over the entry of a run that died. BUSY: it is alive. NOT_FOUND: it is gone by now. */
+int journal_adopt(struct journal *j, const struct engine *engine, const char *domain,
+                  struct error *e);
+
+#endif

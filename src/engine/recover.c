@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * recover: every journal entry whose owner has died. A create is undone, or published if it was past its commit point; a
+ * restore that had begun to write is done again, from its folder. Run twice, the second finds nothing.
+ */
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "engine/journal.h"
+#include "engine/settle.h"
+
+static int recover_create(struct engine *engine, struct journal *j, const char **done,
+                          struct error *e)
+{
+    *done = strcmp(journal_phase_of(j), PHASE_PUBLISH) == 0
+                ? "an interrupted create was past its commit point: published"
+                : "an interrupted create was undone";
+    return settle_create(engine, j, e);
+}
+
+/* The lock is given back in between: engine_restore() takes it, and supersedes the entry. */
+static int recover_restore(struct engine *engine, struct journal *j, const char **done,
+                           struct error *e)
+{
+    AUTO_FREE char *folder = NULL;
+    const char *path = json_string_value(json_object_get(j->entry, "folder"));
+    bool paused = json_is_true(json_object_get(j->entry, "paused"));
+    struct restore_params params = {
+        .replace = true,
+        .start = paused ? START_PAUSED : START_RUNNING,
+    };
+    struct manifest m;
+
+    if (!path)
+        return error_set(e, DAMAGED, "the journal does not name the folder");
+    *done = "an interrupted restore was finished";
+    folder = strdup(path);
+    if (!folder)
+        return error_set(e, NO_SPACE, "out of memory");
+    params.folder = folder;
+    journal_release(j);
+    if (engine_restore(engine, &params, &m, e) < 0)
+        return e->status;
+    manifest_release(&m);
+    return OK;
+}
+
+static int recover_one(struct engine *engine, const char *domain, struct recovery *r)
+{
+    const char *operation, *done = "it is alive: left alone";
+    struct journal j;
+    int rc = journal_adopt(&j, engine, domain, &r->error);
+
+    if (rc == BUSY || rc == NOT_FOUND) {
+        rc = OK;
+        r->error.status = OK;
+    } else if (rc == OK) {
+        operation = json_string_value(json_object_get(j.entry, "operation"));
+        if (operation && strcmp(operation, "create") == 0)
+            rc = recover_create(engine, &j, &done, &r->error);
+        else if (operation && strcmp(operation, "restore") == 0)
+            rc = recover_restore(engine, &j, &done, &r->error);
+        else
+            rc = error_set(&r->error, DAMAGED, "the journal's %s names no operation", domain);
+        journal_release(&j);
+    }
+    r->done = strdup(rc == OK ? done : r->error.text);
+    return rc;
+}
+
+int engine_recover(struct engine *engine, struct recovery **list, size_t *count, struct error *e)
+{
+    AUTO_JSON json_t *names = NULL;
+    const json_t *name;
+    int failed = 0;
+    size_t i;
+
+    *list = NULL;
+    *count = 0;
+    if (journal_list(engine, &names, e) < 0)
+        return error_prefix(e, "recover");
+    *list = calloc(json_array_size(names) + 1, sizeof **list);
+    if (!*list)
+        return error_set(e, NO_SPACE, "out of memory");
+    json_array_foreach (names, i, name) {
+        struct recovery *r = &(*list)[(*count)++];
+
+        r->domain = strdup(json_string_value(name));
+        failed += recover_one(engine, json_string_value(name), r) < 0;
+    }
+    if (!failed)
+        return OK;
+    return error_set(e, NEEDS_RECOVER, "recover: %d of %zu interrupted runs could not be settled",
+                     failed, *count);
+}
+
+void recovery_release(struct recovery *list, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        free(list[i].domain);
+        free(list[i].done);
+    }
+    free(list);
+}

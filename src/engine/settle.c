@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "engine/settle.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "repo/folder.h"
+
+int settle_domain_id(const json_t *entry, struct domain_id *id, struct error *e)
+{
+    const json_t *domain = json_object_get(entry, "domain");
+    const char *name = json_string_value(json_object_get(domain, "name"));
+    const char *uuid = json_string_value(json_object_get(domain, "uuid"));
+
+    if (!name || !uuid || strlen(uuid) >= sizeof id->uuid)
+        return error_set(e, DAMAGED, "the journal does not name the domain");
+    id->name = name;
+    id->domid = (uint32_t)json_integer_value(json_object_get(domain, "domid"));
+    strcpy(id->uuid, uuid);
+    return OK;
+}
+
+int settle_resume(struct engine *engine, const json_t *entry, struct error *e)
+{
+    struct domain_id id;
+
+    if (settle_domain_id(entry, &id, e) < 0 || engine_connect(engine, e) < 0 ||
+        engine->domains->resume(engine->host, &id, e) < 0)
+        return error_prefix(e, "resume the guest");
+    return OK;
+}
+
+int settle_volumes(struct engine *engine, const json_t *entry, struct error *e)
+{
+    const json_t *records = json_object_get(entry, "volumes"), *record;
+    struct error why;
+    int rc = OK;
+    size_t i;
+
+    json_array_foreach (records, i, record)
+        if (volume_discard(engine->volumes, record, &why) < 0) {
+            *e = why;
+            rc = e->status;
+        }
+    return rc;
+}
+
+static int settle_files(const json_t *entry, bool publish, struct error *e)
+{
+    const char *folder = json_string_value(json_object_get(entry, "folder"));
+    const json_t *files = json_object_get(entry, "files");
+    AUTO_CLOSE int dirfd = -1;
+
+    if (!folder || !files)
+        return error_set(e, DAMAGED, "the journal does not name the folder");
+    /* A run that died before it made the folder left nothing there. */
+    if (folder_open(folder, &dirfd, e) < 0)
+        return e->status == NOT_FOUND && !publish ? OK : e->status;
+    if (publish)
+        return folder_publish(dirfd, files, e) < 0 ? error_prefix(e, "%s", folder) : OK;
+    if (folder_abandon(dirfd, files, e) < 0)
+        return error_prefix(e, "%s", folder);
+    if (json_is_true(json_object_get(entry, "folder_made")) && rmdir(folder) < 0 &&
+        errno != ENOTEMPTY && errno != ENOENT)
+        return error_errno(e, "%s: remove", folder);
+    return OK;
+}
+
+int settle_create(struct engine *engine, struct journal *j, struct error *e)
+{
+    const char *phase = journal_phase_of(j);
+    bool publish = strcmp(phase, PHASE_PUBLISH) == 0;
+    struct error resume, volumes, files;
+    int resume_rc = OK, volumes_rc, files_rc;
+
+    /* The guest first. */
+    if (strcmp(phase, PHASE_SUSPENDED) == 0)
+        resume_rc = settle_resume(engine, j->entry, &resume);
+    volumes_rc = settle_volumes(engine, j->entry, &volumes);
+    files_rc = settle_files(j->entry, publish, &files);
+    if (resume_rc == OK && volumes_rc == OK && files_rc == OK)
+        return journal_close(j, e);
+    error_set(e, NEEDS_RECOVER, "what it had made is not all undone");
+    if (resume_rc < 0)
+        error_append(e, "%s", resume.text);
+    if (volumes_rc < 0)
+        error_append(e, "%s", volumes.text);
+    if (files_rc < 0)
+        error_append(e, "%s", files.text);
+    return error_append(e, "run `domsnap recover`");
+}

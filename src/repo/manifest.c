@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "repo/manifest.h"
+
+#include <ctype.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+
+#define FORMAT     "domsnap-manifest"
+#define VERSION    1
+#define DISKS_MAX  256
+#define BYTES_MAX  (INT64_C(1) << 60)
+
+/* ---- out ---- */
+
+static json_t *file_to_json(const struct manifest_file *f)
+{
+    return json_pack("{s:s, s:I, s:s}", "file", f->file, "bytes", (json_int_t)f->bytes, "sha256",
+                     f->sha256);
+}
+
+static json_t *disks_to_json(const struct manifest *m)
+{
+    json_t *disks = json_array();
+
+    for (size_t i = 0; i < m->disk_count; i++) {
+        const struct manifest_disk *d = &m->disks[i];
+
+        json_array_append_new(disks, json_pack("{s:s, s:s, s:s, s:o}", "vdev", d->vdev, "path",
+                                               d->path, "driver", d->driver, "image",
+                                               file_to_json(&d->image)));
+    }
+    return disks;
+}
+
+static json_t *left_out_to_json(const struct manifest *m)
+{
+    json_t *left_out = json_array();
+
+    for (size_t i = 0; i < m->left_out_count; i++)
+        json_array_append_new(left_out, json_pack("{s:s, s:s}", "vdev", m->left_out[i].vdev, "why",
+                                                  m->left_out[i].why));
+    return left_out;
+}
+
+json_t *manifest_to_json(const struct manifest *m)
+{
+    json_t *json = json_pack(
+        "{s:s, s:i, s:s, s:s, s:s, s:s, s:s}", "format", FORMAT, "version", VERSION, "domsnap",
+        DOMSNAP_VERSION, "created", m->created, "host", m->host, "hypervisor", m->hypervisor,
+        "method", m->method);
+    json_t *domain = json_pack("{s:s, s:s, s:s, s:i, s:I}", "name", m->domain_name, "uuid",
+                               m->domain_uuid, "type", m->domain_type, "vcpus", (int)m->vcpus,
+                               "memory_bytes", (json_int_t)m->memory_bytes);
+    json_t *pause = json_pack("{s:I, s:I, s:I, s:I}", "save_ns", (json_int_t)m->pause.save_ns,
+                              "disks_ns", (json_int_t)m->pause.disks_ns, "resume_ns",
+                              (json_int_t)m->pause.resume_ns, "total_ns",
+                              (json_int_t)m->pause.total_ns);
+    bool ok = json_object_set_new(json, "domain", domain) == 0;
+
+    ok = json_object_set_new(json, "ram", file_to_json(&m->ram)) == 0 && ok;
+    if (m->config.file)
+        ok = json_object_set_new(json, "config", file_to_json(&m->config)) == 0 && ok;
+    ok = json_object_set_new(json, "disks", disks_to_json(m)) == 0 && ok;
+    ok = json_object_set_new(json, "left_out", left_out_to_json(m)) == 0 && ok;
+    ok = json_object_set_new(json, "pause", pause) == 0 && ok;
+    if (ok)
+        return json;
+    json_decref(json);
+    return NULL;
+}
+
+/* ---- in ---- */
+
+/* Text that may be printed to a terminal. */
+static bool is_plain_text(const char *s)
+{
+    for (; *s; s++)
+        if (iscntrl((unsigned char)*s))
+            return false;
+    return true;
+}
+
+static int take_text(char **to, const json_t *from, const char *key, struct error *e)
+{
+    const char *s = json_string_value(json_object_get(from, key));
+
+    if (!s || !is_plain_text(s))
+        return error_set(e, DAMAGED, "\"%s\" is missing or not plain text", key);
+    *to = strdup(s);
+    return *to ? OK : error_set(e, NO_SPACE, "out of memory");
+}
+
+static int take_number(uint64_t *to, const json_t *from, const char *key, struct error *e)
+{
+    const json_t *n = json_object_get(from, key);
+
+    if (!json_is_integer(n) || json_integer_value(n) < 0 || json_integer_value(n) > BYTES_MAX)
+        return error_set(e, DAMAGED, "\"%s\" is missing or not a sensible number", key);
+    *to = (uint64_t)json_integer_value(n);
+    return OK;
+}
+
+static int take_sum(char to[65], const json_t *from, struct error *e)
+{
+    const char *s = json_string_value(json_object_get(from, "sha256"));
+
+    if (!s || strlen(s) != 64 || strspn(s, "0123456789abcdef") != 64)
+        return error_set(e, DAMAGED, "\"sha256\" is missing or not 64 hexadecimal digits");
+    strcpy(to, s);
+    return OK;
+}
+
+/* A file of the snapshot's own folder, never a path to elsewhere. */
+static int take_file(struct manifest_file *f, const json_t *from, const char *key, struct error *e)
+{
+    const json_t *json = json_object_get(from, key);
+
+    if (take_text(&f->file, json, "file", e) < 0 || take_number(&f->bytes, json, "bytes", e) < 0 ||
+        take_sum(f->sha256, json, e) < 0)
+        return error_prefix(e, "\"%s\"", key);
+    if (!*f->file || *f->file == '.' || strchr(f->file, '/'))
+        return error_set(e, DAMAGED, "\"%s\": \"%s\" is not the name of a file in its folder", key,
+                         f->file);
+    return OK;
+}
+
+static int take_disks(struct manifest *m, const json_t *from, struct error *e)
+{
+    const json_t *disks = json_object_get(from, "disks");
+    size_t count = json_array_size(disks);
+
+    if (!json_is_array(disks) || count > DISKS_MAX)
+        return error_set(e, DAMAGED, "\"disks\" is missing or not a list of at most %d", DISKS_MAX);
+    m->disks = calloc(count + 1, sizeof *m->disks);
+    if (!m->disks)
+        return error_set(e, NO_SPACE, "out of memory");
+    for (size_t i = 0; i < count; i++) {
+        const json_t *json = json_array_get(disks, i);
+        struct manifest_disk *d = &m->disks[m->disk_count++];
+
+        if (take_text(&d->vdev, json, "vdev", e) < 0 || take_text(&d->path, json, "path", e) < 0 ||
+            take_text(&d->driver, json, "driver", e) < 0 ||
+            take_file(&d->image, json, "image", e) < 0)
+            return error_prefix(e, "disk %zu", i + 1);
+    }
+    return OK;
+}
+
+static int take_left_out(struct manifest *m, const json_t *from, struct error *e)
+{
+    const json_t *left_out = json_object_get(from, "left_out");
+    size_t count = json_array_size(left_out);
+
+    if (!json_is_array(left_out) || count > DISKS_MAX)
+        return error_set(e, DAMAGED, "\"left_out\" is missing or not a list");
+    m->left_out = calloc(count + 1, sizeof *m->left_out);
+    if (!m->left_out)
+        return error_set(e, NO_SPACE, "out of memory");
+    for (size_t i = 0; i < count; i++) {
+        const json_t *json = json_array_get(left_out, i);
+        struct manifest_left_out *l = &m->left_out[m->left_out_count++];
+
+        if (take_text(&l->vdev, json, "vdev", e) < 0 || take_text(&l->why, json, "why", e) < 0)
+            return e->status;
+    }
+    return OK;
+}
+
+static int take_domain(struct manifest *m, const json_t *from, struct error *e)
+{
+    const json_t *domain = json_object_get(from, "domain");
+    uint64_t vcpus;
+
+    if (take_text(&m->domain_name, domain, "name", e) < 0 ||
+        take_text(&m->domain_uuid, domain, "uuid", e) < 0 ||
+        take_text(&m->domain_type, domain, "type", e) < 0 ||
+        take_number(&vcpus, domain, "vcpus", e) < 0 ||
+        take_number(&m->memory_bytes, domain, "memory_bytes", e) < 0)
+        return error_prefix(e, "\"domain\"");
+    m->vcpus = (unsigned)vcpus;
+    return OK;
+}
+
+static int take_pause(struct manifest_pause *p, const json_t *from, struct error *e)
+{
+    const json_t *pause = json_object_get(from, "pause");
+
+    if (take_number(&p->save_ns, pause, "save_ns", e) < 0 ||
+        take_number(&p->disks_ns, pause, "disks_ns", e) < 0 ||
+        take_number(&p->resume_ns, pause, "resume_ns", e) < 0 ||
+        take_number(&p->total_ns, pause, "total_ns", e) < 0)
+        return error_prefix(e, "\"pause\"");
+    return OK;
+}
+
+static int take_all(struct manifest *m, const json_t *json, struct error *e)
+{
+    const char *format = json_string_value(json_object_get(json, "format"));
+    json_int_t version = json_integer_value(json_object_get(json, "version"));
+
+    if (!format || strcmp(format, FORMAT) != 0)
+        return error_set(e, DAMAGED, "not a manifest of domsnap's");
+    if (version != VERSION)
+        return error_set(e, UNSUPPORTED,
+                         "a manifest of version %lld, and this domsnap reads version %d; use a newer one",
+                         (long long)version, VERSION);
+    if (take_text(&m->created, json, "created", e) < 0 || take_text(&m->host, json, "host", e) < 0 ||
+        take_text(&m->hypervisor, json, "hypervisor", e) < 0 ||
+        take_text(&m->method, json, "method", e) < 0 || take_domain(m, json, e) < 0 ||
+        take_file(&m->ram, json, "ram", e) < 0 ||
+        (json_object_get(json, "config") && take_file(&m->config, json, "config", e) < 0) ||
+        take_disks(m, json, e) < 0 || take_left_out(m, json, e) < 0)
+        return e->status;
+    return take_pause(&m->pause, json, e);
+}
+
+int manifest_parse(struct manifest *m, const json_t *json, struct error *e)
+{
+    *m = (struct manifest){0};
+    if (take_all(m, json, e) < 0) {
+        manifest_release(m);
+        return e->status;
+    }
+    return OK;
+}
+
+void manifest_release(struct manifest *m)
+{
+    for (size_t i = 0; i < m->disk_count; i++) {
+        free(m->disks[i].vdev);
+        free(m->disks[i].path);
+        free(m->disks[i].driver);
+        free(m->disks[i].image.file);
+    }
+    for (size_t i = 0; i < m->left_out_count; i++) {
+        free(m->left_out[i].vdev);
+        free(m->left_out[i].why);
+    }
+    free(m->disks);
+    free(m->left_out);
+    free(m->ram.file);
+    free(m->config.file);
+    free(m->created);
+    free(m->host);
+    free(m->hypervisor);
+    free(m->method);
+    free(m->domain_name);
+    free(m->domain_uuid);
+    free(m->domain_type);
+    *m = (struct manifest){0};
+}

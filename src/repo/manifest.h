@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The record of one snapshot: what belongs to it, where it came from, and the sums by which it is checked.
+ * On disk it is JSON (manifest.json):
+ *
+ *     { "format": "domsnap-manifest", "version": 1, "domsnap": "0.1.0",
+ *       "created": "2026-11-23T01:55:03Z", "host": "xen01", "hypervisor": "Xen 4.17.5", "method": "snapshot",
+ *       "domain": { "name": …, "uuid": …, "type": "pv", "vcpus": 1, "memory_bytes": … },
+ *       "ram":    { "file": "linux01.sav", "bytes": …, "sha256": … },
+ *       "config": { "file": "linux01.cfg", "bytes": …, "sha256": … },            absent if unknown
+ *       "disks":  [ { "vdev": "xvda", "path": "/dev/xenvols/linux01", "driver": "lvm",
+ *                     "image": { "file": "linux01.xvda.img", "bytes": …, "sha256": … } } ],
+ *       "left_out": [ { "vdev": "xvdb", "why": "read-only" } ],
+ *       "pause": { "save_ns": …, "disks_ns": …, "resume_ns": …, "total_ns": … },    0: not measured
+ *       "sha256": … }                                                            of all the above
+ */
+#ifndef REPO_MANIFEST_H
+#define REPO_MANIFEST_H
+
+#include <jansson.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+struct manifest_file {
+    char *file; /* a name within the snapshot's folder; NULL: there is none */
+    uint64_t bytes;
+    char sha256[65]; /* lower-case hexadecimal */
+};
+
+struct manifest_disk {
+    char *vdev, *path, *driver;
+    struct manifest_file image;
+};
+
+struct manifest_left_out {
+    char *vdev, *why;
+};
+
+/* How long the guest stood still, and with what: from its suspend to its resume. */
+struct manifest_pause {
+    uint64_t save_ns;   /* asked to suspend, until RAM was out */
+    uint64_t disks_ns;  /* fixing the instant on the disks, or copying them (cold) */
+    uint64_t resume_ns; /* until it ran again */
+    uint64_t total_ns;
+};
+
+struct manifest {
+    char *created, *host, *hypervisor;
+    char *method; /* "snapshot", "cold", "import" */
+    char *domain_name, *domain_uuid, *domain_type;
+    unsigned vcpus;
+    uint64_t memory_bytes;
+    struct manifest_file ram, config;
+    struct manifest_disk *disks;
+    size_t disk_count;
+    struct manifest_left_out *left_out;
+    size_t left_out_count;
+    struct manifest_pause pause;
+};
+
+/* As JSON, the caller's reference; NULL when memory is short. */
+json_t *manifest_to_json(const struct manifest *m);
+
+/* Nothing in `json` is trusted: DAMAGED names what is wrong. On failure `m` holds nothing. */
+int manifest_parse(struct manifest *m, const json_t *json, struct error *e);
+
+/* Free what it holds; an all-zero manifest holds nothing. */
+void manifest_release(struct manifest *m);
+
+#endif

@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Thick logical volumes, snapshotted by LVM itself. LVM's supported interface is its commands with
+ * JSON reports. The exception store is made and wiped beforehand; while the guest stands still it is only
+ * joined to its origin (lvconvert -s), which is most of what `lvcreate -s` does not leave for later.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/run.h"
+#include "volume/dm.h"
+#include "volume/store_size.h"
+#include "volume/volume.h"
+
+#define COMMAND_TIMEOUT_S 120
+/* dmeventd is not to watch our snapshots: we do, and it would be left running. */
+#define NO_MONITOR        "--config=activation{monitoring=0}"
+#define REPORT            "lvs", "--reportformat", "json", "--units", "b", "--nosuffix"
+
+struct lvm_volume {
+    struct volume base;
+    char *vg, *lv;
+    char *layout; /* lvs's lv_layout: "linear", "striped", "thin,sparse", … */
+    uint64_t extent_bytes, free_bytes; /* of the volume group */
+    struct store_size store;
+    uint64_t extend_again_at_bytes; /* after a failed extension: not before so much is used */
+};
+
+static struct lvm_volume *lvm(const struct volume *v)
+{
+    assert(v->driver == &volume_lvm);
+    return (struct lvm_volume *)v;
+}
+
+static void lvm_close(struct volume *v)
+{
+    struct lvm_volume *l = lvm(v);
+
+    json_decref(v->record);
+    free(v->path);
+    free(v->name);
+    free(l->vg);
+    free(l->lv);
+    free(l->layout);
+    free(l);
+}
+
+/* ---- reports ---- */
+
+static int run_lvm(const char *const argv[], char **out, struct error *e)
+{
+    return run_program(&(struct run){argv, COMMAND_TIMEOUT_S, -1, out}, e);
+}
+
+/* The one row of a report on one volume, borrowed from `*report`. */
+static int parse_report(const char *text, json_t **report, const json_t **row, struct error *e)
+{
+    json_error_t why;
+
+    *report = json_loads(text, JSON_REJECT_DUPLICATES, &why);
+    if (!*report)
+        return error_set(e, FAILED, "lvs printed invalid JSON: %s", why.text);
+    *row = json_array_get(json_object_get(json_array_get(json_object_get(*report, "report"), 0), "lv"),
+                          0);
+    return *row ? OK : error_set(e, NOT_FOUND, "lvs does not list it");
+}
+
+static const char *field(const json_t *row, const char *key)
+{
+    const char *s = json_string_value(json_object_get(row, key));
+
+    return s ? s : "";
+}
+
+/* Every value of an LVM report is a string in this version. */
+static int number(const json_t *row, const char *key, uint64_t *value, struct error *e)
+{
+    const char *s = field(row, key);
+    char *end;
+
+    errno = 0;
+    *value = strtoull(s, &end, 10);
+    if (errno || end == s || *end || *s == '-')
+        return error_set(e, FAILED, "lvs printed \"%s\" as %s", s, key);
+    return OK;
+}
+
+/* ---- open ---- */
+
+static int read_report(struct lvm_volume *l, struct error *e)
+{
+    const char *const argv[] = {REPORT, "-o",
+                                "vg_name,lv_name,lv_size,lv_layout,vg_free,vg_extent_size", "--",
+                                l->base.name, NULL};
+    AUTO_FREE char *text = NULL;
+    AUTO_JSON json_t *report = NULL;
+    const json_t *row;
+
+    if (run_lvm(argv, &text, e) < 0 || parse_report(text, &report, &row, e) < 0 ||
+        number(row, "lv_size", &l->base.size_bytes, e) < 0 ||
+        number(row, "vg_free", &l->free_bytes, e) < 0 ||
+        number(row, "vg_extent_size", &l->extent_bytes, e) < 0)
+        return e->status;
+    if (l->extent_bytes == 0)
+        return error_set(e, FAILED, "lvs printed an extent size of 0");
+    l->base.copy_bytes = l->base.size_bytes;
+    l->layout = strdup(field(row, "lv_layout"));
+    return l->layout ? OK : error_set(e, NO_SPACE, "out of memory");
+}
+
+static int lvm_open(const char *path, struct volume **out, struct error *e)
+{
+    struct lvm_volume *l;
+    struct stat st;
+
+    if (stat(path, &st) < 0)
+        return error_errno(e, "stat");
+    if (!S_ISBLK(st.st_mode))
+        return error_set(e, UNSUPPORTED, "not a block device");
+    l = calloc(1, sizeof *l);
+    if (!l)
+        return error_errno(e, "%s", path);
+    l->base.driver = &volume_lvm;
+    if (dm_lvm_names(st.st_rdev, &l->vg, &l->lv, e) < 0) {
+        lvm_close(&l->base);
+        return e->status == NOT_FOUND ? UNSUPPORTED : e->status;
+    }
+    l->base.path = strdup(path);
+    l->base.name = format_text("%s/%s", l->vg, l->lv);
+    if (!l->base.path || !l->base.name)
+        error_set(e, NO_SPACE, "out of memory");
+    else if (read_report(l, e) == OK) {
+        *out = &l->base;
+        return OK;
+    }
+    lvm_close(&l->base);
+    return e->status;
+}
+
+static int lvm_can_snapshot(const struct volume *v, struct error *e)
+{
+    const char *layout = lvm(v)->layout;
+
+    if (strcmp(layout, "linear") == 0 || strcmp(layout, "striped") == 0)
+        return OK;
+    return error_set(e, UNSUPPORTED,
+                     "%s is a logical volume of the kind \"%s\"; snapshots are taken of linear and "
+                     "striped ones; --cold copies it while the guest stands still",
+                     v->name, layout);
+}
+
+/* ---- plan: names, sizes, records ---- */
+
+static int make_record(struct lvm_volume *l, const char *id, struct error *e)
+{
+    AUTO_FREE char *store = format_text("domsnap-%s-%s", id, l->lv);
+    AUTO_FREE char *tag = format_text("domsnap.%s", id);
+
+    if (store && tag)
+        l->base.record = json_pack("{s:s, s:s, s:s, s:s}", "driver", volume_lvm.name, "vg", l->vg,
+                                   "store", store, "tag", tag);
+    if (!l->base.record)
+        return error_set(e, NO_SPACE, "out of memory");
+    /* LVM's NAME_LEN. */
+    if (strlen(store) > 127)
+        return error_set(e, UNSUPPORTED, "%s: its name is too long to name a snapshot after it",
+                         l->base.name);
+    return OK;
+}
+
+/* Plan the stores of all volumes that share the volume group of vs[first]; the first of a group does it. */
+static int plan_group(struct volume *const vs[], size_t count, size_t first, uint64_t copied_bytes,
+                      struct error *e)
+{
+    const struct lvm_volume *leader = lvm(vs[first]);
+    AUTO_FREE struct store_size *stores = calloc(count, sizeof *stores);
+    size_t members = 0;
+
+    if (!stores)
+        return error_set(e, NO_SPACE, "out of memory");
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(lvm(vs[i])->vg, leader->vg) != 0)
+            continue;
+        if (i < first)
+            return OK;
+        stores[members++] = (struct store_size){.origin_bytes = vs[i]->size_bytes};
+    }
+    if (store_size_plan(stores, members, copied_bytes, leader->free_bytes, leader->extent_bytes, e) < 0)
+        return error_prefix(e, "volume group %s", leader->vg);
+    for (size_t i = count; i-- > first;)
+        if (strcmp(lvm(vs[i])->vg, leader->vg) == 0)
+            lvm(vs[i])->store = stores[--members];
+    return OK;
+}
+
+static int lvm_plan(struct volume *const vs[], size_t count, const char *id, struct error *e)
+{
+    uint64_t copied_bytes = 0;
+
+    for (size_t i = 0; i < count; i++)
+        copied_bytes += vs[i]->size_bytes;
+    for (size_t i = 0; i < count; i++)
+        if (plan_group(vs, count, i, copied_bytes, e) < 0 || make_record(lvm(vs[i]), id, e) < 0)
+            return e->status;
+    return OK;
+}
+
+/* ---- prepare, commit, read ---- */
+
+static const char *store_of(const struct volume *v)
+{
+    return json_string_value(json_object_get(v->record, "store"));
+}
+
+static const char *tag_of(const struct volume *v)
+{
+    return json_string_value(json_object_get(v->record, "tag"));
+}
+
+/* The exception store: tagged from its first moment, its head zeroed (else the kernel would take what lies
+ * there for an old store), and inactive, as lvconvert wants it. */
+static int make_store(const struct lvm_volume *l, struct error *e)
+{
+    AUTO_FREE char *size = format_text("%" PRIu64 "b", l->store.size_bytes);
+    AUTO_FREE char *full = format_text("%s/%s", l->vg, store_of(&l->base));
+    const char *const create[] = {"lvcreate", NO_MONITOR, "--yes", "--wipesignatures", "y", "--zero", "y",
+                                  "--addtag", "domsnap", "--addtag", tag_of(&l->base),
+                                  "--setactivationskip", "n", "--size", size, "--name",
+                                  store_of(&l->base), l->vg, NULL};
+    const char *const deactivate[] = {"lvchange", "--activate", "n", full, NULL};
+
+    if (!size || !full)
+        return error_set(e, NO_SPACE, "out of memory");
+    log_debug("%s: exception store of %" PRIu64 " MiB, at most %" PRIu64 " MiB", l->base.name,
+              l->store.size_bytes >> 20, l->store.full_bytes >> 20);
+    if (run_lvm(create, NULL, e) < 0 || run_lvm(deactivate, NULL, e) < 0)
+        return error_prefix(e, "exception store of %s", l->base.name);
+    return OK;
+}
+
+static int lvm_prepare(struct volume *const vs[], size_t count, struct error *e)
+{
+    for (size_t i = 0; i < count; i++)
+        if (make_store(lvm(vs[i]), e) < 0)
+            return e->status;
+    return OK;
+}
+
+static int join_store(const struct lvm_volume *l, struct error *e)
+{
+    AUTO_FREE char *chunk = format_text("%ub", STORE_CHUNK_BYTES);
+    AUTO_FREE char *store = format_text("%s/%s", l->vg, store_of(&l->base));
+    /* The guest stands still, so: no waiting for udev's rules (open_image does not need their links),
+     * no copy of the metadata in /etc/lvm (removing the snapshot makes one, of what is then the same as before). */
+    const char *const argv[] = {"lvconvert", NO_MONITOR " backup{backup=0 archive=0}", "--noudevsync", "--yes", "--type",
+                                "snapshot", "--zero", "n", "--chunksize", chunk, l->base.name, store,
+                                NULL};
+
+    if (!chunk || !store)
+        return error_set(e, NO_SPACE, "out of memory");
+    return run_lvm(argv, NULL, e) < 0 ? error_prefix(e, "snapshot of %s", l->base.name) : OK;
+}
+
+static int lvm_commit(struct volume *const vs[], size_t count, struct error *e)
+{
+    for (size_t i = 0; i < count; i++)
+        if (join_store(lvm(vs[i]), e) < 0)
+            return e->status;
+    return OK;
+}
+
+static int lvm_open_image(const struct volume *v, int *fd, struct error *e)
+{
+    AUTO_FREE char *path = NULL;
+    uint64_t size;
+
+    if (dm_device_node(lvm(v)->vg, store_of(v), &path, e) < 0)
+        return e->status;
+    *fd = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC);
+    if (*fd < 0)
+        return error_errno(e, "snapshot of %s: open %s", v->name, path);
+    if (file_size(*fd, path, &size, e) == OK && size == v->size_bytes)
+        return OK;
+    close(*fd);
+    return error_set(e, BUSY, "%s changed its size while it was snapshotted", v->name);
+}
+
+/* ---- watch ---- */
+
+static void extend_store(struct lvm_volume *l, const struct dm_store_usage *usage, uint64_t by_bytes)
+{
+    AUTO_FREE char *by = format_text("+%" PRIu64 "b", by_bytes);
+    AUTO_FREE char *store = format_text("%s/%s", l->vg, store_of(&l->base));
+    const char *const argv[] = {"lvextend", NO_MONITOR, "--yes", "--size", by, store, NULL};
+    struct error why;
+
+    if (!by || !store)
+        return;
+    log_debug("%s: %" PRIu64 " of %" PRIu64 " MiB of its exception store are used: extending",
+              l->base.name, usage->used_bytes >> 20, usage->total_bytes >> 20);
+    if (run_lvm(argv, NULL, &why) == OK)
+        return;
+    /* Not the end yet: the copy may be done before it is full, or space be freed. */
+    log_warning("%s: the exception store of its snapshot can't be extended; when it is full, this "
+                "backup fails (the guest does not): %s",
+                l->base.name, why.text);
+    l->extend_again_at_bytes = usage->used_bytes + (usage->total_bytes - usage->used_bytes) / 2;
+}
+
+static int lvm_watch(struct volume *v, struct error *e)
+{
+    struct lvm_volume *l = lvm(v);
+    struct dm_store_usage usage;
+    uint64_t by;
+
+    if (dm_snapshot_usage(l->vg, store_of(v), &usage, e) < 0)
+        return e->status;
+    if (usage.invalid)
+        return error_set(e, NO_SPACE,
+                         "snapshot of %s: its exception store overflowed: the guest wrote more than "
+                         "volume group %s had room for; free some there, or use --cold",
+                         v->name, l->vg);
+    by = store_size_grow(usage.used_bytes, usage.total_bytes, l->store.full_bytes);
+    if (by && usage.used_bytes >= l->extend_again_at_bytes)
+        extend_store(l, &usage, by);
+    return OK;
+}
+
+/* ---- discard ---- */
+
+static bool has_tag(const char *tags, const char *tag)
+{
+    size_t len = strlen(tag);
+
+    for (const char *p = tags; (p = strstr(p, tag)); p += len)
+        if ((p == tags || p[-1] == ',') && (p[len] == ',' || p[len] == '\0'))
+            return true;
+    return false;
+}
+
+/* Whether vg/store exists and carries our tag. One that does not is somebody else's. */
+static int find_store(const char *vg, const char *store, const char *tag, bool *ours,
+                      struct error *e)
+{
+    AUTO_FREE char *select = format_text("lv_name=\"%s\"", store);
+    const char *const argv[] = {REPORT, "-o", "lv_name,lv_tags", "--select", select, "--", vg,
+                                NULL};
+    AUTO_FREE char *text = NULL;
+    AUTO_JSON json_t *report = NULL;
+    const json_t *row;
+    int rc;
+
+    *ours = false;
+    if (!select)
+        return error_set(e, NO_SPACE, "out of memory");
+    if (run_lvm(argv, &text, e) < 0)
+        return e->status;
+    rc = parse_report(text, &report, &row, e);
+    if (rc == OK)
+        *ours = has_tag(field(row, "lv_tags"), tag);
+    return rc == NOT_FOUND ? OK : rc;
+}
+
+static int lvm_discard(const json_t *record, struct error *e)
+{
+    const char *vg = json_string_value(json_object_get(record, "vg"));
+    const char *store = json_string_value(json_object_get(record, "store"));
+    const char *tag = json_string_value(json_object_get(record, "tag"));
+    AUTO_FREE char *full = vg && store ? format_text("%s/%s", vg, store) : NULL;
+    const char *const remove[] = {"lvremove", NO_MONITOR, "--yes", "--force", full, NULL};
+    bool ours;
+
+    if (!full || !tag || strncmp(store, "domsnap-", 8) != 0 || strpbrk(store, "\"\\/"))
+        return error_set(e, DAMAGED, "the journal's record of an exception store is garbled");
+    if (find_store(vg, store, tag, &ours, e) < 0 || (ours && run_lvm(remove, NULL, e) < 0))
+        return error_prefix(e, "remove %s", full);
+    return OK;
+}
+
+const struct volume_driver volume_lvm = {
+    .name = "lvm",
+    .open = lvm_open,
+    .close = lvm_close,
+    .can_snapshot = lvm_can_snapshot,
+    .plan = lvm_plan,
+    .prepare = lvm_prepare,
+    .commit = lvm_commit,
+    .open_image = lvm_open_image,
+    .watch = lvm_watch,
+    .discard = lvm_discard,
+};

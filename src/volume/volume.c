@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "volume/volume.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/loop.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+
+const struct volume_driver *const volume_drivers[] = {&volume_lvm, &volume_plain, NULL};
+
+int volume_open(const struct volume_driver *const drivers[], const char *path, struct volume **v,
+                struct error *e)
+{
+    AUTO_FREE char *full = format_text("%s%s", path[0] == '/' ? "" : "/dev/", path);
+    int rc = error_set(e, UNSUPPORTED, "no driver for volumes");
+
+    if (!full)
+        return error_set(e, NO_SPACE, "out of memory");
+    for (size_t i = 0; drivers[i] && rc == UNSUPPORTED; i++)
+        rc = drivers[i]->open(full, v, e);
+    return rc == OK ? OK : error_prefix(e, "volume %s", full);
+}
+
+void volume_close(struct volume *v)
+{
+    if (v)
+        v->driver->close(v);
+}
+
+int volume_discard(const struct volume_driver *const drivers[], const json_t *record,
+                   struct error *e)
+{
+    const char *name = json_string_value(json_object_get(record, "driver"));
+
+    for (size_t i = 0; name && drivers[i]; i++)
+        if (strcmp(drivers[i]->name, name) == 0)
+            return drivers[i]->discard(record, e);
+    return error_set(e, DAMAGED, "the journal names \"%s\", which is no driver of volumes",
+                     name ? name : "");
+}
+
+static int open_volume(const struct volume *v, int flags, int *fd, struct error *e)
+{
+    struct stat st;
+
+    if (stat(v->path, &st) < 0)
+        return error_errno(e, "volume %s", v->name);
+    /* On a block device O_EXCL, without O_CREAT, asks that nobody else claims it. */
+    flags |= S_ISBLK(st.st_mode) ? O_DIRECT : 0;
+    flags &= S_ISBLK(st.st_mode) ? ~0 : ~O_EXCL;
+    *fd = open(v->path, flags | O_CLOEXEC);
+    return *fd < 0 ? error_errno(e, "volume %s: open", v->name) : OK;
+}
+
+int volume_open_live(const struct volume *v, int *fd, struct error *e)
+{
+    return open_volume(v, O_RDONLY, fd, e);
+}
+
+/* Whether a loop device, the way an image file becomes a guest's disk, is bound to this file. */
+static bool has_loop_device(const struct stat *file)
+{
+    AUTO_CLOSEDIR DIR *dir = opendir("/sys/block");
+    struct dirent *entry;
+
+    while (dir && (entry = readdir(dir))) {
+        AUTO_FREE char *path = format_text("/dev/%s", entry->d_name);
+        AUTO_CLOSE int fd = -1;
+        struct loop_info64 info;
+
+        if (strncmp(entry->d_name, "loop", 4) != 0 || !path)
+            continue;
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd >= 0 && ioctl(fd, LOOP_GET_STATUS64, &info) == 0 &&
+            info.lo_device == file->st_dev && info.lo_inode == file->st_ino)
+            return true;
+    }
+    return false;
+}
+
+int volume_open_idle(const struct volume *v, int *fd, struct error *e)
+{
+    struct stat st;
+
+    if (open_volume(v, O_RDWR | O_EXCL, fd, e) < 0)
+        return e->status == BUSY ? error_append(e, "a guest or a mount uses it") : e->status;
+    if (fstat(*fd, &st) == 0 && S_ISREG(st.st_mode) && has_loop_device(&st)) {
+        close(*fd);
+        *fd = -1;
+        return error_set(e, BUSY, "volume %s: a guest, or another user of a loop device, uses it",
+                         v->name);
+    }
+    return OK;
+}

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A guest's disk as dom0 sees it, and the ways to fix an instant on it.
+ *
+ * A volume that can be snapshotted goes through
+ *
+ *     open → plan → (the engine journals v->record) → prepare → commit → open_image
+ *          → watch … → discard → close
+ *
+ * plan only decides. prepare makes what the snapshot needs and does all that can wait or fail. commit runs while the guest
+ * stands still. discard needs nothing but the journalled record, so that another process can do it.
+ */
+#ifndef VOLUME_VOLUME_H
+#define VOLUME_VOLUME_H
+
+#include <jansson.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+struct volume_driver;
+
+struct volume {
+    const struct volume_driver *driver;
+    char *path;          /* as in the domain's configuration */
+    char *name;          /* for messages: "xenvols/linux01", or the path */
+    uint64_t size_bytes;
+    uint64_t copy_bytes; /* at most what a sparse copy of it takes */
+    json_t *record; /* what discard needs: set by plan, else NULL */
+};
+
+struct volume_driver {
+    const char *name; /* stands in journals and manifests */
+
+    /* UNSUPPORTED: a volume of another kind. Allocates `*v`, for close. */
+    int (*open)(const char *path, struct volume **v, struct error *e);
+    void (*close)(struct volume *v);
+
+    /* Whether this volume can be snapshotted: UNSUPPORTED says why not, and what to do instead. */
+    int (*can_snapshot)(const struct volume *v, struct error *e);
+
+    /* Decide names and sizes of what `id` (letters and digits) will make for all these volumes, which
+     * are copied at the same time, and set their records. NO_SPACE: they can't fit. */
+    int (*plan)(struct volume *const vs[], size_t count, const char *id, struct error *e);
+    int (*prepare)(struct volume *const vs[], size_t count, struct error *e);
+    int (*commit)(struct volume *const vs[], size_t count, struct error *e);
+
+    /* A descriptor, the caller's, that reads the volume as it was at commit. O_DIRECT where it can. */
+    int (*open_image)(const struct volume *v, int *fd, struct error *e);
+
+    /* Call it often while images are read, and once after: keeps the snapshot from overflowing; an error means
+     * that the image is worth nothing. */
+    int (*watch)(struct volume *v, struct error *e);
+
+    /* Undo plan, prepare, commit, whichever were reached. Twice is fine; what does not exist, or does not
+     * carry our mark, is left alone. */
+    int (*discard)(const json_t *record, struct error *e);
+};
+
+extern const struct volume_driver volume_lvm;
+extern const struct volume_driver volume_plain;
+
+/* All of the above, in the order they are asked, and a NULL. */
+extern const struct volume_driver *const volume_drivers[];
+
+/* Open with the first of `drivers` that knows this kind. The path is one of a libxl disk: without a
+ * leading '/', it is below /dev. */
+int volume_open(const struct volume_driver *const drivers[], const char *path, struct volume **v,
+                struct error *e);
+void volume_close(struct volume *v); /* NULL is fine */
+
+/* A descriptor, the caller's, that reads the volume itself. Block devices are opened with O_DIRECT: what
+ * a guest has written is not in dom0's page cache, and what is there may be old. */
+int volume_open_live(const struct volume *v, int *fd, struct error *e);
+
+/* The same for writing. BUSY: a guest, a mount or a loop device uses it. */
+int volume_open_idle(const struct volume *v, int *fd, struct error *e);
+
+/* Undo what `record` says, with the driver it names. */
+int volume_discard(const struct volume_driver *const drivers[], const json_t *record,
+                   struct error *e);
+
+#endif
