@@ -1,0 +1,94 @@
+# shellcheck shell=bash
+# For the jobs of tests/lab: `. /lab/common.sh`.
+. /lab/lab.sh
+
+check_fails() { # TEXT STATUS PATTERN COMMAND...: it must exit with STATUS and say PATTERN
+    local text=$1 status=$2 pattern=$3 output got=0
+    shift 3
+    output=$("$@" 2>&1) || got=$?
+    if [ "$got" = "$status" ] && grep -Eq -- "$pattern" <<< "$output"; then
+        ok "$text"
+    else
+        fail "$text (exit $got, wanted $status and \"$pattern\")"
+        sed 's/^/    /' <<< "$output"
+    fi
+}
+
+# The first number that the guest printed after line FROM of its console.
+first_count() { # NAME FROM
+    tail -n "+$(($2 + 1))" "$(guest_console "$1")" | sed -n 's/^count \([0-9]*\) .*/\1/p' | head -n 1
+}
+
+# RAM held FIRST - 1 when it was taken, or FIRST if that was not printed yet. Disk one holds RAM's number or the one
+# before, disk two disk one's or the one before, never more.
+numbers_agree() { # FIRST DISK_ONE DISK_TWO
+    echo "the guest went on with $1; disk one has $2, disk two has $3"
+    [ "$2" -le "$1" ] && [ "$2" -ge $(($1 - 2)) ] && [ "$3" -le "$2" ] && [ "$3" -ge $(($2 - 1)) ]
+}
+
+wreck() { # VOLUME...: what an accident leaves
+    local volume
+    for volume; do
+        dd if=/dev/urandom of="$volume" bs=1M count=32 conv=notrunc,fsync status=none
+    done
+}
+
+# After the guest was brought back: it goes on from the snapshot's number, on disks that agree with it.
+check_back() { # TEXT NAME FROM DISK_ONE DISK_TWO
+    check "$1: the guest counts" guest_wait "$2" 10
+    check "$1: RAM and disks are of one instant" numbers_agree "$(first_count "$2" "$3")" "$4" "$5"
+    check "$1: the counter goes on without a jump" check_contiguous "$(guest_console "$2")" $(($3 + 1))
+}
+
+# Create, restore, and both by hand, of a guest that writes all the while.
+round_trip() { # TYPE
+    local type=$1 name=$1-trip dir=/data/$1-trip from one two
+    check "a $type guest starts" guest_make "$type" "$name"
+    guest_start "$name" || fail "the guest does not count"
+    guest_wait "$name" 10
+    state_save "$OUT/before"
+
+    check "create" domsnap create -v "$name" --to "$dir"
+    state_save "$OUT/after"
+    check "create leaves nothing behind" diff "$OUT/before" "$OUT/after"
+    check "the guest goes on" guest_wait "$name" 20
+    check "its counter has not jumped" check_contiguous "$(guest_console "$name")"
+    for vdev in xvda xvdb; do
+        check "$vdev's image is sound" fsck_clean "$dir/$name.$vdev.img"
+        check "$vdev's image is sparse" test "$(du -k "$dir/$name.$vdev.img" | cut -f1)" -lt 131072
+    done
+    one=$(disk_number "$dir/$name.xvda.img") two=$(disk_number "$dir/$name.xvdb.img")
+    check "xl takes the configuration" xl create -n "$dir/$name.cfg"
+    cat "$dir/manifest.json"
+
+    check_fails "restore refuses while the guest runs" 1 'is running; --replace' domsnap restore --from "$dir"
+    wreck "/dev/xenvols/$name-1" "/dev/xenvols/$name-2"
+    from=$(guest_lines "$name")
+    check "restore --replace" domsnap restore --from "$dir" --replace
+    check_back "restore" "$name" "$from" "$one" "$two"
+    state_save "$OUT/restored"
+    check "restore leaves nothing behind" diff "$OUT/before" "$OUT/restored"
+
+    # By hand, from domsnap's files.
+    xl destroy "$name"
+    wreck "/dev/xenvols/$name-1" "/dev/xenvols/$name-2"
+    dd if="$dir/$name.xvda.img" of="/dev/xenvols/$name-1" bs=1M conv=fsync status=none
+    dd if="$dir/$name.xvdb.img" of="/dev/xenvols/$name-2" bs=1M conv=fsync status=none
+    from=$(guest_lines "$name")
+    check "xl restore takes domsnap's save file" xl restore "$dir/$name.sav"
+    check_back "xl restore and dd" "$name" "$from" "$one" "$two"
+
+    # By domsnap, from files made by hand.
+    mkdir /data/hand
+    check "xl save -p" xl save -p "$name" "/data/hand/$name.sav"
+    dd if="/dev/xenvols/$name-1" of="/data/hand/$name.xvda.img" bs=1M conv=sparse iflag=direct status=none
+    dd if="/dev/xenvols/$name-2" of="/data/hand/other.img" bs=1M conv=sparse iflag=direct status=none
+    xl unpause "$name"
+    guest_wait "$name" 5
+    one=$(disk_number "/data/hand/$name.xvda.img") two=$(disk_number /data/hand/other.img)
+    check "import" domsnap import /data/hand --disk xvdb=other.img
+    wreck "/dev/xenvols/$name-1"
+    from=$(guest_lines "$name")
+    check "restore of what was made by hand" domsnap restore --from /data/hand --replace
+    check_back "import and restore" "$name" "$from" "$one" "$two"
+}

@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "fake.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "domain/savefile.h"
+
+struct fake *fake;
+
+#define UUID        "11111111-2222-3333-4444-555555555555"
+#define IMAGE_BYTES (300u << 10)
+
+/* Note a call; say whether it is to fail. */
+static int call(const char *name, const char *subject, struct error *e)
+{
+    char word[128];
+    size_t len = strlen(fake->trace);
+
+    snprintf(word, sizeof word, "%s%s%s", name, *subject ? ":" : "", subject);
+    snprintf(fake->trace + len, sizeof fake->trace - len, "%s ", word);
+    if (!fake->fail_at || strcmp(fake->fail_at, word) != 0)
+        return OK;
+    if (fake->fail_times && --fake->fail_times == 0)
+        fake->fail_at = NULL;
+    return error_set(e, FAILED, "%s was made to fail", word);
+}
+
+/* ---- domain ---- */
+
+static int domain_open(struct domain_host **host, struct error *e)
+{
+    *host = (struct domain_host *)fake;
+    return call("open", "", e);
+}
+
+static void domain_close(struct domain_host *host)
+{
+    (void)host;
+}
+
+static const char *version(struct domain_host *host)
+{
+    (void)host;
+    return "Fake 1.0";
+}
+
+static json_t *config(void)
+{
+    AUTO_FREE char *a = format_text("%s/a.img", fake->dir);
+    AUTO_FREE char *b = format_text("%s/b.img", fake->dir);
+
+    return json_pack("{s:{s:s, s:s, s:s}, s:{s:i, s:i}, s:[{s:s, s:s, s:i}, {s:s, s:s, s:i}, "
+                     "{s:s, s:s, s:i, s:i}]}",
+                     "c_info", "type", "pv", "name", "linux01", "uuid", UUID, "b_info", "max_vcpus",
+                     1, "max_memkb", 1024, "disks", "vdev", "xvda", "pdev_path", a, "readwrite", 1,
+                     "vdev", "xvdb", "pdev_path", b, "readwrite", 1, "vdev", "xvdc", "pdev_path", "",
+                     "is_cdrom", 1, "removable", 1);
+}
+
+static int describe(struct domain_host *host, const char *name, struct domain *d, struct error *e)
+{
+    AUTO_JSON json_t *json = config();
+
+    (void)host;
+    if (call("describe", "", e) < 0)
+        return e->status;
+    if (fake->state == DOMAIN_GONE || strcmp(name, "linux01") != 0)
+        return error_set(e, NOT_FOUND, "there is no domain of this name");
+    if (domain_parse(d, json, e) < 0)
+        return e->status;
+    d->domid = 7;
+    return OK;
+}
+
+static int state(struct domain_host *host, const struct domain_id *id, enum domain_state *s,
+                 struct error *e)
+{
+    (void)host, (void)id;
+    *s = fake->state;
+    return call("state", "", e);
+}
+
+static int can_suspend(struct domain_host *host, const struct domain *d, struct error *e)
+{
+    (void)host, (void)d;
+    if (call("can_suspend", "", e) < 0)
+        return e->status;
+    return fake->suspendable ? OK : error_set(e, UNSUPPORTED, "it can't suspend");
+}
+
+static int suspend_save(struct domain_host *host, const struct domain *d, int fd, struct error *e)
+{
+    char block[1000];
+
+    (void)host;
+    /* A failure leaves the guest suspended: the worse of the two. */
+    fake->state = DOMAIN_SUSPENDED;
+    if (savefile_write_head(fd, d->config, e) < 0)
+        return e->status;
+    memset(block, 'r', sizeof block);
+    for (size_t left = fake->ram_bytes; left;) {
+        size_t n = left < sizeof block ? left : sizeof block;
+
+        if (write_full(fd, block, n) < 0)
+            return error_errno(e, "suspend_save");
+        left -= n;
+    }
+    return call("suspend_save", "", e);
+}
+
+static int resume(struct domain_host *host, const struct domain_id *id, struct error *e)
+{
+    (void)host, (void)id;
+    if (call("resume", "", e) < 0)
+        return e->status;
+    if (fake->state == DOMAIN_SUSPENDED)
+        fake->state = DOMAIN_RUNNING;
+    return OK;
+}
+
+static int destroy(struct domain_host *host, const struct domain_id *id, struct error *e)
+{
+    (void)host, (void)id;
+    if (call("destroy", "", e) < 0)
+        return e->status;
+    fake->state = DOMAIN_GONE;
+    return OK;
+}
+
+static int restore(struct domain_host *host, const char *name, int fd, enum domain_start start,
+                   struct error *e)
+{
+    AUTO_JSON json_t *json = NULL;
+    size_t bytes = 0;
+    char block[777];
+    ssize_t n;
+
+    (void)host;
+    if (call("restore", name, e) < 0 || savefile_read_head(fd, &json, e) < 0)
+        return e->status;
+    while ((n = read(fd, block, sizeof block)) > 0)
+        bytes += (size_t)n;
+    if (bytes != fake->ram_bytes)
+        return error_set(e, FAILED, "%zu bytes of RAM instead of %zu", bytes, fake->ram_bytes);
+    fake->state = start == START_PAUSED ? DOMAIN_PAUSED : DOMAIN_RUNNING;
+    return OK;
+}
+
+static const struct domain_driver domains = {
+    "fake", domain_open, domain_close, version, describe,
+    state,  can_suspend, suspend_save, resume,  destroy,
+    restore,
+};
+
+/* ---- volume: a file, and a copy of it as its snapshot ---- */
+
+static const struct volume_driver fake_volumes;
+
+static int volume_open_fake(const char *path, struct volume **out, struct error *e)
+{
+    const char *slash = strrchr(path, '/');
+    struct volume *v;
+    struct stat st;
+
+    if (call("open", slash + 1, e) < 0)
+        return e->status;
+    if (stat(path, &st) < 0)
+        return error_errno(e, "open");
+    v = calloc(1, sizeof *v);
+    *v = (struct volume){&fake_volumes, strdup(path), strdup(slash + 1), (uint64_t)st.st_size,
+                         (uint64_t)st.st_size, NULL};
+    *out = v;
+    return OK;
+}
+
+static void volume_close_fake(struct volume *v)
+{
+    json_decref(v->record);
+    free(v->path);
+    free(v->name);
+    free(v);
+}
+
+static int can_snapshot(const struct volume *v, struct error *e)
+{
+    return call("can_snapshot", v->name, e);
+}
+
+static int plan(struct volume *const vs[], size_t count, const char *id, struct error *e)
+{
+    for (size_t i = 0; i < count; i++)
+        vs[i]->record = json_pack("{s:s, s:s, s:s}", "driver", "fake", "id", id, "volume",
+                                  vs[i]->name);
+    return call("plan", "", e);
+}
+
+static void mark(const json_t *record, char out[128])
+{
+    snprintf(out, 128, " %s/%s", json_string_value(json_object_get(record, "id")),
+             json_string_value(json_object_get(record, "volume")));
+}
+
+static int prepare(struct volume *const vs[], size_t count, struct error *e)
+{
+    for (size_t i = 0; i < count; i++) {
+        char m[128];
+
+        mark(vs[i]->record, m);
+        strncat(fake->snapshots, m, sizeof fake->snapshots - strlen(fake->snapshots) - 1);
+        if (call("prepare", vs[i]->name, e) < 0)
+            return e->status;
+    }
+    return OK;
+}
+
+static int commit(struct volume *const vs[], size_t count, struct error *e)
+{
+    for (size_t i = 0; i < count; i++)
+        if (call("commit", vs[i]->name, e) < 0)
+            return e->status;
+    return OK;
+}
+
+static int open_image(const struct volume *v, int *fd, struct error *e)
+{
+    if (call("open_image", v->name, e) < 0)
+        return e->status;
+    *fd = open(v->path, O_RDONLY | O_CLOEXEC);
+    return *fd < 0 ? error_errno(e, "open_image") : OK;
+}
+
+static int watch(struct volume *v, struct error *e)
+{
+    return call("watch", v->name, e);
+}
+
+static int discard(const json_t *record, struct error *e)
+{
+    const char *name = json_string_value(json_object_get(record, "volume"));
+    char m[128], *at;
+
+    if (call("discard", name ? name : "?", e) < 0)
+        return e->status;
+    mark(record, m);
+    at = strstr(fake->snapshots, m);
+    if (at)
+        memmove(at, at + strlen(m), strlen(at + strlen(m)) + 1);
+    return OK;
+}
+
+static const struct volume_driver fake_volumes = {
+    "fake",  volume_open_fake, volume_close_fake, can_snapshot, plan,
+    prepare, commit,           open_image,        watch,        discard,
+};
+
+static const struct volume_driver *const volumes[] = {&fake_volumes, NULL};
+
+/* ---- the stage ---- */
+
+const char *fake_path(const char *name)
+{
+    static char paths[4][300];
+    static unsigned next;
+    char *path = paths[next++ % 4];
+
+    snprintf(path, sizeof paths[0], "%s/%s", fake->dir, name);
+    return path;
+}
+
+static void make_image(const char *name, char fill)
+{
+    AUTO_CLOSE int fd = open(fake_path(name), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    char block[4096];
+
+    memset(block, fill, sizeof block);
+    /* Data, a hole, data up to an odd end. */
+    if (fd < 0 || ftruncate(fd, IMAGE_BYTES + 512) < 0 ||
+        pwrite_full(fd, block, sizeof block, 0) < 0 ||
+        pwrite_full(fd, block, 512, IMAGE_BYTES) < 0)
+        abort();
+}
+
+void fake_setup(void)
+{
+    char dir[] = "/tmp/domsnap-test-XXXXXX";
+
+    fake = calloc(1, sizeof *fake);
+    fake->dir = strdup(mkdtemp(dir));
+    fake->state = DOMAIN_RUNNING;
+    fake->suspendable = 1;
+    fake->ram_bytes = 3000000;
+    make_image("a.img", 'a');
+    make_image("b.img", 'b');
+    fake->engine = (struct engine){
+        .domains = &domains,
+        .volumes = volumes,
+        .journal_dir = strdup(fake_path("journal")),
+        .lock_dir = strdup(fake_path("lock")),
+    };
+}
+
+static void remove_tree(const char *path)
+{
+    DIR *dir = opendir(path);
+    struct dirent *entry;
+
+    while (dir && (entry = readdir(dir))) {
+        char child[600];
+
+        if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
+            continue;
+        snprintf(child, sizeof child, "%s/%s", path, entry->d_name);
+        if (unlink(child) < 0)
+            remove_tree(child);
+    }
+    if (dir)
+        closedir(dir);
+    rmdir(path);
+}
+
+void fake_teardown(void)
+{
+    engine_disconnect(&fake->engine);
+    remove_tree(fake->dir);
+    free((char *)fake->engine.journal_dir);
+    free((char *)fake->engine.lock_dir);
+    free(fake->dir);
+    free(fake);
+    fake = NULL;
+}
+
+size_t fake_file_count(const char *path)
+{
+    DIR *dir = opendir(path);
+    struct dirent *entry;
+    size_t count = 0;
+
+    while (dir && (entry = readdir(dir)))
+        count += strcmp(entry->d_name, ".") && strcmp(entry->d_name, "..");
+    if (dir)
+        closedir(dir);
+    return count;
+}

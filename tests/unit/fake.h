@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Fakes of the two driver tables. Every call is noted in a trace ("suspend_save commit:a resume …"), any call can be
+ * made to fail, and the state that matters is kept: does the guest run, which snapshots exist.
+ */
+#ifndef TESTS_FAKE_H
+#define TESTS_FAKE_H
+
+#include "engine/engine.h"
+
+struct fake {
+    char trace[4096];
+    const char *fail_at;      /* the call, as in the trace, that fails; NULL: none */
+    unsigned fail_times;      /* so often, then works; 0: always */
+    enum domain_state state;  /* of the one domain, "linux01"; DOMAIN_GONE: there is none */
+    int suspendable;          /* what can_suspend says */
+    char snapshots[256];      /* " id/volume" for each that exists */
+    char *dir;                /* temporary: volumes a.img, b.img; journal/, lock/, out/ */
+    size_t ram_bytes;         /* of the save stream */
+    struct engine engine;
+};
+
+extern struct fake *fake; /* the drivers have no other way to their state */
+
+/* A domain of two disks, running, in a new temporary folder. */
+void fake_setup(void);
+void fake_teardown(void);
+
+/* A path in fake->dir; valid until the fourth call after. */
+const char *fake_path(const char *name);
+
+/* Files (not folders) in a folder, the hidden ones too; 0 if there is no folder. */
+size_t fake_file_count(const char *path);
+
+#endif

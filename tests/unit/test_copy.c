@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The copy and the spool: bytes, holes, sums, errors, bounds. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/interrupt.h"
+#include "copy/copy.h"
+#include "copy/spool.h"
+
+#define MIB (1u << 20)
+
+static struct progress progress;
+
+/* Unlinked files in a real file system: memfd has no holes to report before Linux 5.14. */
+static int temp_file(void)
+{
+    int fd = open("/tmp", O_TMPFILE | O_RDWR, 0600);
+
+    assert_true(fd >= 0);
+    return fd;
+}
+
+static void sum_of_file(int fd, size_t size, char hex[SHA256_HEX])
+{
+    struct sha256 *s;
+    struct error e;
+    char *all = malloc(size + 1);
+
+    assert_int_equal(pread_full(fd, all, size, 0), 0);
+    assert_int_equal(sha256_new(&s, &e), OK);
+    sha256_update(s, all, size);
+    sha256_final(s, hex);
+    sha256_free(s);
+    free(all);
+}
+
+static void assert_same(int a, int b, size_t size)
+{
+    char *x = malloc(size), *y = malloc(size);
+
+    assert_int_equal(pread_full(a, x, size, 0), 0);
+    assert_int_equal(pread_full(b, y, size, 0), 0);
+    assert_memory_equal(x, y, size);
+    free(x);
+    free(y);
+}
+
+/* 5 MiB and an odd end: data, a hole over a block's border, zeros that are allocated, data. */
+static int make_source(size_t *size)
+{
+    int fd = temp_file();
+    char *block = malloc(MIB);
+
+    *size = 5 * MIB + 1536;
+    for (size_t i = 0; i < MIB; i++)
+        block[i] = (char)(i * 7 + i / 4096);
+    assert_int_equal(ftruncate(fd, (off_t)*size), 0);
+    assert_int_equal(pwrite_full(fd, block, 700000, 0), 0);
+    assert_int_equal(pwrite_full(fd, block, MIB, 3 * MIB + 12345), 0);
+    assert_int_equal(pwrite_full(fd, block, 1536, 5 * MIB), 0);
+    memset(block, 0, MIB);
+    assert_int_equal(pwrite_full(fd, block, 400000, 2 * MIB), 0);
+    free(block);
+    return fd;
+}
+
+static struct copy job(int source, int target, size_t size, enum copy_target kind)
+{
+    return (struct copy){source, target, "source", "target", size, kind, &progress, NULL};
+}
+
+static void a_new_image_is_equal_and_sparse(void **state)
+{
+    char sum[SHA256_HEX], expected[SHA256_HEX];
+    size_t size;
+    int source = make_source(&size), target = temp_file();
+    struct copy c = job(source, target, size, COPY_TO_NEW);
+    struct error e;
+    struct stat st;
+
+    (void)state;
+    progress_begin(&progress, "test", size);
+    assert_int_equal(copy_run(&c, sum, &e), OK);
+    assert_same(source, target, size);
+    sum_of_file(source, size, expected);
+    assert_string_equal(sum, expected);
+    assert_int_equal(fstat(target, &st), 0);
+    assert_int_equal(st.st_size, size);
+    assert_true((size_t)st.st_blocks * 512 < 2 * MIB);
+    assert_int_equal(atomic_load(&progress.done_bytes), size);
+    close(source);
+    close(target);
+}
+
+static void zeros_replace_old_content(void **state)
+{
+    char sum[SHA256_HEX];
+    size_t size;
+    int source = make_source(&size), target = temp_file();
+    char *old = malloc(size);
+    struct copy c = job(source, target, size, COPY_OVER_OLD);
+    struct error e;
+
+    (void)state;
+    memset(old, 'o', size);
+    assert_int_equal(pwrite_full(target, old, size, 0), 0);
+    assert_int_equal(copy_run(&c, sum, &e), OK);
+    assert_same(source, target, size);
+    free(old);
+    close(source);
+    close(target);
+}
+
+static void a_short_source_is_an_error(void **state)
+{
+    char sum[SHA256_HEX];
+    size_t size;
+    int source = make_source(&size), target = temp_file();
+    struct copy c = job(source, target, size + 4 * MIB, COPY_TO_NEW);
+    struct error e;
+
+    (void)state;
+    /* A file's end looks like a hole to SEEK_DATA; a pipe's or device's does not. */
+    c.source = open("/dev/null", O_RDONLY);
+    assert_int_equal(copy_run(&c, sum, &e), FAILED);
+    assert_non_null(strstr(e.text, "source"));
+    close(c.source);
+    close(source);
+    close(target);
+}
+
+static void a_full_disk_is_named(void **state)
+{
+    struct rlimit old, small = {MIB, MIB};
+    char sum[SHA256_HEX];
+    size_t size;
+    int source = make_source(&size), target = temp_file();
+    struct copy c = job(source, target, size, COPY_OVER_OLD);
+    struct error e;
+
+    (void)state;
+    signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &old);
+    small.rlim_max = old.rlim_max;
+    setrlimit(RLIMIT_FSIZE, &small);
+    assert_int_equal(copy_run(&c, sum, &e), FAILED);
+    setrlimit(RLIMIT_FSIZE, &old);
+    assert_non_null(strstr(e.text, "target: write"));
+    close(source);
+    close(target);
+}
+
+static void it_stops_when_told(void **state)
+{
+    atomic_bool stop = true;
+    char sum[SHA256_HEX];
+    size_t size;
+    int source = make_source(&size);
+    struct copy c = job(source, -1, size, COPY_TO_NOTHING);
+    struct error e;
+
+    (void)state;
+    c.stop = &stop;
+    assert_int_equal(copy_run(&c, sum, &e), CANCELLED);
+    close(source);
+}
+
+/* ---- spool ---- */
+
+static void spool_bytes(size_t total, size_t memory)
+{
+    char sum[SHA256_HEX], expected[SHA256_HEX], block[10007];
+    int file = temp_file(), fd;
+    struct spool *s;
+    struct error e;
+    uint64_t size;
+
+    assert_int_equal(spool_start(&s, &fd, &(struct spool_config){file, "ram", memory, &progress}, &e), OK);
+    for (size_t done = 0; done < total;) {
+        size_t n = total - done < sizeof block ? total - done : sizeof block;
+
+        for (size_t i = 0; i < n; i++)
+            block[i] = (char)((done + i) / 3);
+        assert_int_equal(write_full(fd, block, n), 0);
+        done += n;
+    }
+    close(fd);
+    assert_int_equal(spool_finish(s, &size, sum, &e), OK);
+    assert_int_equal(size, total);
+    sum_of_file(file, total, expected);
+    assert_string_equal(sum, expected);
+    close(file);
+}
+
+static void a_spool_keeps_every_byte(void **state)
+{
+    (void)state;
+    spool_bytes(0, MIB);
+    spool_bytes(12345, MIB);
+    spool_bytes(20 * MIB + 1, MIB);   /* goes round the ring */
+    spool_bytes(3 * MIB, 64 * MIB);   /* never fills it */
+    spool_bytes(5 * MIB, 4096 * 3);   /* a ring smaller than the pipe */
+}
+
+/* The writer of the pipe must not wait for a disk that is slow, as long as the memory suffices: here the "disk" is a pipe
+ * that nobody reads before the writer is done. */
+static void the_writer_does_not_wait_for_the_disk(void **state)
+{
+    char *block = calloc(1, 8 * MIB), sum[SHA256_HEX];
+    int disk[2], fd;
+    struct spool *s;
+    struct error e;
+    uint64_t size;
+    size_t left;
+
+    (void)state;
+    assert_int_equal(pipe(disk), 0);
+    assert_int_equal(spool_start(&s, &fd, &(struct spool_config){disk[1], "ram", 16 * MIB, &progress},
+                                 &e), OK);
+    assert_int_equal(write_full(fd, block, 8 * MIB), 0);
+    close(fd);
+    for (left = 8 * MIB; left;) {
+        ssize_t n = read(disk[0], block, left);
+
+        assert_true(n > 0);
+        left -= (size_t)n;
+    }
+    /* A pipe can't be made durable. */
+    assert_int_equal(spool_finish(s, &size, sum, &e), FAILED);
+    assert_int_equal(size, 8 * MIB);
+    close(disk[0]);
+    close(disk[1]);
+    free(block);
+}
+
+static void a_full_disk_breaks_the_pipe(void **state)
+{
+    int full = open("/dev/full", O_WRONLY), fd;
+    char *block = calloc(1, MIB), sum[SHA256_HEX];
+    struct spool *s;
+    struct error e;
+    uint64_t size;
+    int written = 0;
+
+    (void)state;
+    assert_int_equal(spool_start(&s, &fd, &(struct spool_config){full, "ram", 2 * MIB, &progress}, &e), OK);
+    while (write_full(fd, block, MIB) == 0)
+        assert_true(++written < 1000);
+    close(fd);
+    assert_int_equal(spool_finish(s, &size, sum, &e), NO_SPACE);
+    assert_non_null(strstr(e.text, "ram: write"));
+    close(full);
+    free(block);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_new_image_is_equal_and_sparse),
+        cmocka_unit_test(zeros_replace_old_content),
+        cmocka_unit_test(a_short_source_is_an_error),
+        cmocka_unit_test(a_full_disk_is_named),
+        cmocka_unit_test(it_stops_when_told),
+        cmocka_unit_test(a_spool_keeps_every_byte),
+        cmocka_unit_test(the_writer_does_not_wait_for_the_disk),
+        cmocka_unit_test(a_full_disk_breaks_the_pipe),
+    };
+    struct error e;
+
+    if (interrupt_catch(&e) < 0)
+        return 1;
+    return cmocka_run_group_tests_name("copy", tests, NULL, NULL);
+}

@@ -1,0 +1,424 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The stories with fakes: what is called in which order, and what is left when any call fails. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "base/interrupt.h"
+#include "engine/journal.h"
+#include "fake.h"
+
+static int setup(void **state)
+{
+    (void)state;
+    fake_setup();
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    fake_teardown();
+    return 0;
+}
+
+static int create(enum create_method method, struct error *e)
+{
+    struct create_params params = {"linux01", fake_path("out"), method};
+    struct manifest m;
+    int rc;
+
+    *e = (struct error){0};
+    rc = engine_create(&fake->engine, &params, &m, e);
+    if (rc == OK)
+        manifest_release(&m);
+    return rc;
+}
+
+static int restore(bool replace, struct error *e)
+{
+    struct restore_params params = {fake_path("out"), replace, START_RUNNING};
+    struct manifest m;
+    int rc;
+
+    *e = (struct error){0};
+    rc = engine_restore(&fake->engine, &params, &m, e);
+    if (rc == OK)
+        manifest_release(&m);
+    return rc;
+}
+
+static size_t recover(struct error *e)
+{
+    struct recovery *list;
+    size_t count;
+
+    *e = (struct error){0};
+    engine_recover(&fake->engine, &list, &count, e);
+    recovery_release(list, count);
+    return count;
+}
+
+/* The promise of every error path. */
+static void assert_as_before(void)
+{
+    struct stat st;
+
+    assert_int_equal(fake->state, DOMAIN_RUNNING);
+    assert_string_equal(fake->snapshots, "");
+    assert_int_equal(fake_file_count(fake_path("journal")), 0);
+    assert_int_not_equal(stat(fake_path("out"), &st), 0);
+}
+
+static void fill(const char *name, char with)
+{
+    AUTO_CLOSE int fd = open(fake_path(name), O_RDWR | O_CLOEXEC);
+    char block[4096];
+
+    memset(block, with, sizeof block);
+    assert_int_equal(pwrite_full(fd, block, sizeof block, 8192), 0);
+    assert_int_equal(pwrite_full(fd, block, sizeof block, 0), 0);
+}
+
+static char byte_at(const char *name, uint64_t offset)
+{
+    AUTO_CLOSE int fd = open(fake_path(name), O_RDONLY | O_CLOEXEC);
+    char byte;
+
+    assert_true(fd >= 0);
+    assert_int_equal(pread_full(fd, &byte, 1, offset), 0);
+    return byte;
+}
+
+static void flip_byte(const char *name, uint64_t offset)
+{
+    char byte = byte_at(name, offset) ^ 1;
+    AUTO_CLOSE int fd = open(fake_path(name), O_RDWR | O_CLOEXEC);
+
+    assert_int_equal(pwrite_full(fd, &byte, 1, offset), 0);
+}
+
+/* ---- create ---- */
+
+static void create_calls_in_order(void **state)
+{
+    struct error e;
+    char *at;
+
+    (void)state;
+    assert_int_equal(create(CREATE_SNAPSHOT, &e), OK);
+    assert_int_equal(fake->state, DOMAIN_RUNNING);
+    assert_string_equal(fake->snapshots, "");
+    assert_int_equal(fake_file_count(fake_path("journal")), 0);
+    assert_int_equal(fake_file_count(fake_path("out")), 5);
+    /* Nothing between suspend and resume but the instant. */
+    at = strstr(fake->trace, "prepare:a.img prepare:b.img suspend_save commit:a.img commit:b.img "
+                             "resume ");
+    assert_non_null(at);
+    assert_non_null(strstr(at, "open_image:a.img"));
+    assert_non_null(strstr(at, "discard:b.img"));
+}
+
+static void cold_copies_before_resume(void **state)
+{
+    struct error e;
+
+    (void)state;
+    assert_int_equal(create(CREATE_COLD, &e), OK);
+    assert_null(strstr(fake->trace, "prepare:"));
+    assert_null(strstr(fake->trace, "commit:"));
+    assert_non_null(strstr(fake->trace, "suspend_save resume"));
+    assert_int_equal(byte_at("out/linux01.xvda.img", 0), 'a');
+    assert_int_equal(byte_at("out/linux01.xvdb.img", 300 << 10), 'b');
+    assert_int_equal(byte_at("out/linux01.xvdb.img", 100 << 10), 0);
+}
+
+/* Every call that create makes, made to fail once. */
+static void any_failure_is_undone(void **state)
+{
+    static const char *const calls[] = {
+        "open",          "describe",      "can_suspend",   "open:a.img",       "open:b.img",
+        "can_snapshot:b.img", "plan",     "prepare:a.img", "prepare:b.img",    "suspend_save",
+        "commit:a.img",  "commit:b.img",  "resume",        "open_image:b.img", "watch:b.img",
+        "discard:a.img", "discard:b.img",
+    };
+    struct error e;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
+        fake->fail_at = calls[i];
+        fake->fail_times = 1;
+        fake->trace[0] = '\0';
+        engine_disconnect(&fake->engine);
+        if (create(CREATE_SNAPSHOT, &e) == OK)
+            fail_msg("%s failed and create did not", calls[i]);
+        if (!strstr(e.text, calls[i]))
+            fail_msg("%s failed and the message is: %s", calls[i], e.text);
+        assert_null(fake->fail_at);
+        assert_as_before();
+    }
+}
+
+static void a_resume_that_fails_is_left_to_recover(void **state)
+{
+    struct error e;
+
+    (void)state;
+    fake->fail_at = "resume";
+    assert_int_equal(create(CREATE_SNAPSHOT, &e), NEEDS_RECOVER);
+    assert_int_equal(fake->state, DOMAIN_SUSPENDED);
+    assert_string_equal(fake->snapshots, "");
+    assert_int_equal(create(CREATE_SNAPSHOT, &e), NEEDS_RECOVER);
+    fake->fail_at = NULL;
+    assert_int_equal(recover(&e), 1);
+    assert_int_equal(e.status, OK);
+    assert_as_before();
+    assert_int_equal(recover(&e), 0);
+}
+
+static void a_discard_that_fails_is_left_to_recover(void **state)
+{
+    struct error e;
+
+    (void)state;
+    fake->fail_at = "discard:b.img";
+    assert_int_equal(create(CREATE_SNAPSHOT, &e), NEEDS_RECOVER);
+    assert_int_equal(fake->state, DOMAIN_RUNNING);
+    fake->fail_at = NULL;
+    assert_int_equal(recover(&e), 1);
+    assert_as_before();
+}
+
+static void a_run_that_died_is_undone(void **state)
+{
+    static const char *const phases[] = {PHASE_PREPARED, PHASE_SUSPENDED, PHASE_RUNNING};
+    struct journal j = JOURNAL_NONE;
+    struct error e;
+
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        AUTO_JSON json_t *entry = json_pack(
+            "{s:s, s:s, s:{s:s, s:s, s:i}, s:s, s:b, s:[s, s], s:[{s:s, s:s, s:s}]}", "operation",
+            "create", "phase", phases[i], "domain", "name", "linux01", "uuid",
+            "11111111-2222-3333-4444-555555555555", "domid", 7, "folder", fake_path("out"),
+            "folder_made", 1, "files", "linux01.sav", "manifest.json", "volumes", "driver", "fake",
+            "id", "dead", "volume", "a.img");
+        bool suspended = strcmp(phases[i], PHASE_SUSPENDED) == 0;
+
+        assert_int_equal(journal_open(&j, &fake->engine, "linux01", NULL, &e), OK);
+        assert_int_equal(journal_write(&j, entry, &e), OK);
+        journal_release(&j);
+        strcpy(fake->snapshots, " other/a.img dead/a.img");
+        fake->state = DOMAIN_SUSPENDED;
+        assert_int_equal(mkdir(fake_path("out"), 0700), 0);
+        close(open(fake_path("out/.linux01.sav.part"), O_CREAT | O_RDWR, 0600));
+        assert_int_equal(recover(&e), 1);
+        /* A guest that somebody else suspended is his. */
+        assert_int_equal(fake->state, suspended ? DOMAIN_RUNNING : DOMAIN_SUSPENDED);
+        assert_string_equal(fake->snapshots, " other/a.img");
+        fake->state = DOMAIN_RUNNING;
+        strcpy(fake->snapshots, "");
+        assert_as_before();
+    }
+}
+
+static void past_the_commit_point_it_is_published(void **state)
+{
+    AUTO_JSON json_t *entry = json_pack(
+        "{s:s, s:s, s:{s:s, s:s, s:i}, s:s, s:b, s:[s, s], s:[]}", "operation", "create", "phase",
+        PHASE_PUBLISH, "domain", "name", "linux01", "uuid", "11111111-2222-3333-4444-555555555555",
+        "domid", 7, "folder", fake_path("out"), "folder_made", 1, "files", "linux01.sav",
+        "manifest.json", "volumes");
+    struct journal j = JOURNAL_NONE;
+    struct error e;
+
+    (void)state;
+    assert_int_equal(mkdir(fake_path("out"), 0700), 0);
+    assert_int_equal(journal_open(&j, &fake->engine, "linux01", NULL, &e), OK);
+    assert_int_equal(journal_write(&j, entry, &e), OK);
+    journal_release(&j);
+    /* The first was renamed before the crash. */
+    close(open(fake_path("out/linux01.sav"), O_CREAT | O_RDWR, 0600));
+    close(open(fake_path("out/.manifest.json.part"), O_CREAT | O_RDWR, 0600));
+    assert_int_equal(recover(&e), 1);
+    assert_int_equal(access(fake_path("out/manifest.json"), F_OK), 0);
+    assert_int_equal(fake_file_count(fake_path("out")), 2);
+}
+
+static void nothing_is_overwritten(void **state)
+{
+    struct error e;
+
+    (void)state;
+    assert_int_equal(mkdir(fake_path("out"), 0700), 0);
+    close(open(fake_path("out/linux01.xvdb.img"), O_CREAT | O_RDWR, 0600));
+    assert_int_equal(create(CREATE_SNAPSHOT, &e), BUSY);
+    assert_non_null(strstr(e.text, "linux01.xvdb.img exists"));
+    assert_null(strstr(fake->trace, "prepare:"));
+    assert_int_equal(fake_file_count(fake_path("out")), 1);
+}
+
+static void two_creates_of_one_domain(void **state)
+{
+    struct journal other = JOURNAL_NONE;
+    struct error e;
+
+    (void)state;
+    assert_int_equal(journal_open(&other, &fake->engine, "linux01", NULL, &e), OK);
+    assert_int_equal(create(CREATE_SNAPSHOT, &e), BUSY);
+    journal_release(&other);
+    assert_as_before();
+}
+
+static void files_are_private(void **state)
+{
+    mode_t old = umask(0);
+    struct stat st;
+    struct error e;
+
+    (void)state;
+    assert_int_equal(create(CREATE_SNAPSHOT, &e), OK);
+    umask(old);
+    assert_int_equal(stat(fake_path("out"), &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0700);
+    assert_int_equal(stat(fake_path("out/linux01.sav"), &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
+    assert_int_equal(stat(fake_path("out/manifest.json"), &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
+}
+
+/* ---- restore ---- */
+
+static void restore_brings_all_back(void **state)
+{
+    struct error e;
+
+    (void)state;
+    assert_int_equal(create(CREATE_SNAPSHOT, &e), OK);
+    fill("a.img", 'x');
+    assert_int_equal(restore(false, &e), BUSY);
+    assert_int_equal(byte_at("a.img", 0), 'x');
+    assert_int_equal(restore(true, &e), OK);
+    assert_int_equal(fake->state, DOMAIN_RUNNING);
+    assert_int_equal(byte_at("a.img", 0), 'a');
+    assert_int_equal(byte_at("a.img", 8192), 0);
+    assert_int_equal(fake_file_count(fake_path("journal")), 0);
+}
+
+static void damage_is_found_before_anything_is_touched(void **state)
+{
+    static const struct {
+        const char *file;
+        uint64_t at;
+    } damages[] = {
+        {"out/linux01.sav", 2999999}, {"out/linux01.sav", 3},      {"out/linux01.xvda.img", 70000},
+        {"out/linux01.xvdb.img", 0},  {"out/manifest.json", 150},
+    };
+    struct error e;
+
+    (void)state;
+    assert_int_equal(create(CREATE_SNAPSHOT, &e), OK);
+    fill("a.img", 'x');
+    for (size_t i = 0; i < sizeof damages / sizeof *damages; i++) {
+        flip_byte(damages[i].file, damages[i].at);
+        assert_int_equal(restore(true, &e), DAMAGED);
+        flip_byte(damages[i].file, damages[i].at);
+        assert_non_null(strstr(e.text, strrchr(damages[i].file, '/') + 1));
+    }
+    assert_null(strstr(fake->trace, "destroy"));
+    assert_int_equal(byte_at("a.img", 0), 'x');
+    assert_int_equal(restore(true, &e), OK);
+}
+
+static void a_volume_of_another_size_is_refused(void **state)
+{
+    struct error e;
+
+    (void)state;
+    assert_int_equal(create(CREATE_SNAPSHOT, &e), OK);
+    assert_int_equal(truncate(fake_path("b.img"), 400 << 10), 0);
+    assert_int_equal(restore(true, &e), UNSUPPORTED);
+    assert_non_null(strstr(e.text, "xvdb"));
+    assert_null(strstr(fake->trace, "destroy"));
+}
+
+static void a_restore_cut_short_is_finished_by_recover(void **state)
+{
+    struct error e;
+
+    (void)state;
+    assert_int_equal(create(CREATE_SNAPSHOT, &e), OK);
+    fill("a.img", 'x');
+    fake->fail_at = "restore:linux01";
+    assert_int_equal(restore(true, &e), NEEDS_RECOVER);
+    assert_int_equal(fake->state, DOMAIN_GONE);
+    fake->fail_at = NULL;
+    assert_int_equal(recover(&e), 1);
+    assert_int_equal(e.status, OK);
+    assert_int_equal(fake->state, DOMAIN_RUNNING);
+    assert_int_equal(byte_at("a.img", 0), 'a');
+    assert_int_equal(recover(&e), 0);
+}
+
+/* ---- import ---- */
+
+static void import_makes_a_manifest_that_restore_takes(void **state)
+{
+    const struct import_disk disk = {"xvdb", "by-hand.img"};
+    AUTO_FREE char *folder = strdup(fake_path("out"));
+    struct import_params params = {folder, NULL, NULL, 0};
+    struct manifest m;
+    struct error e;
+
+    (void)state;
+    assert_int_equal(create(CREATE_COLD, &e), OK);
+    assert_int_equal(unlink(fake_path("out/manifest.json")), 0);
+    assert_int_equal(rename(fake_path("out/linux01.xvdb.img"), fake_path("out/by-hand.img")), 0);
+    assert_int_equal(engine_import(&fake->engine, &params, &m, &e), NOT_FOUND);
+    params.disks = &disk;
+    params.disk_count = 1;
+    assert_int_equal(engine_import(&fake->engine, &params, &m, &e), OK);
+    manifest_release(&m);
+    assert_int_equal(engine_import(&fake->engine, &params, &m, &e), BUSY);
+    fill("b.img", 'x');
+    assert_int_equal(restore(true, &e), OK);
+    assert_int_equal(byte_at("b.img", 0), 'b');
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(create_calls_in_order),
+        TEST(cold_copies_before_resume),
+        TEST(any_failure_is_undone),
+        TEST(a_resume_that_fails_is_left_to_recover),
+        TEST(a_discard_that_fails_is_left_to_recover),
+        TEST(a_run_that_died_is_undone),
+        TEST(past_the_commit_point_it_is_published),
+        TEST(nothing_is_overwritten),
+        TEST(two_creates_of_one_domain),
+        TEST(files_are_private),
+        TEST(restore_brings_all_back),
+        TEST(damage_is_found_before_anything_is_touched),
+        TEST(a_volume_of_another_size_is_refused),
+        TEST(a_restore_cut_short_is_finished_by_recover),
+        TEST(import_makes_a_manifest_that_restore_takes),
+    };
+
+    struct error e;
+
+    if (interrupt_catch(&e) < 0) /* as the program does: a broken pipe is an error, not a signal */
+        return 1;
+    return cmocka_run_group_tests_name("engine", tests, NULL, NULL);
+}
