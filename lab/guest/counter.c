@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What a test guest does: it counts, in RAM and on its disks, so that a test can hold one against
+ * the other. Each line goes out in one write; times are the guest's own clock since its boot.
+ *
+ *     boot N            once, at the start: N is the number found on disk one
+ *     count N MS        RAM holds N; then disk one is made to hold N, durably; then disk two
+ *     gap LONGEST MS    tick=1: once a second, the longest time between two ticks of 10 ms
+ *
+ * So at any instant RAM >= disk one >= disk two >= RAM - 1.
+ *
+ * Options come as words of the kernel's command line, which the kernel hands to its init as
+ * environment variables: pace_ms=50 between two counts; tick=1; dirty_mib=N of RAM dirtied in each
+ * second; diskload_kib=N written to random places of a file on disk one in each second.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { PAGE_BYTES = 4096, DIRTY_PAGES = 8192, LOAD_BLOCKS = 8192, TICK_MS = 10, SLICE_MS = 50 };
+
+static long option(const char *name, long otherwise)
+{
+    const char *text = getenv(name);
+
+    return text ? atol(text) : otherwise;
+}
+
+static long now_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static void nap_ms(long ms)
+{
+    struct timespec time = {ms / 1000, ms % 1000 * 1000000};
+
+    nanosleep(&time, NULL);
+}
+
+static _Noreturn void give_up(const char *what)
+{
+    perror(what);
+    exit(1);
+}
+
+static void say(const char *line)
+{
+    size_t length = strlen(line);
+
+    if (write(STDOUT_FILENO, line, length) != (ssize_t)length)
+        give_up("console");
+}
+
+static void *tick(void *unused)
+{
+    long last = now_ms(), said = last, longest = 0;
+
+    for (;;) {
+        long now;
+
+        nap_ms(TICK_MS);
+        now = now_ms();
+        if (now - last > longest)
+            longest = now - last;
+        last = now;
+        if (now - said >= 1000) {
+            char line[64];
+
+            snprintf(line, sizeof line, "gap %ld %ld\n", longest, now);
+            say(line);
+            said = now;
+            longest = 0;
+        }
+    }
+    return unused;
+}
+
+static void *dirty(void *unused)
+{
+    long pages = option("dirty_mib", 0) * 256 * SLICE_MS / 1000;
+    volatile char *pool = mmap(NULL, (size_t)DIRTY_PAGES * PAGE_BYTES, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    size_t page = 0;
+
+    if (pool == MAP_FAILED)
+        give_up("RAM to dirty");
+    for (;; nap_ms(SLICE_MS))
+        for (long i = 0; i < pages; i++, page = (page + 1) % DIRTY_PAGES)
+            pool[page * PAGE_BYTES]++;
+    return unused;
+}
+
+static void *load_disk(void *unused)
+{
+    long blocks = option("diskload_kib", 0) * 1024 / PAGE_BYTES * SLICE_MS / 1000;
+    int fd = open("/disk1/load", O_RDWR | O_CREAT, 0644);
+    char block[PAGE_BYTES];
+
+    /* Written, not merely allocated: later writes then change data alone, and no metadata. */
+    for (long i = 0; i < LOAD_BLOCKS; i++)
+        if (pwrite(fd, block, sizeof block, i * PAGE_BYTES) < 0)
+            give_up("/disk1/load");
+    for (int n = 0;; n++, nap_ms(SLICE_MS)) {
+        memset(block, n, sizeof block);
+        for (long i = 0; i < (blocks ? blocks : 1); i++)
+            if (pwrite(fd, block, sizeof block, random() % LOAD_BLOCKS * PAGE_BYTES) < 0)
+                give_up("/disk1/load");
+        if (fdatasync(fd) < 0)
+            give_up("/disk1/load");
+    }
+    return unused;
+}
+
+static void start_if(const char *name, void *(*run)(void *))
+{
+    pthread_t thread;
+
+    if (option(name, 0) && pthread_create(&thread, NULL, run, NULL) != 0)
+        give_up(name);
+}
+
+/* Returns -1 when the guest has no such disk. */
+static int open_number(const char *path)
+{
+    int fd = open(path, O_RDWR | O_CREAT, 0644);
+
+    if (fd < 0 && errno != ENOENT)
+        give_up(path);
+    return fd;
+}
+
+/* Of one width, so that a write never changes the file's size and replaces the text whole. */
+static void put_number(int fd, unsigned long n)
+{
+    char text[32];
+    int length = snprintf(text, sizeof text, "%020lu\n", n);
+
+    if (fd >= 0 && (pwrite(fd, text, (size_t)length, 0) != length || fsync(fd) < 0))
+        give_up("number");
+}
+
+int main(void)
+{
+    int one = open_number("/disk1/number"), two = open_number("/disk2/number");
+    long pace = option("pace_ms", 50);
+    char line[64] = "";
+
+    if (one >= 0 && pread(one, line, sizeof line - 1, 0) < 0)
+        give_up("number");
+    unsigned long n = strtoul(line, NULL, 10);
+    snprintf(line, sizeof line, "boot %lu\n", n);
+    say(line);
+
+    start_if("tick", tick);
+    start_if("dirty_mib", dirty);
+    start_if("diskload_kib", load_disk);
+    for (;;) {
+        snprintf(line, sizeof line, "count %lu %ld\n", ++n, now_ms());
+        say(line);
+        put_number(one, n);
+        put_number(two, n);
+        nap_ms(pace);
+    }
+}

@@ -1,0 +1,206 @@
+# shellcheck shell=bash
+# For jobs: `. /lab/lab.sh`. Guests that count, what is on their disks, what was left behind, and
+# the lines of a test. Functions return non-zero where they did not succeed; none of them exits.
+
+GUEST_DEADLINE=${GUEST_DEADLINE:-120} # seconds; minutes of work under emulation are rare
+
+# --- Results ---------------------------------------------------------------------------------
+
+results_passed=0
+results_failed=0
+
+ok() {
+    echo "ok - $*"
+    results_passed=$((results_passed + 1))
+}
+
+fail() {
+    echo "not ok - $*"
+    results_failed=$((results_failed + 1))
+}
+
+check() { # TEXT COMMAND...: the command must succeed; what it prints is shown when it does not
+    local text=$1 output
+    shift
+    if output=$("$@" 2>&1); then
+        ok "$text"
+    else
+        fail "$text"
+        printf '%s\n' "$output" | sed 's/^/    /'
+    fi
+}
+
+skip() { # TEXT: ends the job
+    echo "skipped - $*"
+    exit 77
+}
+
+summary() { # the last line of a job: makes its exit status
+    echo "$results_passed passed, $results_failed failed"
+    [[ $results_failed == 0 && $results_passed -gt 0 ]]
+}
+
+# --- Guests ----------------------------------------------------------------------------------
+#
+# A guest's kernel options (../guest/counter.c) are taken from GUEST_OPTIONS when it is made.
+
+guest_config() { # TYPE NAME MEMORY_MIB DISKS
+    # An identity that is the same in every run.
+    local uuid
+    uuid=$(echo "$2" | md5sum | sed -E 's/^(.{8})(.{4})(.{4})(.{4})(.{12}).*/\1-\2-\3-\4-\5/')
+    cat >"/etc/xen/$2.cfg" <<END
+name = "$2"
+uuid = "$uuid"
+type = "$1"
+memory = $3
+vcpus = 1
+cpus = "2"
+kernel = "/boot/vmlinuz"
+ramdisk = "/lab/guest-initrd.img"
+extra = "console=hvc0 quiet loglevel=3 $GUEST_OPTIONS"
+disk = [ $4 ]
+on_poweroff = "destroy"
+on_reboot = "restart"
+on_crash = "preserve"
+END
+}
+
+# Two volumes, NAME-1 in xenvols and NAME-2 in GUEST_SECOND_VG (xenvols), both with a file system.
+guest_make() { # pv|pvh NAME [MEMORY_MIB] [DISK_MIB]
+    local second=${GUEST_SECOND_VG:-xenvols} volume disks=
+    for volume in "xenvols/$2-1" "$second/$2-2"; do
+        lvcreate -q -y -L "${4:-256}m" -n "${volume#*/}" "${volume%/*}" >/dev/null &&
+            mke2fs -q -t ext4 -O ^resize_inode "/dev/$volume" || return
+        disks+="'phy:/dev/$volume,xvd$([[ $disks ]] && echo b || echo a),w', "
+    done
+    guest_config "$1" "$2" "${3:-128}" "$disks"
+}
+
+# One file, /data/guests/NAME.img, which Xen's hotplug script attaches through a loop device.
+guest_make_file() { # pv|pvh NAME [MEMORY_MIB] [DISK_MIB]
+    local image=/data/guests/$2.img
+    mkdir -p /data/guests
+    truncate -s "${4:-256}M" "$image"
+    mke2fs -q -t ext4 -O ^resize_inode "$image" || return
+    guest_config "$1" "$2" "${3:-128}" "'format=raw,vdev=xvda,access=w,backendtype=phy,target=$image'"
+}
+
+guest_start() { # NAME
+    xl create -q "/etc/xen/$1.cfg" >/dev/null && guest_wait "$1" 1
+}
+
+guest_console() { # NAME: prints the file that its console goes to
+    echo "/var/log/xen/console/guest-$1.log"
+}
+
+# The last number it printed; nothing before the first. The space tells a whole number from a part.
+guest_count() { # NAME
+    tail -n 50 "$(guest_console "$1")" 2>/dev/null | sed -n 's/^count \([0-9]*\) .*/\1/p' | tail -n 1
+}
+
+# How long its console is by now; the start of what comes next, for check_contiguous.
+guest_lines() { # NAME
+    wc -l <"$(guest_console "$1")"
+}
+
+counted() { # NAME: how many numbers it has printed; whole lines only
+    grep -c '^count .* .' "$(guest_console "$1")" 2>/dev/null || true
+}
+
+# Counts its lines and does not compare numbers: a guest that was taken back goes on from there.
+guest_wait() { # NAME [N]: until it has counted N (5) times more
+    local goal deadline=$((SECONDS + GUEST_DEADLINE))
+    goal=$(($(counted "$1") + ${2:-5}))
+    # A file that grows has no event to wait for, short of a process that follows it.
+    until (($(counted "$1") >= goal)); do
+        if ((SECONDS > deadline)); then
+            echo "guest $1 has not counted ${2:-5} times within $GUEST_DEADLINE s; its console ends:"
+            tail -n 5 "$(guest_console "$1")"
+            return 1
+        fi >&2
+        sleep 0.1
+    done
+}
+
+# Waits: xl's monitor takes its time to destroy a guest that has shut down.
+guest_gone() { # NAME: it is no domain any more
+    local deadline=$((SECONDS + GUEST_DEADLINE))
+    while xl domid "$1" >/dev/null 2>&1; do
+        ((SECONDS < deadline)) || return 1
+        sleep 0.2
+    done
+}
+
+# Every number that LOG shows, from line FROM on, is one more than the one before, and no boot lies
+# between two of them: RAM was neither lost nor taken back.
+check_contiguous() { # LOG [FROM]
+    tail -n "+${2:-1}" "$1" | awk '
+        $1 == "boot" && seen { print "booted again after", last; bad = 1; exit }
+        $1 != "count" || NF != 3 { next }
+        seen && $2 != last + 1 { print "from", last, "to", $2; bad = 1; exit }
+        { last = $2; seen = 1 }
+        END { if (!seen) print "no number at all"; exit bad || !seen }'
+}
+
+# --- Disks -----------------------------------------------------------------------------------
+#
+# A guest that is stopped has its disks mounted, so an image of one is read as after a power cut:
+# the journal first. On a copy, since the image is evidence.
+
+image_replayed() { # IMAGE: prints the path of the copy
+    local copy
+    copy=$(mktemp /data/.replayed.XXXXXX)
+    cp --sparse=always "$1" "$copy"
+    # 1: errors were corrected, as which a replay counts.
+    e2fsck -y -E journal_only "$copy" >/dev/null 2>&1
+    if (($? > 1)); then
+        echo "$1: the journal cannot be replayed" >&2
+        rm "$copy"
+        return 1
+    fi
+    echo "$copy"
+}
+
+disk_number() { # IMAGE [FILE]: prints the number that the guest left on it
+    local copy number
+    copy=$(image_replayed "$1") || return
+    number=$(debugfs -R "cat /${2:-number}" "$copy" 2>/dev/null)
+    rm "$copy"
+    [[ $number =~ ^0*([0-9]+)$ ]] && echo "${BASH_REMATCH[1]}"
+}
+
+fsck_clean() { # IMAGE
+    local copy status
+    copy=$(image_replayed "$1") || return
+    e2fsck -fn "$copy"
+    status=$?
+    rm "$copy"
+    return "$status"
+}
+
+# --- What is left behind ---------------------------------------------------------------------
+
+# All that a program could leave behind in this host, as text. Numbers which differ between two
+# states that are the same to a person (domain and process ids, loop and minor numbers) are left out.
+state_save() { # FILE
+    {
+        echo "# volumes"
+        lvs -a --noheadings --units b -o vg_name,lv_name,lv_attr,lv_size,origin,pool_lv,lv_tags | sort
+        echo "# device tables"
+        dmsetup table | sort
+        echo "# devices suspended"
+        dmsetup info -c --noheadings -o name,suspended | grep Suspended | sort
+        echo "# device tree"
+        dmsetup ls --tree -o ascii,nodevice
+        echo "# loop devices"
+        losetup -nl -O BACK-FILE | sort
+        echo "# mounts"
+        findmnt -rno TARGET,SOURCE | sort
+        echo "# domains"
+        # Running and blocked are the scheduler's affair; paused, shut down, crashed, dying are not.
+        xl list | awk 'NR > 1 { print $1, substr($5, 3) }' | sort
+        echo "# processes"
+        ps --ppid 2 -p 2 --deselect -o comm= |
+            grep -vxE 'run|bash|ps|grep|sort|uniq|sleep|tail|\(udev-worker\)' | sort | uniq -c
+    } >"$1"
+}
