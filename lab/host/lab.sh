@@ -69,7 +69,7 @@ END
 guest_make() { # pv|pvh NAME [MEMORY_MIB] [DISK_MIB]
     local second=${GUEST_SECOND_VG:-xenvols} volume disks=
     for volume in "xenvols/$2-1" "$second/$2-2"; do
-        lvcreate -q -y -L "${4:-256}m" -n "${volume#*/}" "${volume%/*}" >/dev/null &&
+        lvcreate -q -y -L "${4:-64}m" -n "${volume#*/}" "${volume%/*}" >/dev/null &&
             mke2fs -q -t ext4 -O ^resize_inode "/dev/$volume" || return
         disks+="'phy:/dev/$volume,xvd$([[ $disks ]] && echo b || echo a),w', "
     done
@@ -80,7 +80,7 @@ guest_make() { # pv|pvh NAME [MEMORY_MIB] [DISK_MIB]
 guest_make_file() { # pv|pvh NAME [MEMORY_MIB] [DISK_MIB]
     local image=/data/guests/$2.img
     mkdir -p /data/guests
-    truncate -s "${4:-256}M" "$image"
+    truncate -s "${4:-64}M" "$image"
     mke2fs -q -t ext4 -O ^resize_inode "$image" || return
     guest_config "$1" "$2" "${3:-128}" "'format=raw,vdev=xvda,access=w,backendtype=phy,target=$image'"
 }
@@ -105,6 +105,15 @@ guest_lines() { # NAME
 
 counted() { # NAME: how many numbers it has printed; whole lines only
     grep -c '^count .* .' "$(guest_console "$1")" 2>/dev/null || true
+}
+
+# Where it was brought back to: the line, from line FROM of its console on, with the first number that
+# is no larger than the one before it.
+guest_back() { # NAME [FROM]
+    awk -v from="${2:-1}" '
+        $1 != "count" || NF != 3 { next }
+        NR >= from && seen && $2 <= last { print NR, $2; exit }
+        { last = $2; seen = 1 }' "$(guest_console "$1")"
 }
 
 # Counts its lines and does not compare numbers: a guest that was taken back goes on from there.

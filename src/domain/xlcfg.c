@@ -21,6 +21,7 @@ enum kind {
     MIB,     /* an integer of KiB, written in MiB */
     BOOLEAN, /* libxl's defbool, "True" or "False", or a JSON boolean: 1 or 0 */
     LIST,    /* of strings */
+    ACTION,  /* what to do when the domain stops: xl and libxl have different words for it */
     IGNORED  /* libxl works it out, or xl sets it, anew */
 };
 
@@ -121,11 +122,11 @@ static const struct mapping mappings[] = {
     {"b_info/type.hvm/hdtype", "hdtype", TEXT},
     {"b_info/type.hvm/gfx_passthru", "gfx_passthru", BOOLEAN},
 
-    {"on_poweroff", "on_poweroff", TEXT},
-    {"on_reboot", "on_reboot", TEXT},
-    {"on_watchdog", "on_watchdog", TEXT},
-    {"on_crash", "on_crash", TEXT},
-    {"on_soft_reset", "on_soft_reset", TEXT},
+    {"on_poweroff", "on_poweroff", ACTION},
+    {"on_reboot", "on_reboot", ACTION},
+    {"on_watchdog", "on_watchdog", ACTION},
+    {"on_crash", "on_crash", ACTION},
+    {"on_soft_reset", "on_soft_reset", ACTION},
 };
 
 /* ---- values in xl's syntax: no escapes, so a quote that is inside decides the one that is outside ---- */
@@ -185,10 +186,22 @@ static int truth_of(const json_t *value)
     return !s ? -1 : strcmp(s, "True") == 0 ? 1 : strcmp(s, "False") == 0 ? 0 : -1;
 }
 
+/* libxl: restart_rename, coredump_destroy; xl: rename-restart, coredump-destroy. */
+static void put_action(FILE *out, const char *s)
+{
+    fputc('"', out);
+    if (strcmp(s, "restart_rename") == 0)
+        s = "rename-restart";
+    for (; *s; s++)
+        fputc(*s == '_' ? '-' : *s, out);
+    fputc('"', out);
+}
+
 static bool can_put(const json_t *value, enum kind kind)
 {
     switch (kind) {
     case TEXT:
+    case ACTION:
         return json_is_string(value) && quote_for(json_string_value(value));
     case NUMBER:
     case MIB:
@@ -210,6 +223,8 @@ static void put(FILE *out, const char *key, const json_t *value, enum kind kind)
     fprintf(out, "%s = ", key);
     if (kind == TEXT)
         put_text(out, json_string_value(value));
+    else if (kind == ACTION)
+        put_action(out, json_string_value(value));
     else if (kind == NUMBER)
         fprintf(out, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
     else if (kind == MIB)
@@ -317,7 +332,11 @@ static const struct field nic_fields[] = {
 };
 
 static const struct field vfb_fields[] = {
-    {"vnc.enable", "vnc", BOOLEAN}, {"devid", NULL, IGNORED},
+    {"vnc/enable", "vnc", BOOLEAN},          {"vnc/listen", "vnclisten", TEXT},
+    {"vnc/passwd", "vncpasswd", TEXT},       {"vnc/display", "vncdisplay", NUMBER},
+    {"vnc/findunused", "vncunused", BOOLEAN}, {"sdl/enable", "sdl", BOOLEAN},
+    {"sdl/display", "display", TEXT},        {"sdl/xauthority", "xauthority", TEXT},
+    {"keymap", "keymap", TEXT},              {"devid", NULL, IGNORED},
 };
 
 static const struct field disk_fields[] = {
@@ -327,31 +346,43 @@ static const struct field disk_fields[] = {
     {"colo_restore_enable", NULL, IGNORED}, {"trusted", "trusted", BOOLEAN},
 };
 
+static bool put_field(FILE *out, const char *separator, const struct field *field, const json_t *value)
+{
+    const char *s = json_string_value(value);
+
+    if (field->kind == TEXT) {
+        if (!s || quote_for(s) == 0 || strpbrk(s, ",'\""))
+            return false;
+        /* libxl calls an interface of an emulated card and a PV one "vif_ioemu", xl "ioemu". */
+        if (strcmp(field->json, "nictype") == 0 && strcmp(s, "vif_ioemu") == 0)
+            s = "ioemu";
+        fprintf(out, "%s%s=%s", separator, field->key, s);
+    } else {
+        if (!can_put(value, field->kind))
+            return false;
+        fprintf(out, "%s%s=%" JSON_INTEGER_FORMAT, separator, field->key,
+                field->kind == NUMBER ? json_integer_value(value) : truth_of(value));
+    }
+    return true;
+}
+
 static bool put_fields(FILE *out, json_t *device, const struct field *fields, size_t count)
 {
     const char *separator = "";
 
     for (size_t i = 0; i < count; i++) {
-        const json_t *value = json_object_get(device, fields[i].json);
-        const char *s = json_string_value(value);
+        const char *key;
+        json_t *parent = parent_of(device, fields[i].json, &key);
+        const json_t *value = json_object_get(parent, key);
 
         if (!value)
             continue;
-        if (fields[i].kind == TEXT) {
-            if (!s || quote_for(s) == 0 || strpbrk(s, ",'\""))
+        if (fields[i].kind != IGNORED) {
+            if (!put_field(out, separator, &fields[i], value))
                 return false;
-            /* libxl calls an interface of an emulated card and a PV one "vif_ioemu", xl "ioemu". */
-            if (strcmp(fields[i].json, "nictype") == 0 && strcmp(s, "vif_ioemu") == 0)
-                s = "ioemu";
-            fprintf(out, "%s%s=%s", separator, fields[i].key, s);
-        } else if (fields[i].kind == BOOLEAN) {
-            if (truth_of(value) < 0)
-                return false;
-            fprintf(out, "%s%s=%d", separator, fields[i].key, truth_of(value));
-        }
-        if (fields[i].kind != IGNORED)
             separator = ",";
-        json_object_del(device, fields[i].json);
+        }
+        json_object_del(parent, key);
     }
     return true;
 }
