@@ -33,7 +33,7 @@ int settle_resume(struct engine *engine, const json_t *entry, struct error *e)
     return OK;
 }
 
-int settle_volumes(struct engine *engine, const json_t *entry, struct error *e)
+int settle_volumes(struct engine *engine, json_t *entry, struct error *e)
 {
     const json_t *records = json_object_get(entry, "volumes"), *record;
     struct error why;
@@ -45,6 +45,8 @@ int settle_volumes(struct engine *engine, const json_t *entry, struct error *e)
             *e = why;
             rc = e->status;
         }
+    if (rc == OK)
+        json_object_set_new(entry, "volumes", json_array());
     return rc;
 }
 

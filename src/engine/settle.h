@@ -16,7 +16,7 @@ int settle_create(struct engine *engine, struct journal *j, struct error *e);
 
 /* The same, in the middle of a create that goes on: resume only; discard only. */
 int settle_resume(struct engine *engine, const json_t *entry, struct error *e);
-int settle_volumes(struct engine *engine, const json_t *entry, struct error *e);
+int settle_volumes(struct engine *engine, json_t *entry, struct error *e); /* then forgets them */
 
 /* The identity in an entry; its name is borrowed from it. */
 int settle_domain_id(const json_t *entry, struct domain_id *id, struct error *e);

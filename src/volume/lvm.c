@@ -65,6 +65,7 @@ static int parse_report(const char *text, json_t **report, const json_t **row, s
 {
     json_error_t why;
 
+    *row = NULL;
     *report = json_loads(text, JSON_REJECT_DUPLICATES, &why);
     if (!*report)
         return error_set(e, FAILED, "lvs printed invalid JSON: %s", why.text);
@@ -336,52 +337,26 @@ static int lvm_watch(struct volume *v, struct error *e)
 
 /* ---- discard ---- */
 
-static bool has_tag(const char *tags, const char *tag)
-{
-    size_t len = strlen(tag);
-
-    for (const char *p = tags; (p = strstr(p, tag)); p += len)
-        if ((p == tags || p[-1] == ',') && (p[len] == ',' || p[len] == '\0'))
-            return true;
-    return false;
-}
-
-/* Whether vg/store exists and carries our tag. One that does not is somebody else's. */
-static int find_store(const char *vg, const char *store, const char *tag, bool *ours,
-                      struct error *e)
-{
-    AUTO_FREE char *select = format_text("lv_name=\"%s\"", store);
-    const char *const argv[] = {REPORT, "-o", "lv_name,lv_tags", "--select", select, "--", vg,
-                                NULL};
-    AUTO_FREE char *text = NULL;
-    AUTO_JSON json_t *report = NULL;
-    const json_t *row;
-    int rc;
-
-    *ours = false;
-    if (!select)
-        return error_set(e, NO_SPACE, "out of memory");
-    if (run_lvm(argv, &text, e) < 0)
-        return e->status;
-    rc = parse_report(text, &report, &row, e);
-    if (rc == OK)
-        *ours = has_tag(field(row, "lv_tags"), tag);
-    return rc == NOT_FOUND ? OK : rc;
-}
-
+/* By name and tag together, in one command: a volume of that name that does not carry our tag is somebody else's,
+ * and one that is gone already is fine. */
 static int lvm_discard(const json_t *record, struct error *e)
 {
     const char *vg = json_string_value(json_object_get(record, "vg"));
     const char *store = json_string_value(json_object_get(record, "store"));
     const char *tag = json_string_value(json_object_get(record, "tag"));
-    AUTO_FREE char *full = vg && store ? format_text("%s/%s", vg, store) : NULL;
-    const char *const remove[] = {"lvremove", NO_MONITOR, "--yes", "--force", full, NULL};
-    bool ours;
+    AUTO_FREE char *select = NULL;
+    const char *argv[] = {"lvremove", NO_MONITOR, "--yes", "--force", "--select", NULL, "--", vg,
+                          NULL};
 
-    if (!full || !tag || strncmp(store, "domsnap-", 8) != 0 || strpbrk(store, "\"\\/"))
+    if (!vg || !store || !tag || strncmp(store, "domsnap-", 8) != 0 || strpbrk(store, "\"\\/") ||
+        strpbrk(tag, "\"\\"))
         return error_set(e, DAMAGED, "the journal's record of an exception store is garbled");
-    if (find_store(vg, store, tag, &ours, e) < 0 || (ours && run_lvm(remove, NULL, e) < 0))
-        return error_prefix(e, "remove %s", full);
+    select = format_text("lv_name=\"%s\" && lv_tags={\"%s\"}", store, tag);
+    if (!select)
+        return error_set(e, NO_SPACE, "out of memory");
+    argv[5] = select;
+    if (run_lvm(argv, NULL, e) < 0)
+        return error_prefix(e, "remove %s/%s", vg, store);
     return OK;
 }
 
