@@ -19,14 +19,23 @@ fail() {
     results_failed=$((results_failed + 1))
 }
 
-check() { # TEXT COMMAND...: the command must succeed; what it prints is shown when it does not
+check() { # TEXT COMMAND...: the command must succeed; the end of what it prints is shown when it does not
     local text=$1 output
     shift
     if output=$("$@" 2>&1); then
         ok "$text"
     else
         fail "$text"
-        printf '%s\n' "$output" | sed 's/^/    /'
+        printf '%s\n' "$output" | tail -n 20 | sed 's/^/    /'
+    fi
+}
+
+must() { # TEXT COMMAND...: the same, and nothing that follows makes sense without it
+    local before=$results_failed
+    check "$@"
+    if ((results_failed > before)); then
+        summary
+        exit 1
     fi
 }
 
@@ -104,7 +113,7 @@ guest_lines() { # NAME
 }
 
 counted() { # NAME: how many numbers it has printed; whole lines only
-    grep -c '^count .* .' "$(guest_console "$1")" 2>/dev/null || true
+    cat "$(guest_console "$1")" 2>/dev/null | grep -c '^count .* .' || true
 }
 
 # Where it was brought back to: the line, from line FROM of its console on, with the first number that

@@ -41,8 +41,8 @@ check_back() { # TEXT NAME FROM DISK_ONE DISK_TWO
 # Create, restore, and both by hand, of a guest that writes all the while.
 round_trip() { # TYPE
     local type=$1 name=$1-trip dir=/data/$1-trip from one two
-    check "a $type guest starts" guest_make "$type" "$name"
-    guest_start "$name" || fail "the guest does not count"
+    guest_make "$type" "$name"
+    must "a $type guest starts" guest_start "$name"
     guest_wait "$name" 10
     state_save "$OUT/before"
 
