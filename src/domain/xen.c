@@ -236,11 +236,42 @@ static int xen_state(struct domain_host *host, const struct domain_id *id,
     return OK;
 }
 
+/*
+ * Linux announces what requests it answers when it boots, and not again when it is restored or migrated: then xenstore
+ * tells nothing, and the request itself must. A kernel that has announced other things but not this can't suspend.
+ */
+static bool announces_suspend(struct domain_host *host, uint32_t domid)
+{
+    AUTO_FREE char *suspend = xenstore_read(host, domid, "control/feature-suspend");
+    AUTO_FREE char *poweroff = xenstore_read(host, domid, "control/feature-poweroff");
+
+    if (suspend && *suspend)
+        return strcmp(suspend, "0") != 0;
+    return !poweroff || !*poweroff;
+}
+
+static int check_running(struct domain_host *host, const struct domain *d, struct error *e)
+{
+    static const char *const words[] = {
+        [DOMAIN_GONE] = "it has just ended",
+        [DOMAIN_PAUSED] = "it is paused, and a paused guest can't answer; `xl unpause` it",
+        [DOMAIN_SUSPENDED] = "it stands suspended: somebody saves it just now, or a save was "
+                             "interrupted (`domsnap recover`)",
+        [DOMAIN_SHUTTING_DOWN] = "it is shutting down",
+        [DOMAIN_CRASHED] = "it has crashed",
+    };
+    struct domain_id id = {d->name, d->domid, ""};
+    enum domain_state state;
+
+    memcpy(id.uuid, d->uuid, sizeof id.uuid);
+    if (xen_state(host, &id, &state, e) < 0)
+        return e->status;
+    return state == DOMAIN_RUNNING ? OK : error_set(e, BUSY, "%s", words[state]);
+}
+
 static int xen_can_suspend(struct domain_host *host, const struct domain *d, struct error *e)
 {
-    AUTO_FREE char *feature = xenstore_read(host, d->domid, "control/feature-suspend");
     AUTO_FREE char *request = xenstore_read(host, d->domid, "control/shutdown");
-    libxl_dominfo info;
 
     if (d->passthrough_devices)
         return error_set(e, UNSUPPORTED,
@@ -249,25 +280,12 @@ static int xen_can_suspend(struct domain_host *host, const struct domain *d, str
                          d->passthrough_devices);
     if (request && *request)
         return error_set(e, BUSY, "it is on its way to \"%s\"; wait until it is done", request);
-    libxl_dominfo_init(&info);
-    if (libxl_domain_info(host->ctx, &info, d->domid) == 0 && state_of(&info) != DOMAIN_RUNNING) {
-        static const char *const words[] = {
-            [DOMAIN_PAUSED] = "it is paused, and a paused guest can't answer; `xl unpause` it",
-            [DOMAIN_SUSPENDED] = "it stands suspended: somebody saves it just now, or a save was "
-                                 "interrupted (`domsnap recover`)",
-            [DOMAIN_SHUTTING_DOWN] = "it is shutting down",
-            [DOMAIN_CRASHED] = "it has crashed",
-        };
-
-        error_set(e, BUSY, "%s", words[state_of(&info)]);
-        libxl_dominfo_dispose(&info);
+    if (check_running(host, d, e) < 0)
         return e->status;
-    }
-    libxl_dominfo_dispose(&info);
     /* An HVM guest without PV drivers is suspended without its help. */
-    if (strcmp(d->type, "hvm") != 0 && (!feature || strcmp(feature, "1") != 0))
+    if (strcmp(d->type, "hvm") != 0 && !announces_suspend(host, d->domid))
         return error_set(e, UNSUPPORTED,
-                         "the guest's kernel does not say that it can suspend (xenstore: "
+                         "the guest's kernel says that it can't suspend (xenstore: "
                          "control/feature-suspend); it may be too old, or still booting");
     return OK;
 }

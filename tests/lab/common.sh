@@ -89,4 +89,10 @@ round_trip() { # TYPE
     from=$(guest_lines "$name")
     check "restore of what was made by hand" domsnap restore --from /data/hand --replace
     check_back "import and restore" "$name" "$from" "$one" "$two"
+
+    # A guest that was restored does not announce again that it can suspend.
+    from=$(guest_lines "$name")
+    check "create, of a guest that was restored" domsnap create "$name" --to "$dir-2"
+    check "it goes on" guest_wait "$name" 5
+    check "its counter has not jumped" check_contiguous "$(guest_console "$name")" $((from + 1))
 }
