@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "cli/cli.h"
 
@@ -7,16 +8,33 @@ static const char doc[] =
     "Snapshot a running guest, its RAM and all its disks at one instant, into a folder.\v"
     "DIR is made if it does not exist, and nothing in it is overwritten. It gets DOMAIN.sav, which `xl restore` takes, one "
     "sparse raw image a disk, DOMAIN.cfg, which `xl create` takes, and manifest.json. The guest stands still "
-    "while its RAM is read and LVM snapshots its disks; with --cold until its disks are copied too, "
-    "which needs no LVM.";
+    "for the last of its RAM (a PV guest, where Xen can't follow its writes, for all of it) and one instant on its "
+    "disks; with --cold until its disks are copied too, which needs no LVM. `domsnap doctor DOMAIN` tells beforehand.";
 
-enum { OPTION_COLD = 256, OPTION_TO };
+enum { OPTION_COLD = 256, OPTION_TO, OPTION_DEADLINE, OPTION_LVM_SNAPSHOT };
+
+#define DEADLINE_DEFAULT_MS 10000
 
 static const struct argp_option options[] = {
     {"to", OPTION_TO, "DIR", 0, "the folder for the files", 0},
     {"cold", OPTION_COLD, NULL, 0, "copy the disks while the guest stands still", 0},
+    {"lvm-snapshot", OPTION_LVM_SNAPSHOT, NULL, 0, "take LVM's own snapshots, which it knows of; they take longer", 0},
+    {"deadline", OPTION_DEADLINE, "SECONDS", 0,
+     "how long the guest may stand still for its disks and the end of its RAM, before it is resumed and the snapshot "
+     "dropped (10)", 0},
     {0},
 };
+
+/* Seconds, with a fraction, to milliseconds. */
+static uint32_t parse_seconds(const char *arg, struct argp_state *state)
+{
+    char *end;
+    double seconds = strtod(arg, &end);
+
+    if (end == arg || *end || !(seconds >= 0.001) || seconds > 86400)
+        argp_error(state, "\"%s\" is not a number of seconds", arg);
+    return (uint32_t)(seconds * 1000);
+}
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
@@ -28,6 +46,12 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case OPTION_COLD:
         p->method = CREATE_COLD;
+        return 0;
+    case OPTION_LVM_SNAPSHOT:
+        cli_engine()->volumes = volume_drivers_lvm_snapshot;
+        return 0;
+    case OPTION_DEADLINE:
+        p->deadline_ms = parse_seconds(arg, state);
         return 0;
     case ARGP_KEY_ARG:
         if (p->domain)
@@ -53,7 +77,7 @@ static void print(void *arg)
 static int run(int argc, char **argv)
 {
     static const struct argp argp = {options, parse, "DOMAIN --to DIR", doc, common_options, NULL, NULL};
-    struct create_params params = {.method = CREATE_SNAPSHOT};
+    struct create_params params = {.method = CREATE_SNAPSHOT, .deadline_ms = DEADLINE_DEFAULT_MS};
     struct engine *engine = cli_engine();
     struct manifest m = {0};
     struct error e = {0};

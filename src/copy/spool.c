@@ -174,6 +174,7 @@ static int spool_new(struct spool **out, const struct spool_config *config, stru
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->moved, NULL);
     s->config = *config;
+    s->writing = config->pace == SPOOL_AT_ONCE;
     /* Touched now: a page fault while the guest stands still would cost it. */
     s->ring = mmap(NULL, config->memory_bytes, PROT_READ | PROT_WRITE,
                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);

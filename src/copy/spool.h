@@ -6,8 +6,8 @@
  *
  *     writer (libxl) → pipe → drain thread → ring of at most `memory_bytes` → write thread → file
  *
- * When the ring is full the drain waits for the disk, and so does the writer. Until then nothing is
- * written or summed: that would take CPU time and the disk from a save for which a guest stands still.
+ * When the ring is full the drain waits for the disk, and so does the writer. While a guest stands still for all
+ * of its RAM, nothing is written or summed until then: that would take CPU time and the disk from the save.
  */
 #ifndef COPY_SPOOL_H
 #define COPY_SPOOL_H
@@ -21,10 +21,16 @@
 
 struct spool;
 
+enum spool_pace {
+    SPOOL_AFTERWARDS, /* write once the ring is full, or all is in it */
+    SPOOL_AT_ONCE     /* write what there is, so that the ring is all but empty when it matters */
+};
+
 struct spool_config {
     int file;         /* borrowed until spool_finish(), as is its name for messages */
     const char *name;
     size_t memory_bytes; /* of the ring, all taken at once */
+    enum spool_pace pace;
     struct progress *progress;
 };
 

@@ -32,6 +32,12 @@ enum domain_state {
     DOMAIN_CRASHED
 };
 
+enum domain_save {
+    SAVE_STILL, /* all RAM is written while the domain stands still */
+    SAVE_LIVE   /* it is written while the domain runs, and what it changed meanwhile again; only the last of
+                 * that while it stands still */
+};
+
 enum domain_start {
     START_RUNNING,
     START_PAUSED
@@ -43,6 +49,9 @@ struct domain_driver {
     /* Connect. UNSUPPORTED: this machine has no such hypervisor running, or we may not use it. */
     int (*open)(struct domain_host **host, struct error *e);
     void (*close)(struct domain_host *host);
+
+    /* In a child process that has not called exec: let go of the parent's connection, and leave what both share alone. */
+    void (*forget)(struct domain_host *host);
 
     /* The hypervisor and its version, "Xen 4.17.5", valid until close. */
     const char *(*version)(struct domain_host *host);
@@ -57,15 +66,27 @@ struct domain_driver {
     /* Whether it would answer a suspend request: UNSUPPORTED or BUSY say why it would not. */
     int (*can_suspend)(struct domain_host *host, const struct domain *d, struct error *e);
 
+    /* Whether SAVE_LIVE is possible: UNSUPPORTED says why not. */
+    int (*can_save_live)(struct domain_host *host, const struct domain *d, struct error *e);
+
     /*
      * Write the save stream that `restore` takes to `fd` (which may be a pipe) and return with the domain suspended.
      * On failure the domain may be suspended too: resume is owed either way. Blocks until all is
      * written; ends with an error once the reader of the pipe has closed it.
      */
-    int (*suspend_save)(struct domain_host *host, const struct domain *d, int fd, struct error *e);
+    int (*suspend_save)(struct domain_host *host, const struct domain *d, enum domain_save save, int fd,
+                        struct error *e);
 
-    /* Make a domain that suspend_save left suspended run on in place. May be called twice, by another
-     * process, or when nothing is owed: a domain that is not suspended, or gone, is left alone. */
+    /*
+     * Wait until the domain does not run any more (OK), `timeout_ms` have passed (TIMED_OUT; -1: never), or
+     * `wake_fd` can be read or has been closed at its other end (CANCELLED).
+     */
+    int (*wait_stopped)(struct domain_host *host, const struct domain_id *id, int wake_fd, int timeout_ms,
+                        struct error *e);
+
+    /* Make a domain that suspend_save left suspended run on in place; a request to suspend that it has not answered
+     * is taken back. May be called twice, by another process, or when nothing is owed: a domain that is not
+     * suspended, or gone, is left alone. */
     int (*resume)(struct domain_host *host, const struct domain_id *id, struct error *e);
 
     /* End it now. A domain that is gone is no error. */

@@ -9,7 +9,9 @@
 #include <libxl.h>
 #include <libxl_event.h>
 #include <libxl_utils.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <xenstore.h>
@@ -18,6 +20,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/run.h"
+#include "base/time.h"
 #include "domain/savefile.h"
 #include "domain/xen_monitor.h"
 
@@ -118,6 +121,11 @@ static void xen_close(struct domain_host *host)
     if (host->ctx)
         libxl_ctx_free(host->ctx);
     free(host);
+}
+
+static void xen_forget(struct domain_host *host)
+{
+    libxl_postfork_child_noexec(host->ctx);
 }
 
 static int xen_open(struct domain_host **out, struct error *e)
@@ -292,16 +300,86 @@ static int xen_can_suspend(struct domain_host *host, const struct domain *d, str
 
 /* ---- suspend and resume ---- */
 
-static int xen_suspend_save(struct domain_host *host, const struct domain *d, int fd,
-                            struct error *e)
+/* Xen follows what a guest writes to by its own page tables (HAP); a PV guest has none but its own, and needs shadow
+ * ones. */
+static int xen_can_save_live(struct domain_host *host, const struct domain *d, struct error *e)
 {
+    bool pv = strcmp(d->type, "pv") == 0, possible;
+    libxl_physinfo info;
+    int rc;
+
+    libxl_physinfo_init(&info);
+    rc = libxl_get_physinfo(host->ctx, &info);
+    if (rc != 0)
+        return libxl_failed(host, e, "what Xen can do", rc);
+    possible = info.cap_shadow || (!pv && info.cap_hap);
+    libxl_physinfo_dispose(&info);
+    if (possible)
+        return OK;
+    return error_set(e, UNSUPPORTED,
+                     pv ? "this Xen is built without shadow paging, which it needs to save a PV guest live"
+                        : "this host has neither hardware assisted nor shadow paging");
+}
+
+static int xen_suspend_save(struct domain_host *host, const struct domain *d, enum domain_save save,
+                            int fd, struct error *e)
+{
+    int flags = save == SAVE_LIVE ? LIBXL_SUSPEND_LIVE : 0;
     int rc;
 
     if (savefile_write_head(fd, d->config, e) < 0)
         return e->status;
     xen_monitor_hold(d->name);
-    rc = libxl_domain_suspend(host->ctx, d->domid, fd, 0, NULL);
+    rc = libxl_domain_suspend(host->ctx, d->domid, fd, flags, NULL);
     return rc == 0 ? OK : libxl_failed(host, e, "suspend and save", rc);
+}
+
+/* xenstored tells of every domain that stops. */
+static int xen_wait_stopped(struct domain_host *host, const struct domain_id *id, int wake_fd,
+                            int timeout_ms, struct error *e)
+{
+    uint64_t deadline_ns = time_monotonic_ns() + (uint64_t)timeout_ms * 1000000;
+    enum domain_state state;
+
+    /* Twice is fine: the second is refused. */
+    xs_watch(host->xs, "@releaseDomain", "domsnap");
+    for (;;) {
+        struct pollfd fds[] = {{xs_fileno(host->xs), POLLIN, 0}, {wake_fd, POLLIN, 0}};
+        uint64_t now_ns = time_monotonic_ns();
+        int wait_ms = timeout_ms < 0 ? -1 : now_ns > deadline_ns ? 0
+                                        : (int)((deadline_ns - now_ns + 999999) / 1000000);
+
+        if (xen_state(host, id, &state, e) < 0)
+            return e->status;
+        if (state != DOMAIN_RUNNING && state != DOMAIN_PAUSED)
+            return OK;
+        if (poll(fds, 2, wait_ms) < 0 && errno != EINTR)
+            return error_errno(e, "poll");
+        if (fds[1].revents)
+            return error_set(e, CANCELLED, "woken up");
+        if (fds[0].revents)
+            free(xs_read_watch(host->xs, &(unsigned){0}));
+        else if (wait_ms == 0)
+            return error_set(e, TIMED_OUT, "it has not stopped");
+    }
+}
+
+/* The guest takes a request by clearing it: one that is still there can be taken back, and whether it is there must be one
+ * question with taking it back. */
+static void take_back_request(struct domain_host *host, uint32_t domid)
+{
+    AUTO_FREE char *path = format_text("/local/domain/%u/control/shutdown", domid);
+
+    while (path) {
+        xs_transaction_t t = xs_transaction_start(host->xs);
+        AUTO_FREE char *request = t ? xs_read(host->xs, t, path, NULL) : NULL;
+        bool ours = request && strcmp(request, "suspend") == 0;
+
+        if (ours)
+            xs_write(host->xs, t, path, "", 0);
+        if (!t || xs_transaction_end(host->xs, t, !ours) || errno != EAGAIN)
+            return;
+    }
 }
 
 static int xen_resume(struct domain_host *host, const struct domain_id *id, struct error *e)
@@ -311,6 +389,11 @@ static int xen_resume(struct domain_host *host, const struct domain_id *id, stru
 
     if (xen_state(host, id, &state, e) < 0)
         return e->status;
+    if (state == DOMAIN_RUNNING) {
+        take_back_request(host, id->domid);
+        if (xen_state(host, id, &state, e) < 0)
+            return e->status;
+    }
     if (state == DOMAIN_SUSPENDED)
         rc = libxl_domain_resume(host->ctx, id->domid, 1, NULL);
     /* Whatever became of the domain, its monitor must go on and see it. */
@@ -357,11 +440,14 @@ const struct domain_driver domain_xen = {
     .name = "xen",
     .open = xen_open,
     .close = xen_close,
+    .forget = xen_forget,
     .version = xen_version,
     .describe = xen_describe,
     .state = xen_state,
     .can_suspend = xen_can_suspend,
+    .can_save_live = xen_can_save_live,
     .suspend_save = xen_suspend_save,
+    .wait_stopped = xen_wait_stopped,
     .resume = xen_resume,
     .destroy = xen_destroy,
     .restore = xen_restore,

@@ -4,7 +4,7 @@
  *
  *     describe   what the domain is and what would be done; refuse early; nothing is touched
  *     prepare    journal, then make everything that can take time or fail
- *     stop       the guest stands still: RAM out, the instant fixed on the disks, the guest runs again
+ *     stop       the guest stands still: its RAM, or the last of it, out; the instant fixed on the disks; it runs again
  *     copy       the disks, out of their snapshots
  *     discard    the snapshots
  *     publish    commit point; the files get their names
@@ -30,6 +30,7 @@
 #include "domain/xlcfg.h"
 #include "engine/describe.h"
 #include "engine/engine.h"
+#include "engine/guardian.h"
 #include "engine/journal.h"
 #include "engine/parallel.h"
 #include "engine/settle.h"
@@ -38,6 +39,9 @@
 /* Room in the folder for the configuration, the manifest, the save stream's records and the file system's own
  * needs, beyond RAM and disks. */
 #define FOLDER_SLACK_BYTES (UINT64_C(8) << 20)
+
+/* More than a guest changes while it is asked to suspend. */
+#define LIVE_SPOOL_BYTES (UINT64_C(128) << 20)
 
 struct creation {
     struct engine *engine;
@@ -50,6 +54,8 @@ struct creation {
     int dirfd;
     int ram_fd, save_fd;  /* the save file; the pipe that libxl writes to */
     struct spool *spool;
+    enum domain_save save;
+    struct guardian *guardian;
     struct parallel_copy *copies; /* one a disk */
     int *image_fds;               /* the staged images, one a disk */
     struct manifest m;
@@ -160,10 +166,31 @@ static int list_names(struct creation *c, struct error *e)
                                                             : error_set(e, NO_SPACE, "out of memory");
 }
 
+/* Live where it is possible. A cold copy stops the guest for long anyway, and does without the second run over its RAM. */
+static int choose_save(struct creation *c, struct error *e)
+{
+    struct error why;
+
+    c->save = SAVE_STILL;
+    if (is_cold(c))
+        return OK;
+    if (c->engine->domains->can_save_live(c->engine->host, &c->d.domain, &why) == OK) {
+        c->save = SAVE_LIVE;
+        return OK;
+    }
+    if (why.status != UNSUPPORTED) {
+        *e = why;
+        return e->status;
+    }
+    log_note("%s stands still while its RAM is written: %s", c->d.domain.name, why.text);
+    return OK;
+}
+
 static int describe(struct creation *c, struct error *e)
 {
     if (new_id(c, e) < 0 || description_make(&c->d, c->engine, c->params->domain, e) < 0 ||
         c->engine->domains->can_suspend(c->engine->host, &c->d.domain, e) < 0 ||
+        choose_save(c, e) < 0 ||
         (!is_cold(c) && description_plan_snapshots(&c->d, c->id, e) < 0) ||
         absolute_folder(c, e) < 0 || begin_manifest(c, e) < 0)
         return e->status;
@@ -252,10 +279,11 @@ static int stage_images(struct creation *c, struct error *e)
     return OK;
 }
 
-/* As much of the RAM as dom0 can hold; what does not fit waits for the disk. */
+/* As much of the RAM as dom0 can hold; what does not fit waits for the disk. Of a live save only the end must fit. */
 static size_t spool_bytes(const struct creation *c)
 {
-    uint64_t want = c->d.domain.memory_bytes + (UINT64_C(16) << 20);
+    uint64_t want = c->save == SAVE_LIVE ? LIVE_SPOOL_BYTES
+                                         : c->d.domain.memory_bytes + (UINT64_C(16) << 20);
     uint64_t half = memory_available_bytes() / 2;
     uint64_t least = UINT64_C(16) << 20;
 
@@ -270,7 +298,13 @@ static int prepare_ram(struct creation *c, struct error *e)
 
     if (folder_stage(c->dirfd, c->m.ram.file, &c->ram_fd, e) < 0)
         return e->status;
-    config = (struct spool_config){c->ram_fd, c->m.ram.file, spool_bytes(c), &c->engine->progress};
+    config = (struct spool_config){
+        .file = c->ram_fd,
+        .name = c->m.ram.file,
+        .memory_bytes = spool_bytes(c),
+        .pace = c->save == SAVE_LIVE ? SPOOL_AT_ONCE : SPOOL_AFTERWARDS,
+        .progress = &c->engine->progress,
+    };
     return spool_start(&c->spool, &c->save_fd, &config, e);
 }
 
@@ -278,7 +312,8 @@ static int prepare(struct creation *c, struct error *e)
 {
     progress_begin(&c->engine->progress, "prepare", 0);
     if (prepare_folder(c, e) < 0 || write_config(c, e) < 0 || stage_images(c, e) < 0 ||
-        (!is_cold(c) && description_prepare(&c->d, e) < 0) || prepare_ram(c, e) < 0)
+        (!is_cold(c) && description_prepare(&c->d, e) < 0) ||
+        guardian_start(&c->guardian, c->engine, c->journal.entry, e) < 0 || prepare_ram(c, e) < 0)
         return e->status;
     return interrupt_check(e);
 }
@@ -371,7 +406,8 @@ static int finish_ram(struct creation *c, struct error *e)
 /* libxl only sees that its pipe broke; the spool knows why: the user's wish, or a full disk. */
 static int save_ram(struct creation *c, struct error *e)
 {
-    int rc = c->engine->domains->suspend_save(c->engine->host, &c->d.domain, c->save_fd, e);
+    int rc = c->engine->domains->suspend_save(c->engine->host, &c->d.domain, c->save,
+                                               c->save_fd, e);
     struct error cause = {0};
 
     close_save_fd(c);
@@ -380,10 +416,43 @@ static int save_ram(struct creation *c, struct error *e)
     return rc < 0 ? e->status : OK;
 }
 
+/* The deadline runs from the guest's stop if only the end of its RAM is left then, else from the end of its RAM. */
+static void set_deadline(struct creation *c, enum domain_save when)
+{
+    if (!is_cold(c) && c->save == when)
+        guardian_allow_ms(c->guardian, c->params->deadline_ms);
+}
+
+static int fix_instant(struct creation *c, uint64_t *saved_ns, struct error *e)
+{
+    int rc;
+
+    set_deadline(c, SAVE_LIVE);
+    rc = save_ram(c, e);
+    *saved_ns = time_monotonic_ns();
+    set_deadline(c, SAVE_STILL);
+    if (rc < 0)
+        return rc;
+    return is_cold(c) ? copy_disks(c, e) : description_commit(&c->d, e);
+}
+
+/* The guest runs again, by us or, if that was too late, by the guardian. */
+static int run_again(struct creation *c, struct error *e)
+{
+    bool in_time = guardian_disarm(c->guardian);
+
+    if (settle_resume(c->engine, c->journal.entry, e) < 0)
+        return e->status;
+    if (in_time)
+        return OK;
+    return error_set(e, TIMED_OUT,
+                     "the guest had to be resumed, since it had stood still for %" PRIu32
+                     " ms, as long as --deadline allows; what was saved is of no use", c->params->deadline_ms);
+}
+
 static int stand_still(struct creation *c, struct error *e)
 {
-    struct manifest_pause *pause = &c->m.pause;
-    uint64_t begin, saved, fixed, resumed;
+    uint64_t stopped, saved, fixed, resumed;
     struct error resume_error = {0};
     int rc;
 
@@ -391,21 +460,19 @@ static int stand_still(struct creation *c, struct error *e)
     /* From here on a resume is owed, whoever dies. */
     if (journal_phase(&c->journal, PHASE_SUSPENDED, e) < 0)
         return e->status;
-    begin = time_monotonic_ns();
-    rc = save_ram(c, e);
-    saved = time_monotonic_ns();
-    if (rc == OK)
-        rc = is_cold(c) ? copy_disks(c, e) : description_commit(&c->d, e);
+    guardian_arm(c->guardian);
+    stopped = time_monotonic_ns();
+    rc = fix_instant(c, &saved, e);
     fixed = time_monotonic_ns();
-    if (settle_resume(c->engine, c->journal.entry, &resume_error) < 0) {
+    if (run_again(c, &resume_error) < 0) {
         *e = resume_error;
         return e->status;
     }
     resumed = time_monotonic_ns();
-    *pause = (struct manifest_pause){saved - begin, fixed - saved, resumed - fixed, resumed - begin};
-    if (rc == OK)
-        rc = journal_phase(&c->journal, PHASE_RUNNING, e);
-    return rc;
+    if (guardian_stopped_ns(c->guardian))
+        stopped = guardian_stopped_ns(c->guardian);
+    c->m.pause = (struct manifest_pause){saved - stopped, fixed - saved, resumed - fixed, resumed - stopped};
+    return rc == OK ? journal_phase(&c->journal, PHASE_RUNNING, e) : rc;
 }
 
 /* ---- after the resume ---- */
@@ -438,6 +505,8 @@ static int carry_out(struct creation *c, struct error *e)
 {
     if (prepare(c, e) < 0 || stand_still(c, e) < 0)
         return e->status;
+    guardian_stop(c->guardian);
+    c->guardian = NULL;
     look_after(c);
     progress_begin(&c->engine->progress, "copy", 0);
     if ((!is_cold(c) && copy_disks(c, e) < 0) || finish_ram(c, e) < 0)
@@ -456,6 +525,7 @@ static void let_go(struct creation *c)
     uint64_t bytes;
     char sum[SHA256_HEX];
 
+    guardian_stop(c->guardian);
     close_save_fd(c);
     if (c->spool)
         spool_finish(c->spool, &bytes, sum, &ignored);

@@ -110,8 +110,10 @@ static void examine_ram(struct examination *x, const struct domain *d)
          d->vcpus == 1 ? "" : "s", d->memory_bytes >> 20);
     if (x->engine->domains->can_suspend(x->engine->host, d, &e) < 0)
         find(x, FINDING_BAD, "RAM", "%s", e.text);
+    else if (x->engine->domains->can_save_live(x->engine->host, d, &e) < 0)
+        find(x, FINDING_NOTE, "RAM", "saved while the guest stands still: %s", e.text);
     else
-        find(x, FINDING_GOOD, "RAM", "saved while the guest stands still");
+        find(x, FINDING_GOOD, "RAM", "saved while the guest runs, but for the end");
     if (available / 2 < d->memory_bytes)
         find(x, FINDING_NOTE, "RAM",
              "the host has %" PRIu64 " MiB of memory to spare: part of the guest's RAM is written to "
@@ -133,8 +135,8 @@ static void examine_disks(struct examination *x, struct description *d)
                  v->size_bytes >> 20, e.text);
             all = false;
         } else {
-            find(x, FINDING_GOOD, d->disks[i].disk->vdev, "%s, %" PRIu64 " MiB: %s snapshot", v->name,
-                 v->size_bytes >> 20, v->driver->name);
+            find(x, FINDING_GOOD, d->disks[i].disk->vdev, "%s, %" PRIu64 " MiB: %s", v->name,
+                 v->size_bytes >> 20, v->driver->method);
         }
     }
     for (size_t i = 0; i < d->left_out_count; i++)

@@ -7,6 +7,7 @@
 #define ENGINE_ENGINE_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "base/error.h"
 #include "copy/progress.h"
@@ -31,7 +32,8 @@ void engine_disconnect(struct engine *engine);
 /* ---- create ---- */
 
 enum create_method {
-    CREATE_SNAPSHOT, /* the guest stands still for its RAM and one instant on its disks */
+    CREATE_SNAPSHOT, /* the guest stands still for its RAM, or what it changes of it last, and one instant on its
+                      * disks */
     CREATE_COLD      /* the guest stands still until its disks are copied: any kind of disk */
 };
 
@@ -39,6 +41,8 @@ struct create_params {
     const char *domain;
     const char *folder; /* made if it does not exist, in a folder that does */
     enum create_method method;
+    uint32_t deadline_ms; /* how long the guest may stand still beyond what its RAM takes, before it is resumed and
+                           * the snapshot dropped; 0: for ever. Not for CREATE_COLD. */
 };
 
 /* Snapshot a running domain into a folder of plain files. `m` then describes it; release it. On failure all is

@@ -2,6 +2,7 @@
 #include "volume/dm.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <libdevmapper.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -76,45 +77,217 @@ int dm_lvm_names(dev_t device, char **vg, char **lv, struct error *e)
     return error_set(e, NO_SPACE, "out of memory");
 }
 
-/* Run a task on a logical volume, by its device-mapper name. */
-static int run_on_lv(struct dm_task *task, struct dm_pool *pool, const char *vg, const char *lv,
-                     struct error *e)
+char *dm_lvm_device(const char *vg, const char *lv)
 {
-    char *name = pool ? dm_build_dm_name(pool, vg, lv, "") : NULL;
+    AUTO_POOL struct dm_pool *pool = dm_pool_create("name", 1024);
+    const char *name = pool ? dm_build_dm_name(pool, vg, lv, "") : NULL;
 
-    if (task && name && dm_task_set_name(task, name) && dm_task_run(task))
-        return OK;
-    return error_set(e, FAILED, "device-mapper does not know %s/%s", vg, lv);
+    return name ? strdup(name) : NULL;
 }
 
-int dm_device_node(const char *vg, const char *lv, char **path, struct error *e)
+/* ---- one task on one device ---- */
+
+static int task_failed(const char *name, const char *what, struct error *e)
 {
-    AUTO_TASK struct dm_task *task = task_new(DM_DEVICE_INFO);
-    AUTO_POOL struct dm_pool *pool = dm_pool_create("node", 1024);
+    return error_set(e, FAILED, "device-mapper: %s: %s: %s", name, what,
+                     errno ? strerror(errno) : "failed");
+}
+
+static int task_named(int type, const char *name, struct dm_task **task, struct error *e)
+{
+    errno = 0;
+    *task = task_new(type);
+    return *task && dm_task_set_name(*task, name) ? OK : task_failed(name, "prepare", e);
+}
+
+int dm_device_state(const char *name, struct dm_state *state, struct error *e)
+{
+    AUTO_TASK struct dm_task *task = NULL;
     struct dm_info info;
 
-    if (run_on_lv(task, pool, vg, lv, e) < 0)
+    if (task_named(DM_DEVICE_INFO, name, &task, e) < 0)
         return e->status;
-    if (!dm_task_get_info(task, &info) || !info.exists)
-        return error_set(e, NOT_FOUND, "%s/%s is not active", vg, lv);
-    *path = format_text("/dev/dm-%u", info.minor);
+    if (!dm_task_run(task) || !dm_task_get_info(task, &info))
+        return task_failed(name, "state", e);
+    *state = (struct dm_state){
+        .exists = info.exists,
+        .suspended = info.exists && info.suspended,
+        .loaded = info.exists && info.inactive_table,
+        .major = info.exists ? info.major : 0,
+        .minor = info.exists ? info.minor : 0,
+    };
+    return OK;
+}
+
+int dm_device_node(const char *name, char **path, struct error *e)
+{
+    struct dm_state state;
+
+    if (dm_device_state(name, &state, e) < 0)
+        return e->status;
+    if (!state.exists)
+        return error_set(e, NOT_FOUND, "%s is not active", name);
+    *path = format_text("/dev/dm-%u", state.minor);
     return *path ? OK : error_set(e, NO_SPACE, "out of memory");
 }
 
-int dm_snapshot_usage(const char *vg, const char *lv, struct dm_store_usage *usage, struct error *e)
+/* ---- tables ---- */
+
+int dm_table_read(const char *name, char **table, struct error *e)
 {
-    AUTO_TASK struct dm_task *task = task_new(DM_DEVICE_STATUS);
+    AUTO_TASK struct dm_task *task = NULL;
+    void *next = NULL;
+
+    *table = NULL;
+    if (task_named(DM_DEVICE_TABLE, name, &task, e) < 0)
+        return e->status;
+    if (!dm_task_run(task))
+        return task_failed(name, "read its table", e);
+    do {
+        AUTO_FREE char *before = *table;
+        uint64_t start, length;
+        char *type = NULL, *params = NULL;
+
+        next = dm_get_next_target(task, next, &start, &length, &type, &params);
+        *table = format_text("%s%" PRIu64 " %" PRIu64 " %s %s\n", before ? before : "", start, length,
+                             type ? type : "", params ? params : "");
+        if (!*table)
+            return error_set(e, NO_SPACE, "out of memory");
+    } while (next);
+    return OK;
+}
+
+static int add_targets(struct dm_task *task, const char *name, const char *table, struct error *e)
+{
+    AUTO_FREE char *copy = strdup(table);
+    char *rest = copy, *line;
+
+    if (!copy)
+        return error_set(e, NO_SPACE, "out of memory");
+    while ((line = strsep(&rest, "\n"))) {
+        uint64_t start, length;
+        char type[32];
+        int at = 0;
+
+        if (!*line)
+            continue;
+        if (sscanf(line, "%" SCNu64 " %" SCNu64 " %31s %n", &start, &length, type, &at) != 3 || !at)
+            return error_set(e, FAILED, "%s: not a line of a table: \"%s\"", name, line);
+        if (!dm_task_add_target(task, start, length, type, line + at))
+            return task_failed(name, "table", e);
+    }
+    return OK;
+}
+
+int dm_table_load(const char *name, const char *table, struct error *e)
+{
+    AUTO_TASK struct dm_task *task = NULL;
+
+    if (task_named(DM_DEVICE_RELOAD, name, &task, e) < 0 || add_targets(task, name, table, e) < 0)
+        return e->status;
+    return dm_task_run(task) ? OK : task_failed(name, "load a table", e);
+}
+
+/* ---- devices ---- */
+
+/*
+ * What udev's rules shall do at an event of ours. We wait for none of them: devtmpfs makes the nodes that we use. The library must be
+ * told, else it makes nodes and has the rules not make links.
+ */
+static bool tell_udev(struct dm_task *task, uint16_t flags)
+{
+    uint32_t cookie = 0;
+
+    dm_udev_set_sync_support(0);
+    return dm_task_set_cookie(task, &cookie, flags | DM_UDEV_DISABLE_LIBRARY_FALLBACK);
+}
+
+/* Nobody shall look into our own devices. */
+static bool hide_from_udev(struct dm_task *task)
+{
+    return tell_udev(task, DM_UDEV_DISABLE_SUBSYSTEM_RULES_FLAG | DM_UDEV_DISABLE_DISK_RULES_FLAG |
+                               DM_UDEV_DISABLE_OTHER_RULES_FLAG);
+}
+
+/* "LVM-", the identity of a volume group and of a volume, 32 characters each, and a suffix. */
+void dm_uuid(char uuid[static DM_UUID_BYTES], const char *name, unsigned serial)
+{
+    static const char hex[] = "0123456789abcdef";
+    char id[64];
+
+    /* The name's bytes in hexadecimal, cut or padded; the serial number at the end. */
+    memset(id, '0', sizeof id);
+    memcpy(id, "domsnap", 7);
+    for (size_t i = 7; *name && i + 2 <= sizeof id - 4; name++) {
+        id[i++] = hex[(unsigned char)*name >> 4];
+        id[i++] = hex[(unsigned char)*name & 15];
+    }
+    for (size_t i = 0; i < 4; i++)
+        id[63 - i] = hex[serial >> (4 * i) & 15];
+    snprintf(uuid, DM_UUID_BYTES, "LVM-%.64s-domsnap", id);
+}
+
+int dm_device_create(const char *name, const char *uuid, const char *table, struct error *e)
+{
+    AUTO_TASK struct dm_task *task = NULL;
+
+    if (task_named(DM_DEVICE_CREATE, name, &task, e) < 0 || add_targets(task, name, table, e) < 0)
+        return e->status;
+    if (!dm_task_set_uuid(task, uuid) || !hide_from_udev(task) || !dm_task_run(task))
+        return task_failed(name, "create", e);
+    return OK;
+}
+
+int dm_device_remove(const char *name, struct error *e)
+{
+    AUTO_TASK struct dm_task *task = NULL;
+    struct dm_state state;
+
+    if (dm_device_state(name, &state, e) < 0)
+        return e->status;
+    if (!state.exists)
+        return OK;
+    if (task_named(DM_DEVICE_REMOVE, name, &task, e) < 0)
+        return e->status;
+    if (!hide_from_udev(task) || !dm_task_retry_remove(task) || !dm_task_run(task))
+        return task_failed(name, "remove", e);
+    return OK;
+}
+
+int dm_device_suspend(const char *name, struct error *e)
+{
+    AUTO_TASK struct dm_task *task = NULL;
+
+    if (task_named(DM_DEVICE_SUSPEND, name, &task, e) < 0)
+        return e->status;
+    return dm_task_run(task) ? OK : task_failed(name, "suspend", e);
+}
+
+int dm_device_resume(const char *name, struct error *e)
+{
+    AUTO_TASK struct dm_task *task = NULL;
+
+    if (task_named(DM_DEVICE_RESUME, name, &task, e) < 0)
+        return e->status;
+    return tell_udev(task, 0) && dm_task_run(task) ? OK : task_failed(name, "resume", e);
+}
+
+int dm_snapshot_usage(const char *name, struct dm_store_usage *usage, struct error *e)
+{
+    AUTO_TASK struct dm_task *task = NULL;
     AUTO_POOL struct dm_pool *pool = dm_pool_create("status", 1024);
     struct dm_status_snapshot *status;
     char *type = NULL, *params = NULL;
     uint64_t start, length;
 
-    if (run_on_lv(task, pool, vg, lv, e) < 0)
+    if (task_named(DM_DEVICE_STATUS, name, &task, e) < 0)
         return e->status;
+    if (!dm_task_run(task))
+        return task_failed(name, "status", e);
     dm_get_next_target(task, NULL, &start, &length, &type, &params);
-    if (!type || strcmp(type, "snapshot") != 0 || !params ||
+    if (!type || strcmp(type, "snapshot") != 0 || !params || !pool ||
         !dm_get_status_snapshot(pool, params, &status))
-        return error_set(e, FAILED, "%s/%s is not, or no longer, a snapshot", vg, lv);
+        return error_set(e, FAILED, "%s is not, or no longer, a snapshot", name);
     *usage = (struct dm_store_usage){
         .used_bytes = status->used_sectors * SECTOR_BYTES,
         .total_bytes = status->total_sectors * SECTOR_BYTES,

@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/*
- * Thick logical volumes, snapshotted by LVM itself. LVM's supported interface is its commands with
- * JSON reports. The exception store is made and wiped beforehand; while the guest stands still it is only
- * joined to its origin (lvconvert -s), which is most of what `lvcreate -s` does not leave for later.
- */
+#include "volume/lvm.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -11,38 +8,26 @@
 #include <stdbool.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/run.h"
 #include "volume/dm.h"
-#include "volume/store_size.h"
-#include "volume/volume.h"
 
 #define COMMAND_TIMEOUT_S 120
-/* dmeventd is not to watch our snapshots: we do, and it would be left running. */
-#define NO_MONITOR        "--config=activation{monitoring=0}"
 #define REPORT            "lvs", "--reportformat", "json", "--units", "b", "--nosuffix"
 
-struct lvm_volume {
-    struct volume base;
-    char *vg, *lv;
-    char *layout; /* lvs's lv_layout: "linear", "striped", "thin,sparse", … */
-    uint64_t extent_bytes, free_bytes; /* of the volume group */
-    struct store_size store;
-    uint64_t extend_again_at_bytes; /* after a failed extension: not before so much is used */
-};
-
-static struct lvm_volume *lvm(const struct volume *v)
+struct lvm_volume *lvm_of(const struct volume *v)
 {
-    assert(v->driver == &volume_lvm);
+    assert(v->driver == &volume_lvm_transient || v->driver == &volume_lvm_snapshot);
     return (struct lvm_volume *)v;
 }
 
-static void lvm_close(struct volume *v)
+void lvm_close(struct volume *v)
 {
-    struct lvm_volume *l = lvm(v);
+    struct lvm_volume *l = lvm_of(v);
 
     json_decref(v->record);
     free(v->path);
@@ -50,12 +35,13 @@ static void lvm_close(struct volume *v)
     free(l->vg);
     free(l->lv);
     free(l->layout);
+    free(l->device);
     free(l);
 }
 
 /* ---- reports ---- */
 
-static int run_lvm(const char *const argv[], char **out, struct error *e)
+int lvm_run(const char *const argv[], char **out, struct error *e)
 {
     return run_program(&(struct run){argv, COMMAND_TIMEOUT_S, -1, out}, e);
 }
@@ -105,7 +91,7 @@ static int read_report(struct lvm_volume *l, struct error *e)
     AUTO_JSON json_t *report = NULL;
     const json_t *row;
 
-    if (run_lvm(argv, &text, e) < 0 || parse_report(text, &report, &row, e) < 0 ||
+    if (lvm_run(argv, &text, e) < 0 || parse_report(text, &report, &row, e) < 0 ||
         number(row, "lv_size", &l->base.size_bytes, e) < 0 ||
         number(row, "vg_free", &l->free_bytes, e) < 0 ||
         number(row, "vg_extent_size", &l->extent_bytes, e) < 0)
@@ -117,7 +103,8 @@ static int read_report(struct lvm_volume *l, struct error *e)
     return l->layout ? OK : error_set(e, NO_SPACE, "out of memory");
 }
 
-static int lvm_open(const char *path, struct volume **out, struct error *e)
+int lvm_open(const struct volume_driver *driver, const char *path, struct volume **out,
+             struct error *e)
 {
     struct lvm_volume *l;
     struct stat st;
@@ -129,14 +116,15 @@ static int lvm_open(const char *path, struct volume **out, struct error *e)
     l = calloc(1, sizeof *l);
     if (!l)
         return error_errno(e, "%s", path);
-    l->base.driver = &volume_lvm;
+    l->base.driver = driver;
     if (dm_lvm_names(st.st_rdev, &l->vg, &l->lv, e) < 0) {
         lvm_close(&l->base);
         return e->status == NOT_FOUND ? UNSUPPORTED : e->status;
     }
     l->base.path = strdup(path);
     l->base.name = format_text("%s/%s", l->vg, l->lv);
-    if (!l->base.path || !l->base.name)
+    l->device = dm_lvm_device(l->vg, l->lv);
+    if (!l->base.path || !l->base.name || !l->device)
         error_set(e, NO_SPACE, "out of memory");
     else if (read_report(l, e) == OK) {
         *out = &l->base;
@@ -144,18 +132,6 @@ static int lvm_open(const char *path, struct volume **out, struct error *e)
     }
     lvm_close(&l->base);
     return e->status;
-}
-
-static int lvm_can_snapshot(const struct volume *v, struct error *e)
-{
-    const char *layout = lvm(v)->layout;
-
-    if (strcmp(layout, "linear") == 0 || strcmp(layout, "striped") == 0)
-        return OK;
-    return error_set(e, UNSUPPORTED,
-                     "%s is a logical volume of the kind \"%s\"; snapshots are taken of linear and "
-                     "striped ones; --cold copies it while the guest stands still",
-                     v->name, layout);
 }
 
 /* ---- plan: names, sizes, records ---- */
@@ -166,7 +142,7 @@ static int make_record(struct lvm_volume *l, const char *id, struct error *e)
     AUTO_FREE char *tag = format_text("domsnap.%s", id);
 
     if (store && tag)
-        l->base.record = json_pack("{s:s, s:s, s:s, s:s}", "driver", volume_lvm.name, "vg", l->vg,
+        l->base.record = json_pack("{s:s, s:s, s:s, s:s}", "driver", l->base.driver->name, "vg", l->vg,
                                    "store", store, "tag", tag);
     if (!l->base.record)
         return error_set(e, NO_SPACE, "out of memory");
@@ -181,14 +157,14 @@ static int make_record(struct lvm_volume *l, const char *id, struct error *e)
 static int plan_group(struct volume *const vs[], size_t count, size_t first, uint64_t copied_bytes,
                       struct error *e)
 {
-    const struct lvm_volume *leader = lvm(vs[first]);
+    const struct lvm_volume *leader = lvm_of(vs[first]);
     AUTO_FREE struct store_size *stores = calloc(count, sizeof *stores);
     size_t members = 0;
 
     if (!stores)
         return error_set(e, NO_SPACE, "out of memory");
     for (size_t i = 0; i < count; i++) {
-        if (strcmp(lvm(vs[i])->vg, leader->vg) != 0)
+        if (strcmp(lvm_of(vs[i])->vg, leader->vg) != 0)
             continue;
         if (i < first)
             return OK;
@@ -197,26 +173,26 @@ static int plan_group(struct volume *const vs[], size_t count, size_t first, uin
     if (store_size_plan(stores, members, copied_bytes, leader->free_bytes, leader->extent_bytes, e) < 0)
         return error_prefix(e, "volume group %s", leader->vg);
     for (size_t i = count; i-- > first;)
-        if (strcmp(lvm(vs[i])->vg, leader->vg) == 0)
-            lvm(vs[i])->store = stores[--members];
+        if (strcmp(lvm_of(vs[i])->vg, leader->vg) == 0)
+            lvm_of(vs[i])->store = stores[--members];
     return OK;
 }
 
-static int lvm_plan(struct volume *const vs[], size_t count, const char *id, struct error *e)
+int lvm_plan(struct volume *const vs[], size_t count, const char *id, struct error *e)
 {
     uint64_t copied_bytes = 0;
 
     for (size_t i = 0; i < count; i++)
         copied_bytes += vs[i]->size_bytes;
     for (size_t i = 0; i < count; i++)
-        if (plan_group(vs, count, i, copied_bytes, e) < 0 || make_record(lvm(vs[i]), id, e) < 0)
+        if (plan_group(vs, count, i, copied_bytes, e) < 0 || make_record(lvm_of(vs[i]), id, e) < 0)
             return e->status;
     return OK;
 }
 
-/* ---- prepare, commit, read ---- */
+/* ---- exception stores ---- */
 
-static const char *store_of(const struct volume *v)
+const char *lvm_store_of(const struct volume *v)
 {
     return json_string_value(json_object_get(v->record, "store"));
 }
@@ -227,63 +203,32 @@ static const char *tag_of(const struct volume *v)
 }
 
 /* The exception store: tagged from its first moment, its head zeroed (else the kernel would take what lies
- * there for an old store), and inactive, as lvconvert wants it. */
-static int make_store(const struct lvm_volume *l, struct error *e)
+ * there for an old store). */
+int lvm_store_make(const struct lvm_volume *l, struct error *e)
 {
     AUTO_FREE char *size = format_text("%" PRIu64 "b", l->store.size_bytes);
-    AUTO_FREE char *full = format_text("%s/%s", l->vg, store_of(&l->base));
-    const char *const create[] = {"lvcreate", NO_MONITOR, "--yes", "--wipesignatures", "y", "--zero", "y",
+    const char *const create[] = {"lvcreate", LVM_NO_MONITOR, "--yes", "--wipesignatures", "y", "--zero", "y",
                                   "--addtag", "domsnap", "--addtag", tag_of(&l->base),
                                   "--setactivationskip", "n", "--size", size, "--name",
-                                  store_of(&l->base), l->vg, NULL};
-    const char *const deactivate[] = {"lvchange", "--activate", "n", full, NULL};
+                                  lvm_store_of(&l->base), l->vg, NULL};
 
-    if (!size || !full)
+    if (!size)
         return error_set(e, NO_SPACE, "out of memory");
     log_debug("%s: exception store of %" PRIu64 " MiB, at most %" PRIu64 " MiB", l->base.name,
               l->store.size_bytes >> 20, l->store.full_bytes >> 20);
-    if (run_lvm(create, NULL, e) < 0 || run_lvm(deactivate, NULL, e) < 0)
+    if (lvm_run(create, NULL, e) < 0)
         return error_prefix(e, "exception store of %s", l->base.name);
     return OK;
 }
 
-static int lvm_prepare(struct volume *const vs[], size_t count, struct error *e)
-{
-    for (size_t i = 0; i < count; i++)
-        if (make_store(lvm(vs[i]), e) < 0)
-            return e->status;
-    return OK;
-}
+/* ---- the image ---- */
 
-static int join_store(const struct lvm_volume *l, struct error *e)
-{
-    AUTO_FREE char *chunk = format_text("%ub", STORE_CHUNK_BYTES);
-    AUTO_FREE char *store = format_text("%s/%s", l->vg, store_of(&l->base));
-    /* The guest stands still, so: no waiting for udev's rules (open_image does not need their links),
-     * no copy of the metadata in /etc/lvm (removing the snapshot makes one, of what is then the same as before). */
-    const char *const argv[] = {"lvconvert", NO_MONITOR " backup{backup=0 archive=0}", "--noudevsync", "--yes", "--type",
-                                "snapshot", "--zero", "n", "--chunksize", chunk, l->base.name, store,
-                                NULL};
-
-    if (!chunk || !store)
-        return error_set(e, NO_SPACE, "out of memory");
-    return run_lvm(argv, NULL, e) < 0 ? error_prefix(e, "snapshot of %s", l->base.name) : OK;
-}
-
-static int lvm_commit(struct volume *const vs[], size_t count, struct error *e)
-{
-    for (size_t i = 0; i < count; i++)
-        if (join_store(lvm(vs[i]), e) < 0)
-            return e->status;
-    return OK;
-}
-
-static int lvm_open_image(const struct volume *v, int *fd, struct error *e)
+int lvm_open_snapshot(const struct volume *v, const char *device, int *fd, struct error *e)
 {
     AUTO_FREE char *path = NULL;
     uint64_t size;
 
-    if (dm_device_node(lvm(v)->vg, store_of(v), &path, e) < 0)
+    if (dm_device_node(device, &path, e) < 0)
         return e->status;
     *fd = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC);
     if (*fd < 0)
@@ -299,15 +244,15 @@ static int lvm_open_image(const struct volume *v, int *fd, struct error *e)
 static void extend_store(struct lvm_volume *l, const struct dm_store_usage *usage, uint64_t by_bytes)
 {
     AUTO_FREE char *by = format_text("+%" PRIu64 "b", by_bytes);
-    AUTO_FREE char *store = format_text("%s/%s", l->vg, store_of(&l->base));
-    const char *const argv[] = {"lvextend", NO_MONITOR, "--yes", "--size", by, store, NULL};
+    AUTO_FREE char *store = format_text("%s/%s", l->vg, lvm_store_of(&l->base));
+    const char *const argv[] = {"lvextend", LVM_NO_MONITOR, "--yes", "--size", by, store, NULL};
     struct error why;
 
     if (!by || !store)
         return;
     log_debug("%s: %" PRIu64 " of %" PRIu64 " MiB of its exception store are used: extending",
               l->base.name, usage->used_bytes >> 20, usage->total_bytes >> 20);
-    if (run_lvm(argv, NULL, &why) == OK)
+    if (lvm_run(argv, NULL, &why) == OK)
         return;
     /* Not the end yet: the copy may be done before it is full, or space be freed. */
     log_warning("%s: the exception store of its snapshot can't be extended; when it is full, this "
@@ -316,13 +261,13 @@ static void extend_store(struct lvm_volume *l, const struct dm_store_usage *usag
     l->extend_again_at_bytes = usage->used_bytes + (usage->total_bytes - usage->used_bytes) / 2;
 }
 
-static int lvm_watch(struct volume *v, struct error *e)
+int lvm_store_watch(struct volume *v, const char *device, struct error *e)
 {
-    struct lvm_volume *l = lvm(v);
+    struct lvm_volume *l = lvm_of(v);
     struct dm_store_usage usage;
     uint64_t by;
 
-    if (dm_snapshot_usage(l->vg, store_of(v), &usage, e) < 0)
+    if (dm_snapshot_usage(device, &usage, e) < 0)
         return e->status;
     if (usage.invalid)
         return error_set(e, NO_SPACE,
@@ -339,13 +284,13 @@ static int lvm_watch(struct volume *v, struct error *e)
 
 /* By name and tag together, in one command: a volume of that name that does not carry our tag is somebody else's,
  * and one that is gone already is fine. */
-static int lvm_discard(const json_t *record, struct error *e)
+int lvm_store_remove(const json_t *record, struct error *e)
 {
     const char *vg = json_string_value(json_object_get(record, "vg"));
     const char *store = json_string_value(json_object_get(record, "store"));
     const char *tag = json_string_value(json_object_get(record, "tag"));
     AUTO_FREE char *select = NULL;
-    const char *argv[] = {"lvremove", NO_MONITOR, "--yes", "--force", "--select", NULL, "--", vg,
+    const char *argv[] = {"lvremove", LVM_NO_MONITOR, "--yes", "--force", "--select", NULL, "--", vg,
                           NULL};
 
     if (!vg || !store || !tag || strncmp(store, "domsnap-", 8) != 0 || strpbrk(store, "\"\\/") ||
@@ -355,20 +300,8 @@ static int lvm_discard(const json_t *record, struct error *e)
     if (!select)
         return error_set(e, NO_SPACE, "out of memory");
     argv[5] = select;
-    if (run_lvm(argv, NULL, e) < 0)
+    if (lvm_run(argv, NULL, e) < 0)
         return error_prefix(e, "remove %s/%s", vg, store);
     return OK;
 }
 
-const struct volume_driver volume_lvm = {
-    .name = "lvm",
-    .open = lvm_open,
-    .close = lvm_close,
-    .can_snapshot = lvm_can_snapshot,
-    .plan = lvm_plan,
-    .prepare = lvm_prepare,
-    .commit = lvm_commit,
-    .open_image = lvm_open_image,
-    .watch = lvm_watch,
-    .discard = lvm_discard,
-};

@@ -89,7 +89,7 @@ static int plain_watch(struct volume *v, struct error *e)
     return refuse(e);
 }
 
-static int plain_discard(const json_t *record, struct error *e)
+static int plain_undo(const json_t *record, struct error *e)
 {
     (void)record;
     return refuse(e);
@@ -97,13 +97,15 @@ static int plain_discard(const json_t *record, struct error *e)
 
 const struct volume_driver volume_plain = {
     .name = "plain",
+    .method = "copied while the guest stands still",
     .open = plain_open,
     .close = plain_close,
     .can_snapshot = plain_can_snapshot,
     .plan = plain_plan,
     .prepare = plain_step,
     .commit = plain_step,
+    .lift = plain_undo,
     .open_image = plain_open_image,
     .watch = plain_watch,
-    .discard = plain_discard,
+    .discard = plain_undo,
 };

@@ -13,7 +13,11 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 
-const struct volume_driver *const volume_drivers[] = {&volume_lvm, &volume_plain, NULL};
+const struct volume_driver *const volume_drivers[] = {&volume_lvm_transient, &volume_lvm_snapshot,
+                                                     &volume_plain, NULL};
+
+const struct volume_driver *const volume_drivers_lvm_snapshot[] = {&volume_lvm_snapshot, &volume_plain,
+                                                                  NULL};
 
 int volume_open(const struct volume_driver *const drivers[], const char *path, struct volume **v,
                 struct error *e)
@@ -34,16 +38,31 @@ void volume_close(struct volume *v)
         v->driver->close(v);
 }
 
-int volume_discard(const struct volume_driver *const drivers[], const json_t *record,
-                   struct error *e)
+static const struct volume_driver *driver_of(const struct volume_driver *const drivers[],
+                                             const json_t *record, struct error *e)
 {
     const char *name = json_string_value(json_object_get(record, "driver"));
 
     for (size_t i = 0; name && drivers[i]; i++)
         if (strcmp(drivers[i]->name, name) == 0)
-            return drivers[i]->discard(record, e);
-    return error_set(e, DAMAGED, "the journal names \"%s\", which is no driver of volumes",
-                     name ? name : "");
+            return drivers[i];
+    error_set(e, DAMAGED, "the journal names \"%s\", which is no driver of volumes", name ? name : "");
+    return NULL;
+}
+
+int volume_discard(const struct volume_driver *const drivers[], const json_t *record,
+                   struct error *e)
+{
+    const struct volume_driver *driver = driver_of(drivers, record, e);
+
+    return driver ? driver->discard(record, e) : e->status;
+}
+
+int volume_lift(const struct volume_driver *const drivers[], const json_t *record, struct error *e)
+{
+    const struct volume_driver *driver = driver_of(drivers, record, e);
+
+    return driver ? driver->lift(record, e) : e->status;
 }
 
 static int open_volume(const struct volume *v, int flags, int *fd, struct error *e)

@@ -31,7 +31,8 @@ struct volume {
 };
 
 struct volume_driver {
-    const char *name; /* stands in journals and manifests */
+    const char *name;   /* stands in journals and manifests */
+    const char *method; /* to a person: by what an instant of such a volume is taken */
 
     /* UNSUPPORTED: a volume of another kind. Allocates `*v`, for close. */
     int (*open)(const char *path, struct volume **v, struct error *e);
@@ -46,6 +47,10 @@ struct volume_driver {
     int (*prepare)(struct volume *const vs[], size_t count, struct error *e);
     int (*commit)(struct volume *const vs[], size_t count, struct error *e);
 
+    /* Let the guest's requests through again, whatever a commit that did not end holds back. Quick; allocates
+     * little; may be called from another process, twice, and before commit. */
+    int (*lift)(const json_t *record, struct error *e);
+
     /* A descriptor, the caller's, that reads the volume as it was at commit. O_DIRECT where it can. */
     int (*open_image)(const struct volume *v, int *fd, struct error *e);
 
@@ -58,11 +63,15 @@ struct volume_driver {
     int (*discard)(const json_t *record, struct error *e);
 };
 
-extern const struct volume_driver volume_lvm;
+extern const struct volume_driver volume_lvm_transient;
+extern const struct volume_driver volume_lvm_snapshot;
 extern const struct volume_driver volume_plain;
 
 /* All of the above, in the order they are asked, and a NULL. */
 extern const struct volume_driver *const volume_drivers[];
+
+/* The same without lvm_transient: LVM's own snapshots only. */
+extern const struct volume_driver *const volume_drivers_lvm_snapshot[];
 
 /* Open with the first of `drivers` that knows this kind. The path is one of a libxl disk: without a
  * leading '/', it is below /dev. */
@@ -77,8 +86,9 @@ int volume_open_live(const struct volume *v, int *fd, struct error *e);
 /* The same for writing. BUSY: a guest, a mount or a loop device uses it. */
 int volume_open_idle(const struct volume *v, int *fd, struct error *e);
 
-/* Undo what `record` says, with the driver it names. */
+/* volume_driver's discard, and its lift, of the driver that `record` names. */
 int volume_discard(const struct volume_driver *const drivers[], const json_t *record,
                    struct error *e);
+int volume_lift(const struct volume_driver *const drivers[], const json_t *record, struct error *e);
 
 #endif

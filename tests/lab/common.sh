@@ -2,6 +2,11 @@
 # For the jobs of tests/lab: `. /lab/common.sh`.
 . /lab/lab.sh
 
+# The links of udev to a guest's volumes, which others go by.
+links_are_there() { # NAME
+    [ -L "/dev/xenvols/$1-1" ] && [ -L "/dev/xenvols/$1-2" ] && [ -L "/dev/mapper/xenvols-${1//-/--}--1" ]
+}
+
 check_fails() { # TEXT STATUS PATTERN COMMAND...: it must exit with STATUS and say PATTERN
     local text=$1 status=$2 pattern=$3 output got=0
     shift 3

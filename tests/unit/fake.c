@@ -3,9 +3,12 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -24,6 +27,8 @@ static int call(const char *name, const char *subject, struct error *e)
     char word[128];
     size_t len = strlen(fake->trace);
 
+    if (getpid() != fake->owner)
+        return OK;
     snprintf(word, sizeof word, "%s%s%s", name, *subject ? ":" : "", subject);
     snprintf(fake->trace + len, sizeof fake->trace - len, "%s ", word);
     if (!fake->fail_at || strcmp(fake->fail_at, word) != 0)
@@ -96,13 +101,45 @@ static int can_suspend(struct domain_host *host, const struct domain *d, struct 
     return fake->suspendable ? OK : error_set(e, UNSUPPORTED, "it can't suspend");
 }
 
-static int suspend_save(struct domain_host *host, const struct domain *d, int fd, struct error *e)
+static int can_save_live(struct domain_host *host, const struct domain *d, struct error *e)
+{
+    (void)host, (void)d;
+    return fake->live ? OK : error_set(e, UNSUPPORTED, "not here");
+}
+
+static void set_state(enum domain_state state)
+{
+    fake->state = state;
+    if (state != DOMAIN_RUNNING)
+        eventfd_write(fake->stopped, 1);
+}
+
+static int wait_stopped(struct domain_host *host, const struct domain_id *id, int wake_fd, int timeout_ms,
+                        struct error *e)
+{
+    (void)host, (void)id;
+    for (;;) {
+        struct pollfd fds[] = {{fake->stopped, POLLIN, 0}, {wake_fd, POLLIN, 0}};
+        eventfd_t n;
+
+        if (fake->state == DOMAIN_SUSPENDED)
+            return OK;
+        if (poll(fds, 2, timeout_ms) == 0)
+            return error_set(e, TIMED_OUT, "it has not stopped");
+        if (fds[1].revents)
+            return error_set(e, CANCELLED, "woken up");
+        eventfd_read(fake->stopped, &n);
+    }
+}
+
+static int suspend_save(struct domain_host *host, const struct domain *d, enum domain_save save, int fd,
+                        struct error *e)
 {
     char block[1000];
 
     (void)host;
     /* A failure leaves the guest suspended: the worse of the two. */
-    fake->state = DOMAIN_SUSPENDED;
+    set_state(DOMAIN_SUSPENDED);
     if (savefile_write_head(fd, d->config, e) < 0)
         return e->status;
     memset(block, 'r', sizeof block);
@@ -113,7 +150,7 @@ static int suspend_save(struct domain_host *host, const struct domain *d, int fd
             return error_errno(e, "suspend_save");
         left -= n;
     }
-    return call("suspend_save", "", e);
+    return call(save == SAVE_LIVE ? "suspend_save:live" : "suspend_save", "", e);
 }
 
 static int resume(struct domain_host *host, const struct domain_id *id, struct error *e)
@@ -121,8 +158,10 @@ static int resume(struct domain_host *host, const struct domain_id *id, struct e
     (void)host, (void)id;
     if (call("resume", "", e) < 0)
         return e->status;
-    if (fake->state == DOMAIN_SUSPENDED)
+    if (fake->state == DOMAIN_SUSPENDED) {
         fake->state = DOMAIN_RUNNING;
+        eventfd_write(fake->resumed, 1);
+    }
     return OK;
 }
 
@@ -154,10 +193,26 @@ static int restore(struct domain_host *host, const char *name, int fd, enum doma
     return OK;
 }
 
+static void forget(struct domain_host *host)
+{
+    (void)host;
+}
+
 static const struct domain_driver domains = {
-    "fake", domain_open, domain_close, version, describe,
-    state,  can_suspend, suspend_save, resume,  destroy,
-    restore,
+    .name = "fake",
+    .open = domain_open,
+    .close = domain_close,
+    .forget = forget,
+    .version = version,
+    .describe = describe,
+    .state = state,
+    .can_suspend = can_suspend,
+    .can_save_live = can_save_live,
+    .suspend_save = suspend_save,
+    .wait_stopped = wait_stopped,
+    .resume = resume,
+    .destroy = destroy,
+    .restore = restore,
 };
 
 /* ---- volume: a file, and a copy of it as its snapshot ---- */
@@ -226,7 +281,20 @@ static int commit(struct volume *const vs[], size_t count, struct error *e)
     for (size_t i = 0; i < count; i++)
         if (call("commit", vs[i]->name, e) < 0)
             return e->status;
+    if (fake->commit_hangs) {
+        eventfd_t n;
+
+        eventfd_write(fake->hanging, 1);
+        eventfd_read(fake->resumed, &n);
+    }
     return OK;
+}
+
+static int lift(const json_t *record, struct error *e)
+{
+    const char *name = json_string_value(json_object_get(record, "volume"));
+
+    return call("lift", name ? name : "?", e);
 }
 
 static int open_image(const struct volume *v, int *fd, struct error *e)
@@ -257,8 +325,18 @@ static int discard(const json_t *record, struct error *e)
 }
 
 static const struct volume_driver fake_volumes = {
-    "fake",  volume_open_fake, volume_close_fake, can_snapshot, plan,
-    prepare, commit,           open_image,        watch,        discard,
+    .name = "fake",
+    .method = "a fake",
+    .open = volume_open_fake,
+    .close = volume_close_fake,
+    .can_snapshot = can_snapshot,
+    .plan = plan,
+    .prepare = prepare,
+    .commit = commit,
+    .lift = lift,
+    .open_image = open_image,
+    .watch = watch,
+    .discard = discard,
 };
 
 static const struct volume_driver *const volumes[] = {&fake_volumes, NULL};
@@ -292,7 +370,12 @@ void fake_setup(void)
 {
     char dir[] = "/tmp/domsnap-test-XXXXXX";
 
-    fake = calloc(1, sizeof *fake);
+    /* Shared with the guardian, which is a child process. */
+    fake = mmap(NULL, sizeof *fake, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    fake->stopped = eventfd(0, EFD_CLOEXEC);
+    fake->resumed = eventfd(0, EFD_CLOEXEC);
+    fake->hanging = eventfd(0, EFD_CLOEXEC);
+    fake->owner = getpid();
     fake->dir = strdup(mkdtemp(dir));
     fake->state = DOMAIN_RUNNING;
     fake->suspendable = 1;
@@ -333,7 +416,10 @@ void fake_teardown(void)
     free((char *)fake->engine.journal_dir);
     free((char *)fake->engine.lock_dir);
     free(fake->dir);
-    free(fake);
+    close(fake->stopped);
+    close(fake->resumed);
+    close(fake->hanging);
+    munmap(fake, sizeof *fake);
     fake = NULL;
 }
 

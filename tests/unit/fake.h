@@ -12,8 +12,12 @@ struct fake {
     char trace[4096];
     const char *fail_at;      /* the call, as in the trace, that fails; NULL: none */
     unsigned fail_times;      /* so often, then works; 0: always */
-    enum domain_state state;  /* of the one domain, "linux01"; DOMAIN_GONE: there is none */
+    _Atomic enum domain_state state; /* of the one domain, "linux01"; DOMAIN_GONE: there is none */
     int suspendable;          /* what can_suspend says */
+    int live;                 /* what can_save_live says */
+    int commit_hangs;         /* the last commit waits until somebody resumes the guest */
+    int stopped, resumed, hanging; /* eventfds, written when that has come to be */
+    pid_t owner;              /* the trace is of this process alone, not of a guardian */
     char snapshots[256];      /* " id/volume" for each that exists */
     char *dir;                /* temporary: volumes a.img, b.img; journal/, lock/, out/ */
     size_t ram_bytes;         /* of the save stream */

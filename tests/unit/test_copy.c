@@ -187,7 +187,7 @@ static void spool_bytes(size_t total, size_t memory)
     struct error e;
     uint64_t size;
 
-    assert_int_equal(spool_start(&s, &fd, &(struct spool_config){file, "ram", memory, &progress}, &e), OK);
+    assert_int_equal(spool_start(&s, &fd, &(struct spool_config){file, "ram", memory, SPOOL_AFTERWARDS, &progress}, &e), OK);
     for (size_t done = 0; done < total;) {
         size_t n = total - done < sizeof block ? total - done : sizeof block;
 
@@ -227,7 +227,7 @@ static void the_writer_does_not_wait_for_the_disk(void **state)
 
     (void)state;
     assert_int_equal(pipe(disk), 0);
-    assert_int_equal(spool_start(&s, &fd, &(struct spool_config){disk[1], "ram", 16 * MIB, &progress},
+    assert_int_equal(spool_start(&s, &fd, &(struct spool_config){disk[1], "ram", 16 * MIB, SPOOL_AFTERWARDS, &progress},
                                  &e), OK);
     assert_int_equal(write_full(fd, block, 8 * MIB), 0);
     close(fd);
@@ -255,7 +255,7 @@ static void a_full_disk_breaks_the_pipe(void **state)
     int written = 0;
 
     (void)state;
-    assert_int_equal(spool_start(&s, &fd, &(struct spool_config){full, "ram", 2 * MIB, &progress}, &e), OK);
+    assert_int_equal(spool_start(&s, &fd, &(struct spool_config){full, "ram", 2 * MIB, SPOOL_AFTERWARDS, &progress}, &e), OK);
     while (write_full(fd, block, MIB) == 0)
         assert_true(++written < 1000);
     close(fd);

@@ -6,9 +6,12 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -31,9 +34,11 @@ static int teardown(void **state)
     return 0;
 }
 
+static uint32_t create_deadline_ms = 200;
+
 static int create(enum create_method method, struct error *e)
 {
-    struct create_params params = {"linux01", fake_path("out"), method};
+    struct create_params params = {"linux01", fake_path("out"), method, create_deadline_ms};
     struct manifest m;
     int rc;
 
@@ -108,6 +113,55 @@ static void flip_byte(const char *name, uint64_t offset)
 }
 
 /* ---- create ---- */
+
+static void ram_is_saved_live_where_possible(void **state)
+{
+    struct error e;
+
+    (void)state;
+    fake->live = 1;
+    assert_int_equal(create(CREATE_SNAPSHOT, &e), OK);
+    assert_non_null(strstr(fake->trace, "prepare:b.img suspend_save:live commit:a.img"));
+    assert_int_equal(fake->state, DOMAIN_RUNNING);
+}
+
+static void past_its_deadline_the_guest_is_resumed(void **state)
+{
+    struct error e;
+
+    (void)state;
+    fake->commit_hangs = 1;
+    assert_int_equal(create(CREATE_SNAPSHOT, &e), TIMED_OUT);
+    assert_non_null(strstr(e.text, "--deadline"));
+    assert_as_before();
+}
+
+static void a_kill_while_the_guest_stands_still_resumes_it(void **state)
+{
+    struct error e;
+    eventfd_t n;
+    pid_t pid;
+
+    (void)state;
+    fake->commit_hangs = 1;
+    pid = fork();
+    if (pid == 0) {
+        create_deadline_ms = 0;
+        create(CREATE_SNAPSHOT, &e);
+        _exit(1);
+    }
+    assert_int_equal(eventfd_read(fake->hanging, &n), 0);
+    assert_int_equal(fake->state, DOMAIN_SUSPENDED);
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    assert_int_equal(eventfd_read(fake->resumed, &n), 0);
+    assert_int_equal(fake->state, DOMAIN_RUNNING);
+    /* Until the guardian has ended, it holds the lock. */
+    do
+        recover(&e);
+    while (e.status == OK && fake_file_count(fake_path("journal")));
+    assert_as_before();
+}
 
 static void create_calls_in_order(void **state)
 {
@@ -401,6 +455,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(create_calls_in_order),
         TEST(cold_copies_before_resume),
+        TEST(ram_is_saved_live_where_possible),
+        TEST(past_its_deadline_the_guest_is_resumed),
+        TEST(a_kill_while_the_guest_stands_still_resumes_it),
         TEST(any_failure_is_undone),
         TEST(a_resume_that_fails_is_left_to_recover),
         TEST(a_discard_that_fails_is_left_to_recover),

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "engine/guardian.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/time.h"
+#include "engine/settle.h"
+
+/* A guest that has taken the request to suspend, but has not stopped yet when domsnap dies, does so soon. */
+#define LATE_STOP_MS 5000
+
+enum { IDLE, ARMED, DISARMED, FIRED };
+
+/* Between the two processes. */
+struct shared {
+    atomic_int state;
+    atomic_uint_least64_t stopped_ns;  /* 0: not yet */
+    atomic_uint_least64_t allowed_ns;  /* from the later of these two; 0: for ever */
+    atomic_uint_least64_t allowed_from_ns;
+};
+
+struct guardian {
+    struct shared *shared;
+    pid_t pid;
+    int socket; /* a byte wakes it; it ends when this is closed, whoever closes it */
+};
+
+/* ---- in the guardian ---- */
+
+struct watch {
+    struct engine engine; /* its own, with its own connection */
+    const json_t *entry;
+    struct domain_id id;
+    struct shared *shared;
+    int socket;
+};
+
+static void let_go(struct watch *w)
+{
+    const json_t *records = json_object_get(w->entry, "volumes"), *record;
+    struct error ignored;
+    size_t i;
+
+    /* The disks first: a guest that runs on without them would only wait again. */
+    json_array_foreach (records, i, record)
+        volume_lift(w->engine.volumes, record, &ignored);
+    w->engine.domains->resume(w->engine.host, &w->id, &ignored);
+}
+
+static void fire(struct watch *w)
+{
+    int armed = ARMED;
+    enum domain_state state = DOMAIN_RUNNING;
+    struct error ignored;
+
+    if (!atomic_compare_exchange_strong(&w->shared->state, &armed, FIRED))
+        return;
+    w->engine.domains->state(w->engine.host, &w->id, &state, &ignored);
+    let_go(w);
+    if (state == DOMAIN_RUNNING &&
+        w->engine.domains->wait_stopped(w->engine.host, &w->id, -1, LATE_STOP_MS, &ignored) == OK)
+        let_go(w);
+}
+
+/* How long the guest may still stand still; -1: for ever. */
+static int left_ms(const struct shared *s)
+{
+    uint64_t allowed = atomic_load(&s->allowed_ns), stopped = atomic_load(&s->stopped_ns),
+             from = atomic_load(&s->allowed_from_ns), now = time_monotonic_ns();
+
+    if (!allowed || !stopped)
+        return -1;
+    from = from > stopped ? from : stopped;
+    return now - from >= allowed ? 0 : (int)((allowed - (now - from)) / 1000000 + 1);
+}
+
+/* Until something is on the socket, or the deadline passes. */
+static void watch(struct watch *w)
+{
+    struct shared *s = w->shared;
+    struct error ignored;
+    bool stopped = false;
+    char byte;
+
+    for (;;) {
+        int left = left_ms(s);
+        struct timeval timeout = {left / 1000, left % 1000 * 1000};
+
+        if (atomic_load(&s->state) == ARMED && left == 0)
+            fire(w);
+        if (atomic_load(&s->state) == ARMED && !stopped) {
+            if (w->engine.domains->wait_stopped(w->engine.host, &w->id, w->socket, -1, &ignored) == OK) {
+                atomic_store(&s->stopped_ns, time_monotonic_ns());
+                stopped = true;
+                continue;
+            }
+        }
+        if (left < 0)
+            timeout = (struct timeval){0};
+        setsockopt(w->socket, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
+        if (recv(w->socket, &byte, 1, 0) == 0) {
+            fire(w);
+            return;
+        }
+    }
+}
+
+static void keep_nothing_of_parents(void)
+{
+    int null = open("/dev/null", O_RDWR);
+
+    log_set_sink(NULL);
+    setsid();
+    for (int signo = 1; signo < NSIG; signo++)
+        if (signo != SIGCHLD)
+            signal(signo, SIG_IGN);
+    for (int fd = 0; fd < 3; fd++)
+        dup2(null, fd);
+}
+
+static _Noreturn void guard(struct watch *w)
+{
+    struct error ignored;
+
+    keep_nothing_of_parents();
+    w->engine.domains->forget(w->engine.host);
+    w->engine.host = NULL;
+    if (settle_domain_id(w->entry, &w->id, &ignored) < 0 || engine_connect(&w->engine, &ignored) < 0)
+        _exit(1);
+    mlockall(MCL_CURRENT | MCL_FUTURE);
+    if (send(w->socket, "", 1, MSG_NOSIGNAL) == 1)
+        watch(w);
+    _exit(0);
+}
+
+/* ---- in domsnap ---- */
+
+static int start_process(struct guardian *g, const struct engine *engine, const json_t *entry,
+                         struct error *e)
+{
+    int sockets[2];
+
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) < 0)
+        return error_errno(e, "guardian: socket");
+    g->pid = fork();
+    if (g->pid == 0) {
+        struct watch w = {.engine = *engine, .entry = entry, .shared = g->shared, .socket = sockets[1]};
+
+        close(sockets[0]);
+        guard(&w);
+    }
+    close(sockets[1]);
+    g->socket = sockets[0];
+    return g->pid < 0 ? error_errno(e, "guardian: fork") : OK;
+}
+
+int guardian_start(struct guardian **out, const struct engine *engine, const json_t *entry,
+                   struct error *e)
+{
+    struct guardian *g = calloc(1, sizeof *g);
+    char byte;
+
+    if (!g)
+        return error_errno(e, "guardian");
+    g->pid = g->socket = -1;
+    g->shared = mmap(NULL, sizeof *g->shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (g->shared == MAP_FAILED) {
+        free(g);
+        return error_errno(e, "guardian: memory");
+    }
+    if (start_process(g, engine, entry, e) == OK) {
+        if (recv(g->socket, &byte, 1, 0) == 1) {
+            *out = g;
+            return OK;
+        }
+        error_set(e, FAILED, "guardian: it could not connect to the hypervisor");
+    }
+    guardian_stop(g);
+    return e->status;
+}
+
+static void wake(const struct guardian *g)
+{
+    send(g->socket, "", 1, MSG_NOSIGNAL);
+}
+
+void guardian_arm(struct guardian *g)
+{
+    atomic_store(&g->shared->state, ARMED);
+    wake(g);
+}
+
+void guardian_allow_ms(struct guardian *g, uint32_t ms)
+{
+    atomic_store(&g->shared->allowed_from_ns, time_monotonic_ns());
+    atomic_store(&g->shared->allowed_ns, ms * UINT64_C(1000000));
+    wake(g);
+}
+
+uint64_t guardian_stopped_ns(const struct guardian *g)
+{
+    return atomic_load(&g->shared->stopped_ns);
+}
+
+bool guardian_disarm(struct guardian *g)
+{
+    int armed = ARMED;
+
+    return atomic_compare_exchange_strong(&g->shared->state, &armed, DISARMED);
+}
+
+void guardian_stop(struct guardian *g)
+{
+    if (!g)
+        return;
+    /* After it has fired it takes its time; the guest is what matters then, and it knows. */
+    if (g->socket >= 0)
+        close(g->socket);
+    if (g->pid > 0)
+        while (waitpid(g->pid, NULL, 0) < 0 && errno == EINTR)
+            ;
+    munmap(g->shared, sizeof *g->shared);
+    free(g);
+}

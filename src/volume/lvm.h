@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Thick logical volumes: what the two ways to snapshot them share (lvm_transient.c, lvm_snapshot.c), which is all but
+ * the snapshot. LVM's supported interface is its commands with JSON reports.
+ */
+#ifndef VOLUME_LVM_H
+#define VOLUME_LVM_H
+
+#include "volume/store_size.h"
+#include "volume/volume.h"
+
+/* dmeventd is not to watch our snapshots: we do, and it would be left running. */
+#define LVM_NO_MONITOR "--config=activation{monitoring=0}"
+
+struct lvm_volume {
+    struct volume base;
+    char *vg, *lv;
+    char *device; /* its device-mapper name */
+    char *layout; /* lvs's lv_layout: "linear", "striped", "thin,sparse", … */
+    uint64_t extent_bytes, free_bytes; /* of the volume group */
+    struct store_size store;
+    uint64_t extend_again_at_bytes; /* after a failed extension: not before so much is used */
+};
+
+struct lvm_volume *lvm_of(const struct volume *v);
+
+/* Run one of LVM's commands; its output goes to `*out`, to free(), unless that is NULL. */
+int lvm_run(const char *const argv[], char **out, struct error *e);
+
+/* volume.h's open, for `driver`, and close, plan. The records that plan makes hold what lvm_store_remove() needs:
+ * "vg", "store", "tag". */
+int lvm_open(const struct volume_driver *driver, const char *path, struct volume **v,
+             struct error *e);
+void lvm_close(struct volume *v);
+int lvm_plan(struct volume *const vs[], size_t count, const char *id, struct error *e);
+
+/* The name of a planned store. */
+const char *lvm_store_of(const struct volume *v);
+
+/* Make the exception store: a volume of its own, active, tagged from its first moment, zeroed at its head. */
+int lvm_store_make(const struct lvm_volume *l, struct error *e);
+
+/* Remove the one that `record` names; fine if it is gone, or was never made. */
+int lvm_store_remove(const json_t *record, struct error *e);
+
+/* Open the snapshot `device` of a volume, for volume.h's open_image. */
+int lvm_open_snapshot(const struct volume *v, const char *device, int *fd, struct error *e);
+
+/* See how full the store of the snapshot `device` is, and extend it before it is full. */
+int lvm_store_watch(struct volume *v, const char *device, struct error *e);
+
+#endif

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Logical volumes snapshotted by LVM itself. The store is made beforehand; while the guest stands still it is only joined to its
+ * origin (lvconvert), which is what `lvcreate -s` ends with. LVM knows of all of it; it takes its time.
+ */
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "volume/dm.h"
+#include "volume/lvm.h"
+
+static int snapshot_open(const char *path, struct volume **v, struct error *e)
+{
+    return lvm_open(&volume_lvm_snapshot, path, v, e);
+}
+
+static int snapshot_can(const struct volume *v, struct error *e)
+{
+    const char *layout = lvm_of(v)->layout;
+
+    if (strcmp(layout, "linear") == 0 || strcmp(layout, "striped") == 0)
+        return OK;
+    return error_set(e, UNSUPPORTED,
+                     "%s is a logical volume of the kind \"%s\"; snapshots are taken of linear and "
+                     "striped ones; --cold copies it while the guest stands still",
+                     v->name, layout);
+}
+
+/* lvconvert wants the store inactive. */
+static int make_store(const struct lvm_volume *l, struct error *e)
+{
+    AUTO_FREE char *full = format_text("%s/%s", l->vg, lvm_store_of(&l->base));
+    const char *const deactivate[] = {"lvchange", "--activate", "n", full, NULL};
+
+    if (!full)
+        return error_set(e, NO_SPACE, "out of memory");
+    return lvm_store_make(l, e) < 0 ? e->status : lvm_run(deactivate, NULL, e);
+}
+
+static int snapshot_prepare(struct volume *const vs[], size_t count, struct error *e)
+{
+    for (size_t i = 0; i < count; i++)
+        if (make_store(lvm_of(vs[i]), e) < 0)
+            return e->status;
+    return OK;
+}
+
+static int join_store(const struct lvm_volume *l, struct error *e)
+{
+    AUTO_FREE char *chunk = format_text("%ub", STORE_CHUNK_BYTES);
+    AUTO_FREE char *store = format_text("%s/%s", l->vg, lvm_store_of(&l->base));
+    /* The guest stands still, so: no waiting for udev's rules (open_image does not need their links),
+     * no copy of the metadata in /etc/lvm (removing the snapshot makes one, of what is then the same as before). */
+    const char *const argv[] = {"lvconvert", LVM_NO_MONITOR " backup{backup=0 archive=0}", "--noudevsync", "--yes", "--type",
+                                "snapshot", "--zero", "n", "--chunksize", chunk, l->base.name, store,
+                                NULL};
+
+    if (!chunk || !store)
+        return error_set(e, NO_SPACE, "out of memory");
+    return lvm_run(argv, NULL, e) < 0 ? error_prefix(e, "snapshot of %s", l->base.name) : OK;
+}
+
+static int snapshot_commit(struct volume *const vs[], size_t count, struct error *e)
+{
+    for (size_t i = 0; i < count; i++)
+        if (join_store(lvm_of(vs[i]), e) < 0)
+            return e->status;
+    return OK;
+}
+
+static char *device_of(const struct volume *v)
+{
+    return dm_lvm_device(lvm_of(v)->vg, lvm_store_of(v));
+}
+
+static int snapshot_open_image(const struct volume *v, int *fd, struct error *e)
+{
+    AUTO_FREE char *device = device_of(v);
+
+    return device ? lvm_open_snapshot(v, device, fd, e) : error_set(e, NO_SPACE, "out of memory");
+}
+
+static int snapshot_watch(struct volume *v, struct error *e)
+{
+    AUTO_FREE char *device = device_of(v);
+
+    return device ? lvm_store_watch(v, device, e) : error_set(e, NO_SPACE, "out of memory");
+}
+
+/* LVM is done, or has not begun, whenever its command has ended. */
+static int snapshot_lift(const json_t *record, struct error *e)
+{
+    (void)record, (void)e;
+    return OK;
+}
+
+const struct volume_driver volume_lvm_snapshot = {
+    .name = "lvm-snapshot",
+    .method = "LVM's own snapshot",
+    .open = snapshot_open,
+    .close = lvm_close,
+    .can_snapshot = snapshot_can,
+    .plan = lvm_plan,
+    .prepare = snapshot_prepare,
+    .commit = snapshot_commit,
+    .lift = snapshot_lift,
+    .open_image = snapshot_open_image,
+    .watch = snapshot_watch,
+    .discard = lvm_store_remove,
+};
