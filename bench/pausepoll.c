@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * pausepoll UUID FILE: watch a domain from outside, each millisecond, independently of domsnap and of xl.
+ * pausepoll UUID FILE: watch a domain from outside, each millisecond, independently of domsnap and
+ * of xl.
  *
- * Writes to FILE, at SIGTERM or SIGINT, one line for each interval in which the domain did not run, and a last line with their
- * sum:
+ * Writes to FILE, at SIGTERM or SIGINT, one line for each interval in which the domain did not run,
+ * and a last line with their sum:
  *
  *     down 1234.567 ms from 10.001 s: suspended gone paused
  *     total 1234.567 ms in 1 intervals, 98765 polls, longest gap between polls 2.1 ms
  *
- * A domain is told by its UUID, since xl restore gives it a new number. It runs when it exists and is neither
- * paused nor shut down (suspended) nor dying.
+ * A domain is told by its UUID, since xl restore gives it a new number. It runs when it exists and
+ * is neither paused nor shut down (suspended) nor dying.
  */
 #include <inttypes.h>
 #include <signal.h>
@@ -123,7 +124,8 @@ int main(int argc, char **argv)
     }
     if (down_since_ns)
         fprintf(out, "still down at the end\n");
-    fprintf(out, "total %.3f ms in %u intervals, %" PRIu64 " polls, longest gap between polls %.1f ms\n",
+    fprintf(out,
+            "total %.3f ms in %u intervals, %" PRIu64 " polls, longest gap between polls %.1f ms\n",
             (double)total_ns / 1e6, intervals, polls, (double)longest_gap_ns / 1e6);
     return fclose(out) == 0 && !down_since_ns ? 0 : 1;
 }

@@ -4,17 +4,21 @@
  * the other. Each line goes out in one write; times are the guest's own clock since its boot.
  *
  *     boot N            once, at the start: N is the number found on disk one
- *     count N MS        RAM holds N; then disk one is made to hold N, durably; then disk two
- *     gap LONGEST MS    tick=1: once a second, the longest time between two ticks of 10 ms
+ *     count N MS        RAM holds N; then disk one is made to hold N, durably; then disk two, and
+ * so on gap LONGEST MS    tick=1: once a second, the longest time between two ticks of 10 ms lat
+ * B:N B:N …     latency_mib=M: once a second, how many writes, of 4 KiB each to a random place of a
+ * file of M MiB on disk one, with fdatasync, have taken 2^(B/8) µs so far
  *
- * So at any instant RAM >= disk one >= disk two >= RAM - 1.
+ * So at any instant RAM >= disk one >= disk two … >= RAM - 1.
  *
  * Options come as words of the kernel's command line, which the kernel hands to its init as
  * environment variables: pace_ms=50 between two counts; tick=1; dirty_mib=N of RAM dirtied in each
- * second; diskload_kib=N written to random places of a file on disk one in each second.
+ * second; diskload_kib=N written to random places of a file on disk one in each second;
+ * latency_mib=M.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,7 +27,14 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PAGE_BYTES = 4096, DIRTY_PAGES = 8192, LOAD_BLOCKS = 8192, TICK_MS = 10, SLICE_MS = 50 };
+enum {
+    DISKS = 4,
+    PAGE_BYTES = 4096,
+    DIRTY_PAGES = 8192,
+    LOAD_BLOCKS = 8192,
+    TICK_MS = 10,
+    SLICE_MS = 50
+};
 
 static long option(const char *name, long otherwise)
 {
@@ -89,7 +100,7 @@ static void *dirty(void *unused)
 {
     long pages = option("dirty_mib", 0) * 256 * SLICE_MS / 1000;
     volatile char *pool = mmap(NULL, (size_t)DIRTY_PAGES * PAGE_BYTES, PROT_READ | PROT_WRITE,
-                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
     size_t page = 0;
 
     if (pool == MAP_FAILED)
@@ -100,16 +111,71 @@ static void *dirty(void *unused)
     return unused;
 }
 
+/* Written, not merely allocated: later writes then change data alone, and no metadata. */
+static int make_file(const char *path, long blocks)
+{
+    int fd = open(path, O_RDWR | O_CREAT, 0644);
+    char block[PAGE_BYTES] = "";
+
+    for (long i = 0; i < blocks; i++)
+        if (pwrite(fd, block, sizeof block, i * PAGE_BYTES) < 0)
+            give_up(path);
+    if (fsync(fd) < 0)
+        give_up(path);
+    return fd;
+}
+
+/* 2^(1/8) is 9 % from one bucket to the next. */
+enum { BUCKETS = 200 };
+
+static void say_latencies(const unsigned long count[BUCKETS])
+{
+    char line[4096] = "lat";
+    size_t length = strlen(line);
+
+    for (int i = 0; i < BUCKETS && length < sizeof line - 40; i++)
+        if (count[i])
+            length += (size_t)snprintf(line + length, sizeof line - length, " %d:%lu", i, count[i]);
+    strcpy(line + length, "\n");
+    say(line);
+}
+
+static void *measure_latency(void *unused)
+{
+    static unsigned long count[BUCKETS];
+    long blocks = option("latency_mib", 0) * 256, said = 0;
+    int fd = make_file("/disk1/latency", blocks);
+    char block[PAGE_BYTES];
+
+    for (int n = 0;; n++) {
+        struct timespec before, after;
+        double us;
+        int bucket;
+
+        memset(block, n, sizeof block);
+        clock_gettime(CLOCK_MONOTONIC, &before);
+        if (pwrite(fd, block, sizeof block, random() % blocks * PAGE_BYTES) < 0 ||
+            fdatasync(fd) < 0)
+            give_up("/disk1/latency");
+        clock_gettime(CLOCK_MONOTONIC, &after);
+        us = (double)(after.tv_sec - before.tv_sec) * 1e6 +
+             (double)(after.tv_nsec - before.tv_nsec) / 1e3;
+        bucket = (int)(log2(us > 1 ? us : 1) * 8);
+        count[bucket < BUCKETS ? bucket : BUCKETS - 1]++;
+        if (now_ms() - said >= 1000) {
+            said = now_ms();
+            say_latencies(count);
+        }
+    }
+    return unused;
+}
+
 static void *load_disk(void *unused)
 {
     long blocks = option("diskload_kib", 0) * 1024 / PAGE_BYTES * SLICE_MS / 1000;
-    int fd = open("/disk1/load", O_RDWR | O_CREAT, 0644);
+    int fd = make_file("/disk1/load", LOAD_BLOCKS);
     char block[PAGE_BYTES];
 
-    /* Written, not merely allocated: later writes then change data alone, and no metadata. */
-    for (long i = 0; i < LOAD_BLOCKS; i++)
-        if (pwrite(fd, block, sizeof block, i * PAGE_BYTES) < 0)
-            give_up("/disk1/load");
     for (int n = 0;; n++, nap_ms(SLICE_MS)) {
         memset(block, n, sizeof block);
         for (long i = 0; i < (blocks ? blocks : 1); i++)
@@ -151,11 +217,16 @@ static void put_number(int fd, unsigned long n)
 
 int main(void)
 {
-    int one = open_number("/disk1/number"), two = open_number("/disk2/number");
+    int disks[DISKS];
     long pace = option("pace_ms", 50);
     char line[64] = "";
 
-    if (one >= 0 && pread(one, line, sizeof line - 1, 0) < 0)
+    for (int i = 0; i < DISKS; i++) {
+        snprintf(line, sizeof line, "/disk%d/number", i + 1);
+        disks[i] = open_number(line);
+    }
+    memset(line, 0, sizeof line);
+    if (disks[0] >= 0 && pread(disks[0], line, sizeof line - 1, 0) < 0)
         give_up("number");
     unsigned long n = strtoul(line, NULL, 10);
     snprintf(line, sizeof line, "boot %lu\n", n);
@@ -164,11 +235,12 @@ int main(void)
     start_if("tick", tick);
     start_if("dirty_mib", dirty);
     start_if("diskload_kib", load_disk);
+    start_if("latency_mib", measure_latency);
     for (;;) {
         snprintf(line, sizeof line, "count %lu %ld\n", ++n, now_ms());
         say(line);
-        put_number(one, n);
-        put_number(two, n);
+        for (int i = 0; i < DISKS; i++)
+            put_number(disks[i], n);
         nap_ms(pace);
     }
 }

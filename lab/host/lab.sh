@@ -57,12 +57,13 @@ guest_config() { # TYPE NAME MEMORY_MIB DISKS
     # An identity that is the same in every run.
     local uuid
     uuid=$(echo "$2" | md5sum | sed -E 's/^(.{8})(.{4})(.{4})(.{4})(.{12}).*/\1-\2-\3-\4-\5/')
-    cat >"/etc/xen/$2.cfg" <<END
+    {
+        cat <<END
 name = "$2"
 uuid = "$uuid"
 type = "$1"
 memory = $3
-vcpus = 1
+vcpus = ${GUEST_VCPUS:-1}
 cpus = "2"
 kernel = "/boot/vmlinuz"
 ramdisk = "/lab/guest-initrd.img"
@@ -72,15 +73,20 @@ on_poweroff = "destroy"
 on_reboot = "restart"
 on_crash = "preserve"
 END
+        # No screen: its console is that of Xen.
+        [[ $1 != hvm ]] || printf '%s\n' 'vga = "none"' 'usb = 0' 'nographic = 1'
+    } >"/etc/xen/$2.cfg"
 }
 
-# Two volumes, NAME-1 in xenvols and NAME-2 in GUEST_SECOND_VG (xenvols), both with a file system.
-guest_make() { # pv|pvh NAME [MEMORY_MIB] [DISK_MIB]
-    local second=${GUEST_SECOND_VG:-xenvols} volume disks=
-    for volume in "xenvols/$2-1" "$second/$2-2"; do
+# GUEST_DISKS (2) volumes, with a file system each: NAME-1 and NAME-3 in xenvols, NAME-2 and NAME-4 in GUEST_SECOND_VG
+# (xenvols). GUEST_VCPUS (1).
+guest_make() { # pv|pvh|hvm NAME [MEMORY_MIB] [DISK_MIB]
+    local i volume letters=abcd disks=
+    for ((i = 0; i < ${GUEST_DISKS:-2}; i++)); do
+        volume=$( ((i % 2)) && echo "${GUEST_SECOND_VG:-xenvols}" || echo xenvols)/$2-$((i + 1))
         lvcreate -q -y -L "${4:-64}m" -n "${volume#*/}" "${volume%/*}" >/dev/null &&
-            mke2fs -q -t ext4 -O ^resize_inode "/dev/$volume" || return
-        disks+="'phy:/dev/$volume,xvd$([[ $disks ]] && echo b || echo a),w', "
+            mke2fs -q -t ext4 -O ^resize_inode -E lazy_itable_init=1,lazy_journal_init=1 "/dev/$volume" || return
+        disks+="'phy:/dev/$volume,xvd${letters:i:1},w', "
     done
     guest_config "$1" "$2" "${3:-128}" "$disks"
 }

@@ -135,8 +135,8 @@ int file_write_durable(int dirfd, const char *name, const void *data, size_t len
     fd = openat(dirfd, temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return error_errno(e, "%s: create", temp);
-    if (write_full(fd, data, len) < 0 || fsync(fd) < 0 ||
-        renameat(dirfd, temp, dirfd, name) < 0 || fsync(dirfd) < 0) {
+    if (write_full(fd, data, len) < 0 || fsync(fd) < 0 || renameat(dirfd, temp, dirfd, name) < 0 ||
+        fsync(dirfd) < 0) {
         int rc = error_errno(e, "%s: write", name);
 
         unlinkat(dirfd, temp, 0);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Files: reading and writing whole, and in a way that survives a power cut. All files and folders made here are private
- * to their owner (0600, 0700) whatever the umask.
+ * Files: reading and writing whole, and in a way that survives a power cut. All files and folders
+ * made here are private to their owner (0600, 0700) whatever the umask.
  */
 #ifndef BASE_FILE_H
 #define BASE_FILE_H

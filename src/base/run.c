@@ -183,8 +183,7 @@ int run_program(const struct run *run, struct error *e)
             ;
         err_text = err.data;
         if (rc != OK)
-            error_set(e, rc, "%s: killed after its deadline of %u s", run->argv[0],
-                      run->timeout_s);
+            error_set(e, rc, "%s: killed after its deadline of %u s", run->argv[0], run->timeout_s);
         else
             rc = judge(run, wait_status, &out, &err, e);
     }

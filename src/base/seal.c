@@ -44,5 +44,6 @@ int seal_check(json_t *object, struct error *e)
         return error_set(e, DAMAGED, "it has no checksum of itself");
     if (sum_of_rest(object, hex, e) < 0)
         return e->status;
-    return strcmp(hex, seal) == 0 ? OK : error_set(e, DAMAGED, "its content is not what was written");
+    return strcmp(hex, seal) == 0 ? OK
+                                  : error_set(e, DAMAGED, "its content is not what was written");
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The command line: one file a command, and the only place that prints or exits. Results go to stdout (text, or one JSON
- * object with --json), all else to stderr. Exit status: 0 done, 1 failed and undone, 2 wrong usage, 3 `domsnap recover`
- * has work to do.
+ * The command line: one file a command, and the only place that prints or exits. Results go to
+ * stdout (text, or one JSON object with --json), all else to stderr. Exit status: 0 done, 1 failed
+ * and undone, 2 wrong usage, 3 `domsnap recover` has work to do.
  */
 #ifndef CLI_CLI_H
 #define CLI_CLI_H
@@ -14,7 +14,7 @@
 
 struct command {
     const char *name;
-    const char *summary; /* for `domsnap --help` */
+    const char *summary;               /* for `domsnap --help` */
     int (*run)(int argc, char **argv); /* argv[0] is "domsnap NAME"; returns the exit status */
 };
 
@@ -31,8 +31,8 @@ struct engine *cli_engine(void);
 void cli_progress_start(struct engine *engine);
 void cli_progress_stop(void);
 
-/* The end of every command. Print the result, as JSON (a reference is taken from the caller) or by `print`, or the
- * error; disconnect; return the exit status. `json` may be NULL after a failure. */
+/* The end of every command. Print the result, as JSON (a reference is taken from the caller) or by
+ * `print`, or the error; disconnect; return the exit status. `json` may be NULL after a failure. */
 int cli_finish(int rc, const struct error *e, json_t *json, void (*print)(void *arg), void *arg);
 
 /* "1.4 GiB". The text is valid until the fourth call after. */

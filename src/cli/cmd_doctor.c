@@ -31,8 +31,8 @@ static const char *const words[] = {
 
 static void collect(void *arg, enum finding_level level, const char *subject, const char *text)
 {
-    json_array_append_new(arg, json_pack("{s:s, s:s, s:s}", "level", words[level], "subject",
-                                         subject, "text", text));
+    json_array_append_new(
+        arg, json_pack("{s:s, s:s, s:s}", "level", words[level], "subject", subject, "text", text));
 }
 
 static void print(void *arg)
@@ -40,7 +40,7 @@ static void print(void *arg)
     const json_t *finding;
     size_t i;
 
-    json_array_foreach ((json_t *)arg, i, finding)
+    json_array_foreach((json_t *)arg, i, finding)
         printf("%-5s %-12s %s\n", json_string_value(json_object_get(finding, "level")),
                json_string_value(json_object_get(finding, "subject")),
                json_string_value(json_object_get(finding, "text")));

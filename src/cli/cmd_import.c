@@ -4,10 +4,11 @@
 
 #include "cli/cli.h"
 
-static const char doc[] =
-    "Write the manifest for files made by hand, so that `restore` can check them and bring them back.\v"
-    "DIR holds a save file of `xl save` (or `xl save -p`, `xl save -c`) and an image of each writable disk. "
-    "Images are expected as DOMAIN.VDEV.img; name others with --disk.";
+static const char doc[] = "Write the manifest for files made by hand, so that `restore` can check "
+                          "them and bring them back.\v"
+                          "DIR holds a save file of `xl save` (or `xl save -p`, `xl save -c`) and "
+                          "an image of each writable disk. "
+                          "Images are expected as DOMAIN.VDEV.img; name others with --disk.";
 
 enum { OPTION_DISK = 256, OPTION_SAV };
 
@@ -76,7 +77,8 @@ static int run(int argc, char **argv)
     argp_parse(&argp, argc, argv, 0, NULL, &params);
     cli_progress_start(engine);
     rc = engine_import(engine, &params, &m, &e);
-    status = cli_finish(rc, &e, rc == OK ? manifest_to_json(&m) : NULL, rc == OK ? print : NULL, &m);
+    status =
+        cli_finish(rc, &e, rc == OK ? manifest_to_json(&m) : NULL, rc == OK ? print : NULL, &m);
     manifest_release(&m);
     free((void *)params.disks);
     return status;

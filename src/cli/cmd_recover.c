@@ -3,11 +3,12 @@
 
 #include "cli/cli.h"
 
-static const char doc[] =
-    "Finish or undo what interrupted runs left behind.\v"
-    "Resumes guests that domsnap left suspended, removes snapshots and half-written files that it made, by its "
-    "own journal and tags, and finishes restores that had begun to write. Runs that are alive are left alone; "
-    "run twice, it finds nothing.";
+static const char doc[] = "Finish or undo what interrupted runs left behind.\v"
+                          "Resumes guests that domsnap left suspended, removes snapshots and "
+                          "half-written files that it made, by its "
+                          "own journal and tags, and finishes restores that had begun to write. "
+                          "Runs that are alive are left alone; "
+                          "run twice, it finds nothing.";
 
 struct result {
     struct recovery *list;

@@ -5,7 +5,9 @@
 
 static const char doc[] =
     "Bring a guest back to the instant that a folder holds: its disks, its RAM, running.\v"
-    "Every checksum is verified before anything is touched. The volumes must exist, with the sizes of the "
+    "From a folder without RAM (`create --disks-only`) it boots. "
+    "Every checksum is verified before anything is touched. The volumes must exist, with the sizes "
+    "of the "
     "images, and are overwritten.";
 
 enum { OPTION_FROM = 256, OPTION_PAUSED, OPTION_REPLACE };
@@ -62,7 +64,8 @@ static int run(int argc, char **argv)
     argp_parse(&argp, argc, argv, 0, NULL, &params);
     cli_progress_start(engine);
     rc = engine_restore(engine, &params, &m, &e);
-    status = cli_finish(rc, &e, rc == OK ? manifest_to_json(&m) : NULL, rc == OK ? print : NULL, &m);
+    status =
+        cli_finish(rc, &e, rc == OK ? manifest_to_json(&m) : NULL, rc == OK ? print : NULL, &m);
     manifest_release(&m);
     return status;
 }

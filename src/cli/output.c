@@ -225,7 +225,8 @@ void cli_print_manifest(const struct manifest *m)
 {
     printf("%s (%s, %u CPU%s, %s of RAM) as of %s\n", m->domain_name, m->domain_type, m->vcpus,
            m->vcpus == 1 ? "" : "s", cli_size(m->memory_bytes), m->created);
-    print_file("RAM", &m->ram, "");
+    if (m->ram.file)
+        print_file("RAM", &m->ram, "");
     for (size_t i = 0; i < m->disk_count; i++)
         print_file(m->disks[i].vdev, &m->disks[i].image, m->disks[i].path);
     if (m->config.file)
@@ -236,4 +237,7 @@ void cli_print_manifest(const struct manifest *m)
         printf("  the guest stood still for %.3f s (RAM %.3f, disks %.3f, resume %.3f)\n",
                (double)m->pause.total_ns / 1e9, (double)m->pause.save_ns / 1e9,
                (double)m->pause.disks_ns / 1e9, (double)m->pause.resume_ns / 1e9);
+    else if (m->pause.disks_ns)
+        printf("  the guest ran on; its requests to the disks waited for %.3f s\n",
+               (double)m->pause.disks_ns / 1e9);
 }

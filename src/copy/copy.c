@@ -15,8 +15,8 @@
  * written. */
 #define BLOCK_BYTES (1u << 20)
 
-/* Zeros are found in units of this: the smallest that saves space in a file system, and that keeps runs
- * of data whole. */
+/* Zeros are found in units of this: the smallest that saves space in a file system, and that keeps
+ * runs of data whole. */
 #define GRAIN_BYTES (64u << 10)
 
 /* Any alignment that O_DIRECT may ask for. */
@@ -54,7 +54,8 @@ static int put_zeros(const struct copy *c, uint64_t offset, uint64_t len, struct
     if (c->kind != COPY_OVER_OLD || len == 0)
         return OK;
     /* Gives the space back, and is one command for a block device. */
-    if (fallocate(c->target, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)len) == 0)
+    if (fallocate(c->target, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
+                  (off_t)len) == 0)
         return OK;
     for (uint64_t done = 0; done < len;) {
         size_t n = len - done < GRAIN_BYTES ? len - done : GRAIN_BYTES;
@@ -110,8 +111,7 @@ static int copy_blocks(const struct copy *c, char *block, struct sha256 *sum, st
         uint64_t data = next_data(c, offset), left;
         size_t n;
 
-        if (check_stop(c, e) < 0 ||
-            (data > offset && skip_hole(c, sum, offset, data, e) < 0))
+        if (check_stop(c, e) < 0 || (data > offset && skip_hole(c, sum, offset, data, e) < 0))
             return e->status;
         offset = data;
         left = c->size_bytes - offset;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Bytes from a disk to an image file, or back, once and in order, with their SHA-256. Zeros are neither written nor,
- * where the source is a sparse file, read.
+ * Bytes from a disk to an image file, or back, once and in order, with their SHA-256. Zeros are
+ * neither written nor, where the source is a sparse file, read.
  */
 #ifndef COPY_COPY_H
 #define COPY_COPY_H
@@ -20,7 +20,7 @@ enum copy_target {
 };
 
 struct copy {
-    int source, target; /* borrowed; the source may be open with O_DIRECT */
+    int source, target;                    /* borrowed; the source may be open with O_DIRECT */
     const char *source_name, *target_name; /* for messages */
     uint64_t size_bytes;
     enum copy_target kind;
@@ -29,8 +29,9 @@ struct copy {
 };
 
 /*
- * Copy `size_bytes` from the start of the source, make them durable (fsync), and give their sum. CANCELLED when
- * the user or *stop wants it. The target is then, as after any error, neither old nor new.
+ * Copy `size_bytes` from the start of the source, make them durable (fsync), and give their sum.
+ * CANCELLED when the user or *stop wants it. The target is then, as after any error, neither old
+ * nor new.
  */
 int copy_run(const struct copy *c, char sha256_hex[SHA256_HEX], struct error *e);
 

@@ -28,20 +28,29 @@ struct spool {
 
     char *ring; /* config.memory_bytes */
 
-    pthread_mutex_t lock; /* guards what follows */
-    pthread_cond_t moved; /* one of these has changed */
+    pthread_mutex_t lock;      /* guards what follows */
+    pthread_cond_t moved;      /* one of these has changed */
+    size_t limit;              /* of the ring that may be filled */
     uint64_t drained, written; /* bytes since the start; drained - written are in the ring */
     bool writing;              /* the ring has been full, or all is in it */
     bool ended;                /* the drain has seen the end, or given up */
     struct error error;        /* the first one of either thread */
 };
 
-static void fail(struct spool *s, const struct error *why)
+void spool_break(struct spool *s, const struct error *why)
 {
     pthread_mutex_lock(&s->lock);
     if (s->error.status == OK)
         s->error = *why;
     s->ended = true;
+    pthread_cond_broadcast(&s->moved);
+    pthread_mutex_unlock(&s->lock);
+}
+
+void spool_use_reserve(struct spool *s)
+{
+    pthread_mutex_lock(&s->lock);
+    s->limit = s->config.memory_bytes;
     pthread_cond_broadcast(&s->moved);
     pthread_mutex_unlock(&s->lock);
 }
@@ -54,7 +63,7 @@ static size_t wait_for_space(struct spool *s)
     size_t used, at, space = 0;
 
     pthread_mutex_lock(&s->lock);
-    while (!s->ended && s->drained - s->written == s->config.memory_bytes) {
+    while (!s->ended && s->drained - s->written >= s->limit) {
         s->writing = true;
         pthread_cond_broadcast(&s->moved);
         pthread_cond_wait(&s->moved, &s->lock);
@@ -62,7 +71,7 @@ static size_t wait_for_space(struct spool *s)
     if (!s->ended) {
         used = s->drained - s->written;
         at = s->drained % s->config.memory_bytes;
-        space = s->config.memory_bytes - used;
+        space = s->limit - used;
         if (space > s->config.memory_bytes - at)
             space = s->config.memory_bytes - at;
     }
@@ -91,13 +100,13 @@ static void *drain(void *arg)
         ssize_t n;
 
         if (wait_for_data(s, &why) < 0) {
-            fail(s, &why);
+            spool_break(s, &why);
             break;
         }
         n = read(s->pipe, s->ring + s->drained % s->config.memory_bytes, space);
         if (n < 0 && errno != EINTR) {
             error_errno(&why, "read of the save stream");
-            fail(s, &why);
+            spool_break(s, &why);
         }
         pthread_mutex_lock(&s->lock);
         if (n > 0)
@@ -140,7 +149,7 @@ static void *write_out(void *arg)
 
         if (write_full(s->config.file, from, n) < 0) {
             error_errno(&why, "%s: write", s->config.name);
-            fail(s, &why);
+            spool_break(s, &why);
             break;
         }
         sha256_update(s->sum, from, n);
@@ -174,6 +183,7 @@ static int spool_new(struct spool **out, const struct spool_config *config, stru
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->moved, NULL);
     s->config = *config;
+    s->limit = config->memory_bytes - config->reserve_bytes;
     s->writing = config->pace == SPOOL_AT_ONCE;
     /* Touched now: a page fault while the guest stands still would cost it. */
     s->ring = mmap(NULL, config->memory_bytes, PROT_READ | PROT_WRITE,

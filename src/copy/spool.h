@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A pipe that is drained into memory, with a bound, and from there into a file. While a guest stands
- * still its RAM comes through here: it goes on as soon as the last byte is in memory, and the disk
- * follows at its own pace.
+ * A pipe that is drained into memory, with a bound, and from there into a file. While a guest
+ * stands still its RAM comes through here: it goes on as soon as the last byte is in memory, and
+ * the disk follows at its own pace.
  *
  *     writer (libxl) → pipe → drain thread → ring of at most `memory_bytes` → write thread → file
  *
- * When the ring is full the drain waits for the disk, and so does the writer. While a guest stands still for all
- * of its RAM, nothing is written or summed until then: that would take CPU time and the disk from the save.
+ * When the ring is full the drain waits for the disk, and so does the writer. A part of it can be
+ * kept free for the end, which then does not wait. While a guest stands still for all of its RAM,
+ * nothing is written or summed until then: that would take CPU time and the disk from the save.
  */
 #ifndef COPY_SPOOL_H
 #define COPY_SPOOL_H
@@ -27,23 +28,31 @@ enum spool_pace {
 };
 
 struct spool_config {
-    int file;         /* borrowed until spool_finish(), as is its name for messages */
+    int file; /* borrowed until spool_finish(), as is its name for messages */
     const char *name;
-    size_t memory_bytes; /* of the ring, all taken at once */
+    size_t memory_bytes;  /* of the ring, all taken at once */
+    size_t reserve_bytes; /* of these: kept free until spool_use_reserve() */
     enum spool_pace pace;
     struct progress *progress;
 };
 
 /*
- * Start both threads. `*write_fd`, the pipe's end for the writer, belongs to the caller, who closes it
- * after the last byte. The threads also end when the user wants to stop or the file can't be written: the pipe then breaks (EPIPE).
+ * Start both threads. `*write_fd`, the pipe's end for the writer, belongs to the caller, who closes
+ * it after the last byte. The threads also end when the user wants to stop or the file can't be
+ * written: the pipe then breaks (EPIPE).
  */
 int spool_start(struct spool **s, int *write_fd, const struct spool_config *config,
                 struct error *e);
 
+/* The writer is not to wait for the disk from here on: it may fill the reserve as well. */
+void spool_use_reserve(struct spool *s);
+
+/* Give up, because of `why`: the pipe breaks. Does not wait. */
+void spool_break(struct spool *s, const struct error *why);
+
 /*
- * Once the writer has closed its end: wait until all is in the file and durable. Frees the spool, on
- * failure too. Call it also to give up, after closing the writer's end.
+ * Once the writer has closed its end: wait until all is in the file and durable. Frees the spool,
+ * on failure too. Call it also to give up, after closing the writer's end.
  */
 int spool_finish(struct spool *s, uint64_t *size_bytes, char sha256_hex[SHA256_HEX],
                  struct error *e);

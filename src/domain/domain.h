@@ -13,8 +13,9 @@
 
 #include "base/error.h"
 
-#define DOMAIN_UUID_TEXT 37  /* with the NUL */
-#define DOMAIN_NAME_MAX  100 /* bytes, without the NUL; names become file names with suffixes */
+#define DOMAIN_PAGE_BYTES 4096
+#define DOMAIN_UUID_TEXT  37  /* with the NUL */
+#define DOMAIN_NAME_MAX   100 /* bytes, without the NUL; names become file names with suffixes */
 
 struct domain_disk {
     char *vdev;        /* as the guest knows it: "xvda" */

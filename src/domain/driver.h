@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What a hypervisor's toolstack can be asked. One const table a hypervisor; every entry is required.
- * The engine calls the table's functions directly; the order of calls around a suspend is
+ * What a hypervisor's toolstack can be asked. One const table a hypervisor; every entry is
+ * required. The engine calls the table's functions directly; the order of calls around a suspend is
  *
  *     describe → suspend_save → (the instant) → resume
  *
@@ -33,15 +33,29 @@ enum domain_state {
 };
 
 enum domain_save {
-    SAVE_STILL, /* all RAM is written while the domain stands still */
-    SAVE_LIVE   /* it is written while the domain runs, and what it changed meanwhile again; only the last of
-                 * that while it stands still */
+    SAVE_NOTHING, /* it is only suspended */
+    SAVE_STILL,   /* all RAM is written while the domain stands still */
+    SAVE_LIVE /* it is written while the domain runs, and what it changed meanwhile again; only the
+               * last of that while it stands still */
 };
 
-enum domain_start {
-    START_RUNNING,
-    START_PAUSED
+/* How far a save has come: the round over RAM that is under way. */
+struct save_progress {
+    unsigned round; /* from 0; each one after the first writes what the domain changed during the
+                       one before */
+    uint64_t done, total; /* pages of this round */
+    bool last;            /* after it the domain stops, for one round more */
+    bool stands_still;    /* it has stopped */
 };
+
+/* Is told about it now and then, at least when a round begins, from within suspend_save. Must not
+ * block. */
+struct save_watcher {
+    void (*see)(void *arg, const struct save_progress *progress);
+    void *arg;
+};
+
+enum domain_start { START_RUNNING, START_PAUSED };
 
 struct domain_driver {
     const char *name; /* "xen" */
@@ -50,7 +64,8 @@ struct domain_driver {
     int (*open)(struct domain_host **host, struct error *e);
     void (*close)(struct domain_host *host);
 
-    /* In a child process that has not called exec: let go of the parent's connection, and leave what both share alone. */
+    /* In a child process that has not called exec: let go of the parent's connection, and leave
+     * what both share alone. */
     void (*forget)(struct domain_host *host);
 
     /* The hypervisor and its version, "Xen 4.17.5", valid until close. */
@@ -69,33 +84,43 @@ struct domain_driver {
     /* Whether SAVE_LIVE is possible: UNSUPPORTED says why not. */
     int (*can_save_live)(struct domain_host *host, const struct domain *d, struct error *e);
 
-    /*
-     * Write the save stream that `restore` takes to `fd` (which may be a pipe) and return with the domain suspended.
-     * On failure the domain may be suspended too: resume is owed either way. Blocks until all is
-     * written; ends with an error once the reader of the pipe has closed it.
-     */
-    int (*suspend_save)(struct domain_host *host, const struct domain *d, enum domain_save save, int fd,
-                        struct error *e);
+    /* See, for as long as `sample_ms`, how many pages it changes, where SAVE_LIVE is possible. It
+     * runs on. */
+    int (*dirty_pages)(struct domain_host *host, const struct domain *d, uint32_t sample_ms,
+                       uint64_t *pages, struct error *e);
 
     /*
-     * Wait until the domain does not run any more (OK), `timeout_ms` have passed (TIMED_OUT; -1: never), or
-     * `wake_fd` can be read or has been closed at its other end (CANCELLED).
+     * Write the save stream that `restore` takes to `fd` (which may be a pipe; -1 for SAVE_NOTHING)
+     * and return with the domain suspended. On failure the domain may be suspended too: resume is
+     * owed either way. Blocks until all is written; ends with an error once the reader of the pipe
+     * has closed it, without a stop of the domain if it has not stopped by then.
      */
-    int (*wait_stopped)(struct domain_host *host, const struct domain_id *id, int wake_fd, int timeout_ms,
-                        struct error *e);
+    int (*suspend_save)(struct domain_host *host, const struct domain *d, enum domain_save save,
+                        int fd, const struct save_watcher *watcher, struct error *e);
 
-    /* Make a domain that suspend_save left suspended run on in place; a request to suspend that it has not answered
-     * is taken back. May be called twice, by another process, or when nothing is owed: a domain that is not
-     * suspended, or gone, is left alone. */
+    /*
+     * Wait until the domain does not run any more (OK), `timeout_ms` have passed (TIMED_OUT; -1:
+     * never), or `wake_fd` can be read or has been closed at its other end (CANCELLED).
+     */
+    int (*wait_stopped)(struct domain_host *host, const struct domain_id *id, int wake_fd,
+                        int timeout_ms, struct error *e);
+
+    /* Make a domain that suspend_save left suspended run on in place; a request to suspend that it
+     * has not answered is taken back. May be called twice, by another process, or when nothing is
+     * owed: a domain that is not suspended, or gone, is left alone. */
     int (*resume)(struct domain_host *host, const struct domain_id *id, struct error *e);
 
     /* End it now. A domain that is gone is no error. */
     int (*destroy)(struct domain_host *host, const struct domain_id *id, struct error *e);
 
-    /* Start a domain from the stream that is read from `fd`, and leave it running, or paused, under the toolstack's
-     * usual care. What was half-made when it fails is taken down again. */
+    /* Start a domain from the stream that is read from `fd`, and leave it running, or paused, under
+     * the toolstack's usual care. What was half-made when it fails is taken down again. */
     int (*restore)(struct domain_host *host, const char *name, int fd, enum domain_start start,
                    struct error *e);
+
+    /* The same, but boot it, from the configuration in the file `fd`. */
+    int (*boot)(struct domain_host *host, const char *name, int fd, enum domain_start start,
+                struct error *e);
 };
 
 extern const struct domain_driver domain_xen;

@@ -59,12 +59,14 @@ int savefile_read_head(int fd, json_t **config, struct error *e)
     if (head.byteorder != BYTEORDER)
         return error_set(e, DAMAGED, "a save file of a machine with another byte order");
     if (head.mandatory_flags != (FLAG_JSON | FLAG_STREAM_V2))
-        return error_set(e, UNSUPPORTED,
-                         "a save file of Xen 4.5 or older (flags %#x): restore it with `xl restore`, "
-                         "save it anew",
-                         head.mandatory_flags);
+        return error_set(
+            e, UNSUPPORTED,
+            "a save file of Xen 4.5 or older (flags %#x): restore it with `xl restore`, "
+            "save it anew",
+            head.mandatory_flags);
     if (head.optional_data_len < sizeof len ||
-        head.optional_data_len > CONFIG_MAX_BYTES + sizeof len || read_full(fd, &len, sizeof len) < 0)
+        head.optional_data_len > CONFIG_MAX_BYTES + sizeof len ||
+        read_full(fd, &len, sizeof len) < 0)
         return error_set(e, DAMAGED, "a save file without its configuration");
     rest = head.optional_data_len - (uint32_t)sizeof len;
     text = malloc((size_t)rest + 1);

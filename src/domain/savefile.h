@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The head of an xl save file: what `xl save` puts before libxl's stream, so that `xl restore` knows
- * the configuration. Source of the format: Xen's tools/xl/xl.h and xl_saverestore.c.
+ * The head of an xl save file: what `xl save` puts before libxl's stream, so that `xl restore`
+ * knows the configuration. Source of the format: Xen's tools/xl/xl.h and xl_saverestore.c.
  *
  *     char magic[32]           "Xen saved domain, xl format\n \0 \r"
  *     u32  byteorder           0x01020304, in the writer's order
@@ -20,8 +20,8 @@
 /* Write the head for a domain with this configuration (libxl's JSON) to `fd`. */
 int savefile_write_head(int fd, const json_t *config, struct error *e);
 
-/* Read the head from `fd` and leave the position at the stream's first byte. DAMAGED: it is not such a
- * file, or not one of this machine's byte order. `*config` is the caller's reference. */
+/* Read the head from `fd` and leave the position at the stream's first byte. DAMAGED: it is not
+ * such a file, or not one of this machine's byte order. `*config` is the caller's reference. */
 int savefile_read_head(int fd, json_t **config, struct error *e);
 
 #endif

@@ -14,6 +14,8 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
+#include <xenctrl.h>
 #include <xenstore.h>
 
 #include "base/cleanup.h"
@@ -33,10 +35,20 @@ struct logger {
     char first_error[400];
 };
 
+/* libxl says how far a save is in its log only, and there no more than "Frames iteration 2", so
+ * many of so many. */
+struct save_log {
+    const struct save_watcher *watcher; /* NULL: there is no save under way */
+    enum domain_save save;
+    struct save_progress at;
+    char doing[64]; /* "": not yet */
+};
+
 struct domain_host {
     libxl_ctx *ctx;
     struct xs_handle *xs;
     struct logger logger;
+    struct save_log save_log;
     char version[32];
 };
 
@@ -55,10 +67,32 @@ static void logger_message(xentoollog_logger *base, xentoollog_level level, int 
         log_debug("%s: %s", context ? context : "libxl", line);
 }
 
+/* Xen's default: a live save has so many rounds, or ends with one so short. */
+#define LIVE_ROUNDS      5
+#define LAST_ROUND_PAGES 50
+
 static void logger_progress(xentoollog_logger *base, const char *context, const char *doing,
                             int percent, unsigned long done, unsigned long total)
 {
-    (void)base, (void)context, (void)doing, (void)percent, (void)done, (void)total;
+    struct domain_host *host =
+        (struct domain_host *)((char *)base - offsetof(struct domain_host, logger.vtable));
+    struct save_log *log = &host->save_log;
+    struct save_progress *at = &log->at;
+
+    (void)context, (void)percent;
+    if (!log->watcher || strncmp(doing, "Frames", 6) != 0)
+        return;
+    if (!*log->doing) {
+        at->stands_still = log->save == SAVE_STILL;
+    } else if (strcmp(doing, log->doing) != 0 || done < at->done) {
+        at->round++;
+        at->stands_still |= at->last;
+    }
+    snprintf(log->doing, sizeof log->doing, "%s", doing);
+    at->done = done;
+    at->total = total;
+    at->last = !at->stands_still && (at->round + 1 == LIVE_ROUNDS || total < LAST_ROUND_PAGES);
+    log->watcher->see(log->watcher->arg, at);
 }
 
 static void logger_destroy(xentoollog_logger *base)
@@ -222,8 +256,8 @@ static enum domain_state state_of(const libxl_dominfo *info)
     }
 }
 
-static int xen_state(struct domain_host *host, const struct domain_id *id,
-                     enum domain_state *state, struct error *e)
+static int xen_state(struct domain_host *host, const struct domain_id *id, enum domain_state *state,
+                     struct error *e)
 {
     char uuid[LIBXL_UUID_FMTLEN + 1];
     libxl_dominfo info;
@@ -245,8 +279,9 @@ static int xen_state(struct domain_host *host, const struct domain_id *id,
 }
 
 /*
- * Linux announces what requests it answers when it boots, and not again when it is restored or migrated: then xenstore
- * tells nothing, and the request itself must. A kernel that has announced other things but not this can't suspend.
+ * Linux announces what requests it answers when it boots, and not again when it is restored or
+ * migrated: then xenstore tells nothing, and the request itself must. A kernel that has announced
+ * other things but not this can't suspend.
  */
 static bool announces_suspend(struct domain_host *host, uint32_t domid)
 {
@@ -300,8 +335,8 @@ static int xen_can_suspend(struct domain_host *host, const struct domain *d, str
 
 /* ---- suspend and resume ---- */
 
-/* Xen follows what a guest writes to by its own page tables (HAP); a PV guest has none but its own, and needs shadow
- * ones. */
+/* Xen follows what a guest writes to by its own page tables (HAP); a PV guest has none but its own,
+ * and needs shadow ones. */
 static int xen_can_save_live(struct domain_host *host, const struct domain *d, struct error *e)
 {
     bool pv = strcmp(d->type, "pv") == 0, possible;
@@ -316,21 +351,52 @@ static int xen_can_save_live(struct domain_host *host, const struct domain *d, s
     libxl_physinfo_dispose(&info);
     if (possible)
         return OK;
-    return error_set(e, UNSUPPORTED,
-                     pv ? "this Xen is built without shadow paging, which it needs to save a PV guest live"
-                        : "this host has neither hardware assisted nor shadow paging");
+    return error_set(
+        e, UNSUPPORTED,
+        pv ? "this Xen is built without shadow paging, which it needs to save a PV guest live"
+           : "this host has neither hardware assisted nor shadow paging");
+}
+
+/* libxl has no call for it. As long as nobody reads the bitmap there is no cost but one fault a
+ * page. */
+static int xen_dirty_pages(struct domain_host *host, const struct domain *d, uint32_t sample_ms,
+                           uint64_t *pages, struct error *e)
+{
+    struct timespec sample = {sample_ms / 1000, (long)(sample_ms % 1000) * 1000000};
+    xc_shadow_op_stats_t stats = {0};
+    xc_interface *xc = xc_interface_open(&host->logger.vtable, NULL, 0);
+    int rc = OK;
+
+    if (!xc)
+        return error_errno(e, "libxenctrl");
+    if (xc_shadow_control(xc, d->domid, XEN_DOMCTL_SHADOW_OP_ENABLE_LOGDIRTY, NULL, 0) < 0) {
+        rc = error_errno(e, "follow what it writes to");
+    } else {
+        while (nanosleep(&sample, &sample) < 0 && errno == EINTR)
+            ;
+        if (xc_logdirty_control(xc, d->domid, XEN_DOMCTL_SHADOW_OP_CLEAN, NULL, 0, 0, &stats) < 0)
+            rc = error_errno(e, "read what it wrote to");
+        *pages = stats.dirty_count;
+        xc_shadow_control(xc, d->domid, XEN_DOMCTL_SHADOW_OP_OFF, NULL, 0);
+    }
+    xc_interface_close(xc);
+    host->logger.first_error[0] = '\0';
+    return rc;
 }
 
 static int xen_suspend_save(struct domain_host *host, const struct domain *d, enum domain_save save,
-                            int fd, struct error *e)
+                            int fd, const struct save_watcher *watcher, struct error *e)
 {
     int flags = save == SAVE_LIVE ? LIBXL_SUSPEND_LIVE : 0;
     int rc;
 
-    if (savefile_write_head(fd, d->config, e) < 0)
+    if (save != SAVE_NOTHING && savefile_write_head(fd, d->config, e) < 0)
         return e->status;
     xen_monitor_hold(d->name);
-    rc = libxl_domain_suspend(host->ctx, d->domid, fd, flags, NULL);
+    host->save_log = (struct save_log){.watcher = watcher, .save = save};
+    rc = save == SAVE_NOTHING ? libxl_domain_suspend_only(host->ctx, d->domid, NULL)
+                              : libxl_domain_suspend(host->ctx, d->domid, fd, flags, NULL);
+    host->save_log.watcher = NULL;
     return rc == 0 ? OK : libxl_failed(host, e, "suspend and save", rc);
 }
 
@@ -346,8 +412,9 @@ static int xen_wait_stopped(struct domain_host *host, const struct domain_id *id
     for (;;) {
         struct pollfd fds[] = {{xs_fileno(host->xs), POLLIN, 0}, {wake_fd, POLLIN, 0}};
         uint64_t now_ns = time_monotonic_ns();
-        int wait_ms = timeout_ms < 0 ? -1 : now_ns > deadline_ns ? 0
-                                        : (int)((deadline_ns - now_ns + 999999) / 1000000);
+        int wait_ms = timeout_ms < 0         ? -1
+                      : now_ns > deadline_ns ? 0
+                                             : (int)((deadline_ns - now_ns + 999999) / 1000000);
 
         if (xen_state(host, id, &state, e) < 0)
             return e->status;
@@ -364,8 +431,8 @@ static int xen_wait_stopped(struct domain_host *host, const struct domain_id *id
     }
 }
 
-/* The guest takes a request by clearing it: one that is still there can be taken back, and whether it is there must be one
- * question with taking it back. */
+/* The guest takes a request by clearing it: one that is still there can be taken back, and whether
+ * it is there must be one question with taking it back. */
 static void take_back_request(struct domain_host *host, uint32_t domid)
 {
     AUTO_FREE char *path = format_text("/local/domain/%u/control/shutdown", domid);
@@ -414,12 +481,12 @@ static int xen_destroy(struct domain_host *host, const struct domain_id *id, str
     return rc == 0 ? OK : libxl_failed(host, e, "destroy", rc);
 }
 
-static int xen_restore(struct domain_host *host, const char *name, int fd, enum domain_start start,
-                       struct error *e)
+/* The program, not libxl: it stays behind as the domain's monitor (on_reboot, on_crash). */
+static int run_xl(struct domain_host *host, const char *verb, const char *name, int fd,
+                  enum domain_start start, struct error *e)
 {
-    /* The program, not libxl: it stays behind as the domain's monitor (on_reboot, on_crash). */
-    const char *const running[] = {"xl", "restore", "/proc/self/fd/0", NULL};
-    const char *const paused[] = {"xl", "restore", "-p", "/proc/self/fd/0", NULL};
+    const char *const running[] = {"xl", verb, "/proc/self/fd/0", NULL};
+    const char *const paused[] = {"xl", verb, "-p", "/proc/self/fd/0", NULL};
     struct run run = {
         .argv = start == START_PAUSED ? paused : running,
         .timeout_s = RESTORE_TIMEOUT_S,
@@ -436,6 +503,18 @@ static int xen_restore(struct domain_host *host, const char *name, int fd, enum 
     return e->status;
 }
 
+static int xen_restore(struct domain_host *host, const char *name, int fd, enum domain_start start,
+                       struct error *e)
+{
+    return run_xl(host, "restore", name, fd, start, e);
+}
+
+static int xen_boot(struct domain_host *host, const char *name, int fd, enum domain_start start,
+                    struct error *e)
+{
+    return run_xl(host, "create", name, fd, start, e);
+}
+
 const struct domain_driver domain_xen = {
     .name = "xen",
     .open = xen_open,
@@ -446,9 +525,11 @@ const struct domain_driver domain_xen = {
     .state = xen_state,
     .can_suspend = xen_can_suspend,
     .can_save_live = xen_can_save_live,
+    .dirty_pages = xen_dirty_pages,
     .suspend_save = xen_suspend_save,
     .wait_stopped = xen_wait_stopped,
     .resume = xen_resume,
     .destroy = xen_destroy,
     .restore = xen_restore,
+    .boot = xen_boot,
 };

@@ -15,8 +15,8 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 
-/* xl keeps no file with the monitor's process id; it is the process that runs the program xl with its
- * standard output in the domain's log (xl's do_daemonize(), libxl_create_logfile()). */
+/* xl keeps no file with the monitor's process id; it is the process that runs the program xl with
+ * its standard output in the domain's log (xl's do_daemonize(), libxl_create_logfile()). */
 static bool is_monitor_of(int proc, const char *pid, const char *name)
 {
     char link[300], exe[PATH_MAX], out[PATH_MAX], log[300];
@@ -44,7 +44,8 @@ static void signal_monitors(const char *name, int signo)
     struct dirent *entry;
 
     while (dir && (entry = readdir(dir)))
-        if (isdigit((unsigned char)entry->d_name[0]) && is_monitor_of(dirfd(dir), entry->d_name, name)) {
+        if (isdigit((unsigned char)entry->d_name[0]) &&
+            is_monitor_of(dirfd(dir), entry->d_name, name)) {
             log_debug("xl's monitor of %s, process %s: SIG%s", name, entry->d_name,
                       sigabbrev_np(signo));
             kill((pid_t)atol(entry->d_name), signo);

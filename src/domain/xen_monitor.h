@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * xl's monitor: the process that `xl create` and `xl restore` leave behind for each domain, and that
- * carries out on_reboot and on_crash. It takes any suspend for the end of the domain and exits.
- * Held still (SIGSTOP) from before the suspend until after the resume, it then looks at the domain's present
- * state, finds it running, and lives on.
+ * xl's monitor: the process that `xl create` and `xl restore` leave behind for each domain, and
+ * that carries out on_reboot and on_crash. It takes any suspend for the end of the domain and
+ * exits. Held still (SIGSTOP) from before the suspend until after the resume, it then looks at the
+ * domain's present state, finds it running, and lives on.
  */
 #ifndef DOMAIN_XEN_MONITOR_H
 #define DOMAIN_XEN_MONITOR_H

@@ -129,7 +129,8 @@ static const struct mapping mappings[] = {
     {"on_soft_reset", "on_soft_reset", ACTION},
 };
 
-/* ---- values in xl's syntax: no escapes, so a quote that is inside decides the one that is outside ---- */
+/* ---- values in xl's syntax: no escapes, so a quote that is inside decides the one that is outside
+ * ---- */
 
 /* The quotation mark for `s`, or 0 if there is none that works. */
 static char quote_for(const char *s)
@@ -154,9 +155,8 @@ static bool texts_are_fine(const json_t *list)
     const json_t *item;
     size_t i;
 
-    json_array_foreach (list, i, item)
-        if (!json_is_string(item) || !quote_for(json_string_value(item)))
-            return false;
+    json_array_foreach(list, i, item) if (!json_is_string(item) ||
+                                          !quote_for(json_string_value(item))) return false;
     return json_is_array(list);
 }
 
@@ -166,7 +166,8 @@ static bool put_list(FILE *out, const json_t *list)
     size_t i;
 
     fputs("[ ", out);
-    json_array_foreach (list, i, item) {
+    json_array_foreach(list, i, item)
+    {
         fputs(i ? ", " : "", out);
         put_text(out, json_string_value(item));
     }
@@ -268,7 +269,8 @@ static void put_mapped(FILE *out, json_t *left)
 
 /* ---- what is no scalar ---- */
 
-/* xl says which CPUs are online at the start as a number; libxl as a list of them, the first ones. */
+/* xl says which CPUs are online at the start as a number; libxl as a list of them, the first ones.
+ */
 static void put_vcpus(FILE *out, json_t *left)
 {
     json_t *build = json_object_get(left, "b_info");
@@ -277,9 +279,7 @@ static void put_vcpus(FILE *out, json_t *left)
 
     if (!json_is_array(online))
         return;
-    json_array_foreach (online, i, cpu)
-        if (json_integer_value(cpu) != (json_int_t)i)
-            return;
+    json_array_foreach(online, i, cpu) if (json_integer_value(cpu) != (json_int_t)i) return;
     fprintf(out, "vcpus = %zu\n", json_array_size(online));
     json_object_del(build, "avail_vcpus");
 }
@@ -290,7 +290,7 @@ static bool put_cpu_list(FILE *out, const json_t *cpus)
     size_t i;
 
     fputc('"', out);
-    json_array_foreach (cpus, i, cpu)
+    json_array_foreach(cpus, i, cpu)
         fprintf(out, "%s%" JSON_INTEGER_FORMAT, i ? "," : "", json_integer_value(cpu));
     fputc('"', out);
     return true;
@@ -303,13 +303,12 @@ static void put_affinity(FILE *out, json_t *left, const char *path, const char *
     const json_t *all = json_object_get(build, path), *cpus;
     size_t i;
 
-    json_array_foreach (all, i, cpus)
-        if (json_array_size(cpus) == 0)
-            return;
+    json_array_foreach(all, i, cpus) if (json_array_size(cpus) == 0) return;
     if (json_array_size(all) == 0)
         return;
     fprintf(out, "%s = [ ", key);
-    json_array_foreach (all, i, cpus) {
+    json_array_foreach(all, i, cpus)
+    {
         fputs(i ? ", " : "", out);
         put_cpu_list(out, cpus);
     }
@@ -324,29 +323,46 @@ struct field {
 };
 
 static const struct field nic_fields[] = {
-    {"mac", "mac", TEXT},         {"bridge", "bridge", TEXT}, {"ip", "ip", TEXT},
-    {"script", "script", TEXT},   {"model", "model", TEXT},   {"ifname", "vifname", TEXT},
-    {"gatewaydev", "gatewaydev", TEXT}, {"backend_domname", "backend", TEXT},
-    {"nictype", "type", TEXT},    {"mtu", NULL, IGNORED},     {"devid", NULL, IGNORED},
+    {"mac", "mac", TEXT},
+    {"bridge", "bridge", TEXT},
+    {"ip", "ip", TEXT},
+    {"script", "script", TEXT},
+    {"model", "model", TEXT},
+    {"ifname", "vifname", TEXT},
+    {"gatewaydev", "gatewaydev", TEXT},
+    {"backend_domname", "backend", TEXT},
+    {"nictype", "type", TEXT},
+    {"mtu", NULL, IGNORED},
+    {"devid", NULL, IGNORED},
     {"trusted", "trusted", BOOLEAN},
 };
 
 static const struct field vfb_fields[] = {
-    {"vnc/enable", "vnc", BOOLEAN},          {"vnc/listen", "vnclisten", TEXT},
-    {"vnc/passwd", "vncpasswd", TEXT},       {"vnc/display", "vncdisplay", NUMBER},
-    {"vnc/findunused", "vncunused", BOOLEAN}, {"sdl/enable", "sdl", BOOLEAN},
-    {"sdl/display", "display", TEXT},        {"sdl/xauthority", "xauthority", TEXT},
-    {"keymap", "keymap", TEXT},              {"devid", NULL, IGNORED},
+    {"vnc/enable", "vnc", BOOLEAN},
+    {"vnc/listen", "vnclisten", TEXT},
+    {"vnc/passwd", "vncpasswd", TEXT},
+    {"vnc/display", "vncdisplay", NUMBER},
+    {"vnc/findunused", "vncunused", BOOLEAN},
+    {"sdl/enable", "sdl", BOOLEAN},
+    {"sdl/display", "display", TEXT},
+    {"sdl/xauthority", "xauthority", TEXT},
+    {"keymap", "keymap", TEXT},
+    {"devid", NULL, IGNORED},
 };
 
 static const struct field disk_fields[] = {
-    {"format", "format", TEXT},          {"vdev", "vdev", TEXT},
-    {"backend", "backendtype", TEXT},    {"backend_domname", "backend", TEXT},
-    {"script", "script", TEXT},          {"removable", NULL, IGNORED},
-    {"colo_restore_enable", NULL, IGNORED}, {"trusted", "trusted", BOOLEAN},
+    {"format", "format", TEXT},
+    {"vdev", "vdev", TEXT},
+    {"backend", "backendtype", TEXT},
+    {"backend_domname", "backend", TEXT},
+    {"script", "script", TEXT},
+    {"removable", NULL, IGNORED},
+    {"colo_restore_enable", NULL, IGNORED},
+    {"trusted", "trusted", BOOLEAN},
 };
 
-static bool put_field(FILE *out, const char *separator, const struct field *field, const json_t *value)
+static bool put_field(FILE *out, const char *separator, const struct field *field,
+                      const json_t *value)
 {
     const char *s = json_string_value(value);
 
@@ -456,7 +472,7 @@ static void put_devices(FILE *out, json_t *left, const char *name, const char *k
 
 /* ---- what is left ---- */
 
-#define DEPTH_MAX 16
+#define DEPTH_MAX  16
 #define PATH_BYTES 400
 
 static void put_left_over(FILE *out, const json_t *value, const char *path, int depth)
@@ -467,12 +483,14 @@ static void put_left_over(FILE *out, const json_t *value, const char *path, int 
     size_t i;
 
     if (json_is_object(value) && depth < DEPTH_MAX) {
-        json_object_foreach ((json_t *)value, key, item) {
+        json_object_foreach((json_t *)value, key, item)
+        {
             snprintf(child, sizeof child, "%s%s%s", path, *path ? "." : "", key);
             put_left_over(out, item, child, depth + 1);
         }
     } else if (json_is_array(value) && depth < DEPTH_MAX) {
-        json_array_foreach (value, i, item) {
+        json_array_foreach(value, i, item)
+        {
             snprintf(child, sizeof child, "%s[%zu]", path, i);
             put_left_over(out, item, child, depth + 1);
         }

@@ -4,9 +4,8 @@
  *
  *     describe   what the domain is and what would be done; refuse early; nothing is touched
  *     prepare    journal, then make everything that can take time or fail
- *     stop       the guest stands still: its RAM, or the last of it, out; the instant fixed on the disks; it runs again
- *     copy       the disks, out of their snapshots
- *     discard    the snapshots
+ *     stop       the guest stands still: its RAM, or the last of it, out; the instant fixed on the
+ * disks; it runs again copy       the disks, out of their snapshots discard    the snapshots
  *     publish    commit point; the files get their names
  *
  * Whatever fails, settle_create() leads back from the journal's entry alone.
@@ -33,28 +32,32 @@
 #include "engine/guardian.h"
 #include "engine/journal.h"
 #include "engine/parallel.h"
+#include "engine/precopy.h"
 #include "engine/settle.h"
 #include "repo/folder.h"
 
-/* Room in the folder for the configuration, the manifest, the save stream's records and the file system's own
- * needs, beyond RAM and disks. */
+/* Room in the folder for the configuration, the manifest, the save stream's records and the file
+ * system's own needs, beyond RAM and disks. */
 #define FOLDER_SLACK_BYTES (UINT64_C(8) << 20)
 
-/* More than a guest changes while it is asked to suspend. */
+/* Of a live save half is for what is written while the guest runs, half for the end, which must not
+ * wait for the disk. */
 #define LIVE_SPOOL_BYTES (UINT64_C(128) << 20)
 
 struct creation {
     struct engine *engine;
     const struct create_params *params;
     struct description d;
-    char id[9];           /* of this run: marks all that it makes */
-    char *folder;         /* absolute */
-    json_t *names;        /* of the files, manifest.json last */
+    char id[9];    /* of this run: marks all that it makes */
+    char *folder;  /* absolute */
+    json_t *names; /* of the files, manifest.json last */
     struct journal journal;
     int dirfd;
-    int ram_fd, save_fd;  /* the save file; the pipe that libxl writes to */
+    int ram_fd, save_fd; /* the save file; the pipe that libxl writes to */
     struct spool *spool;
     enum domain_save save;
+    struct precopy precopy;
+    bool too_long; /* RAM would take longer than the budget */
     struct guardian *guardian;
     struct parallel_copy *copies; /* one a disk */
     int *image_fds;               /* the staged images, one a disk */
@@ -64,6 +67,18 @@ struct creation {
 static bool is_cold(const struct creation *c)
 {
     return c->params->method == CREATE_COLD;
+}
+
+/* Holding back the requests to all disks is an instant of its own: only RAM, or a copy that takes
+ * long, needs the guest to stand still. */
+static bool suspends(const struct creation *c)
+{
+    return is_cold(c) || c->save != SAVE_NOTHING;
+}
+
+static uint64_t ram_bytes(const struct creation *c)
+{
+    return c->save == SAVE_NOTHING ? 0 : c->d.domain.memory_bytes;
 }
 
 /* ---- describe ---- */
@@ -100,8 +115,7 @@ static int absolute_folder(struct creation *c, struct error *e)
         *slash = '\0';
     parent = realpath(!slash ? "." : slash == copy ? "/" : copy, NULL);
     if (!parent)
-        return error_errno(e, "%s: the folder that is to hold the new one",
-                           slash ? copy : ".");
+        return error_errno(e, "%s: the folder that is to hold the new one", slash ? copy : ".");
     c->folder = format_text("%s/%s", parent, slash ? slash + 1 : copy);
     return c->folder ? OK : error_set(e, NO_SPACE, "out of memory");
 }
@@ -130,12 +144,14 @@ static int begin_manifest(struct creation *c, struct error *e)
     m->domain_type = strdup(domain->type);
     m->vcpus = domain->vcpus;
     m->memory_bytes = domain->memory_bytes;
-    m->ram.file = format_text("%s.sav", domain->name);
+    if (c->save != SAVE_NOTHING)
+        m->ram.file = format_text("%s.sav", domain->name);
     m->config.file = format_text("%s.cfg", domain->name);
     m->disks = calloc(c->d.disk_count + 1, sizeof *m->disks);
     m->left_out = calloc(c->d.left_out_count + 1, sizeof *m->left_out);
     ok = m->created && m->host && m->hypervisor && m->method && m->domain_name && m->domain_uuid &&
-         m->domain_type && m->ram.file && m->config.file && m->disks && m->left_out;
+         m->domain_type && (m->ram.file || c->save == SAVE_NOTHING) && m->config.file && m->disks &&
+         m->left_out;
     for (size_t i = 0; ok && i < c->d.disk_count; i++) {
         struct manifest_disk *disk = &m->disks[m->disk_count++];
 
@@ -158,21 +174,26 @@ static int begin_manifest(struct creation *c, struct error *e)
 
 static int list_names(struct creation *c, struct error *e)
 {
-    c->names = json_pack("[s, s]", c->m.ram.file, c->m.config.file);
+    size_t count = c->m.disk_count + 2 + (c->m.ram.file != NULL);
+
+    c->names = json_array();
+    if (c->m.ram.file)
+        json_array_append_new(c->names, json_string(c->m.ram.file));
+    json_array_append_new(c->names, json_string(c->m.config.file));
     for (size_t i = 0; i < c->m.disk_count; i++)
         json_array_append_new(c->names, json_string(c->m.disks[i].image.file));
     json_array_append_new(c->names, json_string(FOLDER_MANIFEST));
-    return json_array_size(c->names) == c->m.disk_count + 3 ? OK
-                                                            : error_set(e, NO_SPACE, "out of memory");
+    return json_array_size(c->names) == count ? OK : error_set(e, NO_SPACE, "out of memory");
 }
 
-/* Live where it is possible. A cold copy stops the guest for long anyway, and does without the second run over its RAM. */
+/* Live where it is possible. A cold copy stops the guest for long anyway, and does without the
+ * second run over its RAM. */
 static int choose_save(struct creation *c, struct error *e)
 {
     struct error why;
 
-    c->save = SAVE_STILL;
-    if (is_cold(c))
+    c->save = c->params->disks_only ? SAVE_NOTHING : SAVE_STILL;
+    if (is_cold(c) || c->params->disks_only)
         return OK;
     if (c->engine->domains->can_save_live(c->engine->host, &c->d.domain, &why) == OK) {
         c->save = SAVE_LIVE;
@@ -189,8 +210,8 @@ static int choose_save(struct creation *c, struct error *e)
 static int describe(struct creation *c, struct error *e)
 {
     if (new_id(c, e) < 0 || description_make(&c->d, c->engine, c->params->domain, e) < 0 ||
-        c->engine->domains->can_suspend(c->engine->host, &c->d.domain, e) < 0 ||
         choose_save(c, e) < 0 ||
+        (suspends(c) && c->engine->domains->can_suspend(c->engine->host, &c->d.domain, e) < 0) ||
         (!is_cold(c) && description_plan_snapshots(&c->d, c->id, e) < 0) ||
         absolute_folder(c, e) < 0 || begin_manifest(c, e) < 0)
         return e->status;
@@ -213,11 +234,11 @@ static int write_journal(struct creation *c, struct error *e)
     for (size_t i = 0; i < c->d.disk_count; i++)
         if (c->d.disks[i].volume->record)
             json_array_append(volumes, c->d.disks[i].volume->record);
-    entry = json_pack("{s:s, s:s, s:s, s:s, s:{s:s, s:s, s:I}, s:s, s:b, s:O, s:O}", "operation",
-                      "create", "phase", PHASE_PREPARED, "id", c->id, "started", started, "domain",
-                      "name", domain->name, "uuid", domain->uuid, "domid", (json_int_t)domain->domid,
-                      "folder", c->folder, "folder_made", lstat(c->folder, &st) < 0, "files",
-                      c->names, "volumes", volumes);
+    entry = json_pack(
+        "{s:s, s:s, s:s, s:s, s:{s:s, s:s, s:I}, s:b, s:s, s:b, s:O, s:O}", "operation", "create",
+        "phase", PHASE_PREPARED, "id", c->id, "started", started, "domain", "name", domain->name,
+        "uuid", domain->uuid, "domid", (json_int_t)domain->domid, "suspends", suspends(c), "folder",
+        c->folder, "folder_made", lstat(c->folder, &st) < 0, "files", c->names, "volumes", volumes);
     if (!entry)
         return error_set(e, NO_SPACE, "out of memory");
     return journal_write(&c->journal, entry, e);
@@ -225,7 +246,7 @@ static int write_journal(struct creation *c, struct error *e)
 
 static int check_space(const struct creation *c, struct error *e)
 {
-    uint64_t need = c->d.domain.memory_bytes + FOLDER_SLACK_BYTES, free_bytes;
+    uint64_t need = ram_bytes(c) + FOLDER_SLACK_BYTES, free_bytes;
 
     for (size_t i = 0; i < c->d.disk_count; i++)
         need += c->d.disks[i].volume->copy_bytes;
@@ -234,7 +255,7 @@ static int check_space(const struct creation *c, struct error *e)
     if (free_bytes >= need)
         return OK;
     return error_set(e, NO_SPACE,
-                     "RAM and disks can take up to %" PRIu64 " MiB, and %" PRIu64 " MiB are free "
+                     "the snapshot can take up to %" PRIu64 " MiB, and %" PRIu64 " MiB are free "
                      "there; nothing was done",
                      need >> 20, free_bytes >> 20);
 }
@@ -279,11 +300,12 @@ static int stage_images(struct creation *c, struct error *e)
     return OK;
 }
 
-/* As much of the RAM as dom0 can hold; what does not fit waits for the disk. Of a live save only the end must fit. */
+/* As much of the RAM as dom0 can hold; what does not fit waits for the disk. Of a live save only
+ * the end must fit. */
 static size_t spool_bytes(const struct creation *c)
 {
-    uint64_t want = c->save == SAVE_LIVE ? LIVE_SPOOL_BYTES
-                                         : c->d.domain.memory_bytes + (UINT64_C(16) << 20);
+    uint64_t want =
+        c->save == SAVE_LIVE ? LIVE_SPOOL_BYTES : c->d.domain.memory_bytes + (UINT64_C(16) << 20);
     uint64_t half = memory_available_bytes() / 2;
     uint64_t least = UINT64_C(16) << 20;
 
@@ -294,14 +316,18 @@ static size_t spool_bytes(const struct creation *c)
 
 static int prepare_ram(struct creation *c, struct error *e)
 {
+    size_t bytes = spool_bytes(c);
     struct spool_config config;
 
+    if (c->save == SAVE_NOTHING)
+        return OK;
     if (folder_stage(c->dirfd, c->m.ram.file, &c->ram_fd, e) < 0)
         return e->status;
     config = (struct spool_config){
         .file = c->ram_fd,
         .name = c->m.ram.file,
-        .memory_bytes = spool_bytes(c),
+        .memory_bytes = bytes,
+        .reserve_bytes = c->save == SAVE_LIVE ? bytes / 2 : 0,
         .pace = c->save == SAVE_LIVE ? SPOOL_AT_ONCE : SPOOL_AFTERWARDS,
         .progress = &c->engine->progress,
     };
@@ -366,7 +392,7 @@ static void close_sources(struct creation *c)
 
 static int copy_disks(struct creation *c, struct error *e)
 {
-    uint64_t total = c->d.domain.memory_bytes;
+    uint64_t total = ram_bytes(c);
     int rc;
 
     for (size_t i = 0; i < c->d.disk_count; i++)
@@ -400,85 +426,128 @@ static int finish_ram(struct creation *c, struct error *e)
     struct spool *spool = c->spool;
 
     c->spool = NULL;
-    return spool_finish(spool, &c->m.ram.bytes, c->m.ram.sha256, e);
+    return !spool ? OK : spool_finish(spool, &c->m.ram.bytes, c->m.ram.sha256, e);
+}
+
+/* Within the save: let its end have all of the spool, and see whether the guest will stand still
+ * for too long. */
+static void watch_save(void *arg, const struct save_progress *at)
+{
+    struct creation *c = arg;
+    uint64_t now_ns = time_monotonic_ns(), budget_ns = c->params->max_pause_ms * UINT64_C(1000000),
+             pause_ns;
+    struct error why;
+
+    precopy_note(&c->precopy, at, now_ns);
+    if (at->stands_still)
+        spool_use_reserve(c->spool);
+    pause_ns = at->last || at->stands_still ? precopy_pause_ns(&c->precopy, now_ns) : 0;
+    if (!budget_ns || c->too_long || pause_ns <= budget_ns)
+        return;
+    c->too_long = true;
+    error_set(&why, TIMED_OUT,
+              "the guest %s for %.3f s for its RAM alone, and --max-pause allows %.3f s",
+              at->stands_still ? "stands still" : "would stand still", (double)pause_ns / 1e9,
+              (double)budget_ns / 1e9);
+    if (c->params->go_on)
+        log_warning("%s; going on, since --go-on was given", why.text);
+    else
+        spool_break(c->spool, &why);
 }
 
 /* libxl only sees that its pipe broke; the spool knows why: the user's wish, or a full disk. */
-static int save_ram(struct creation *c, struct error *e)
+static int suspend_and_save(struct creation *c, struct error *e)
 {
-    int rc = c->engine->domains->suspend_save(c->engine->host, &c->d.domain, c->save,
-                                               c->save_fd, e);
+    const struct save_watcher watcher = {watch_save, c};
     struct error cause = {0};
+    int rc;
 
+    c->precopy.ram_pages = c->d.domain.memory_bytes / DOMAIN_PAGE_BYTES;
+    rc = c->engine->domains->suspend_save(c->engine->host, &c->d.domain, c->save, c->save_fd,
+                                          &watcher, e);
     close_save_fd(c);
     if (rc < 0 && finish_ram(c, &cause) < 0)
         *e = cause;
     return rc < 0 ? e->status : OK;
 }
 
-/* The deadline runs from the guest's stop if only the end of its RAM is left then, else from the end of its RAM. */
-static void set_deadline(struct creation *c, enum domain_save when)
+/* The budget is for all that the guest stands still for. The deadline runs from its stop too,
+ * unless all of its RAM is written then: from the end of that. */
+static uint32_t allowed_ms(const struct creation *c, bool ram_is_saved)
 {
-    if (!is_cold(c) && c->save == when)
-        guardian_allow_ms(c->guardian, c->params->deadline_ms);
+    if (c->params->max_pause_ms && !c->params->go_on)
+        return ram_is_saved ? 0 : c->params->max_pause_ms;
+    return !is_cold(c) && (c->save == SAVE_STILL) == ram_is_saved ? c->params->deadline_ms : 0;
+}
+
+static void set_deadline(struct creation *c, bool ram_is_saved)
+{
+    uint32_t ms = allowed_ms(c, ram_is_saved);
+
+    if (ms)
+        guardian_allow_ms(c->guardian, ms);
 }
 
 static int fix_instant(struct creation *c, uint64_t *saved_ns, struct error *e)
 {
     int rc;
 
-    set_deadline(c, SAVE_LIVE);
-    rc = save_ram(c, e);
+    set_deadline(c, false);
+    rc = suspends(c) ? suspend_and_save(c, e) : OK;
     *saved_ns = time_monotonic_ns();
-    set_deadline(c, SAVE_STILL);
+    set_deadline(c, true);
     if (rc < 0)
         return rc;
     return is_cold(c) ? copy_disks(c, e) : description_commit(&c->d, e);
 }
 
-/* The guest runs again, by us or, if that was too late, by the guardian. */
-static int run_again(struct creation *c, struct error *e)
+static int was_too_late(const struct creation *c, struct error *e)
 {
-    bool in_time = guardian_disarm(c->guardian);
-
-    if (settle_resume(c->engine, c->journal.entry, e) < 0)
-        return e->status;
-    if (in_time)
-        return OK;
     return error_set(e, TIMED_OUT,
-                     "the guest had to be resumed, since it had stood still for %" PRIu32
-                     " ms, as long as --deadline allows; what was saved is of no use", c->params->deadline_ms);
+                     "the guest had to be let go on, since it had been held up for as long as %s "
+                     "allows; what was "
+                     "saved is of no use",
+                     c->params->max_pause_ms && !c->params->go_on ? "--max-pause" : "--deadline");
 }
 
 static int stand_still(struct creation *c, struct error *e)
 {
     uint64_t stopped, saved, fixed, resumed;
-    struct error resume_error = {0};
+    struct error resume_error;
+    bool in_time;
     int rc;
 
-    progress_begin(&c->engine->progress, "save", c->d.domain.memory_bytes);
+    progress_begin(&c->engine->progress, "save", ram_bytes(c));
     /* From here on a resume is owed, whoever dies. */
-    if (journal_phase(&c->journal, PHASE_SUSPENDED, e) < 0)
+    if (suspends(c) && journal_phase(&c->journal, PHASE_SUSPENDED, e) < 0)
         return e->status;
     guardian_arm(c->guardian);
     stopped = time_monotonic_ns();
     rc = fix_instant(c, &saved, e);
     fixed = time_monotonic_ns();
-    if (run_again(c, &resume_error) < 0) {
+    /* If that was too late, it is the guardian who has resumed it. */
+    in_time = guardian_disarm(c->guardian);
+    if (settle_resume(c->engine, c->journal.entry, &resume_error) < 0) {
         *e = resume_error;
         return e->status;
     }
+    if (rc == OK && !in_time)
+        rc = was_too_late(c, e);
     resumed = time_monotonic_ns();
     if (guardian_stopped_ns(c->guardian))
         stopped = guardian_stopped_ns(c->guardian);
-    c->m.pause = (struct manifest_pause){saved - stopped, fixed - saved, resumed - fixed, resumed - stopped};
+    if (suspends(c))
+        c->m.pause = (struct manifest_pause){saved - stopped, fixed - saved, resumed - fixed,
+                                             resumed - stopped};
+    else
+        c->m.pause.disks_ns = fixed - saved;
     return rc == OK ? journal_phase(&c->journal, PHASE_RUNNING, e) : rc;
 }
 
 /* ---- after the resume ---- */
 
-/* A guest that ended while it stood still (xl destroy) is no reason to drop a whole snapshot, but the
- * user must know. */
+/* A guest that ended while it stood still (xl destroy) is no reason to drop a whole snapshot, but
+ * the user must know. */
 static void look_after(const struct creation *c)
 {
     struct domain_id id = {c->d.domain.name, c->d.domain.domid, ""};
@@ -518,7 +587,8 @@ static int carry_out(struct creation *c, struct error *e)
     return publish(c, e);
 }
 
-/* Let go of all that is only in this process, so that settle_create() finds what recover would find. */
+/* Let go of all that is only in this process, so that settle_create() finds what recover would
+ * find. */
 static void let_go(struct creation *c)
 {
     struct error ignored;

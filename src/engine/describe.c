@@ -24,7 +24,8 @@ static int open_disk(struct described_disk *to, const struct engine *engine,
     if (!disk->local_device)
         return error_set(e, UNSUPPORTED,
                          "disk %s: it is served by a script or another domain, not by a device or "
-                         "file of this host", disk->vdev);
+                         "file of this host",
+                         disk->vdev);
     if (volume_open(engine->volumes, disk->path, &to->volume, e) < 0)
         return error_prefix(e, "disk %s", disk->vdev);
     return OK;
@@ -107,6 +108,13 @@ static int prepare(const struct volume_driver *driver, struct volume *const vs[]
     return driver->prepare(vs, count, e);
 }
 
+static int hold(const struct volume_driver *driver, struct volume *const vs[], size_t count,
+                const char *id, struct error *e)
+{
+    (void)id;
+    return driver->hold(vs, count, e);
+}
+
 static int commit(const struct volume_driver *driver, struct volume *const vs[], size_t count,
                   const char *id, struct error *e)
 {
@@ -129,5 +137,11 @@ int description_prepare(struct description *d, struct error *e)
 
 int description_commit(struct description *d, struct error *e)
 {
-    return each_driver(d, commit, NULL, e);
+    struct error ignored;
+
+    if (each_driver(d, hold, NULL, e) == OK && each_driver(d, commit, NULL, e) == OK)
+        return OK;
+    for (size_t i = 0; i < d->disk_count; i++)
+        d->disks[i].volume->driver->lift(d->disks[i].volume->record, &ignored);
+    return e->status;
 }

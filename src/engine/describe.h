@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What create would do with a domain: the domain, the disks it would copy, the ones it leaves out. */
+/* What create would do with a domain: the domain, the disks it would copy, the ones it leaves out.
+ */
 #ifndef ENGINE_DESCRIBE_H
 #define ENGINE_DESCRIBE_H
 
@@ -24,8 +25,8 @@ struct description {
     struct volume **group; /* scratch: the volumes of one driver */
 };
 
-/* Describe a running domain and open its writable disks. UNSUPPORTED: it has one that can't be copied at all. An
- * all-zero description holds nothing. */
+/* Describe a running domain and open its writable disks. UNSUPPORTED: it has one that can't be
+ * copied at all. An all-zero description holds nothing. */
 int description_make(struct description *d, struct engine *engine, const char *name,
                      struct error *e);
 void description_release(struct description *d);

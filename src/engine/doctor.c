@@ -4,16 +4,26 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/run.h"
+#include "base/time.h"
+#include "copy/spool.h"
 #include "engine/describe.h"
 #include "engine/journal.h"
+#include "engine/precopy.h"
 
 #define VERSION_TIMEOUT_S 30
+
+/* Long enough to tell, and too short to be felt. */
+#define REHEARSED_BYTES (32u << 20)
+#define REHEARSAL_MS    500
+
+#define LONG_PAUSE_NS 1000000000
 
 struct examination {
     struct engine *engine;
@@ -22,8 +32,9 @@ struct examination {
     int bad;
 };
 
-__attribute__((format(printf, 4, 5))) static void
-find(struct examination *x, enum finding_level level, const char *subject, const char *fmt, ...)
+__attribute__((format(printf, 4, 5))) static void find(struct examination *x,
+                                                       enum finding_level level,
+                                                       const char *subject, const char *fmt, ...)
 {
     char text[1024];
     va_list ap;
@@ -83,7 +94,8 @@ static void examine_journal(struct examination *x)
         find(x, FINDING_BAD, "journal", "%s", e.text);
         return;
     }
-    json_array_foreach (names, i, name) {
+    json_array_foreach(names, i, name)
+    {
         struct journal j;
 
         /* Only looked at: released, the entry stays. */
@@ -101,6 +113,72 @@ static void examine_journal(struct examination *x)
 
 /* ---- a guest ---- */
 
+/* How fast RAM goes through the spool: the part of a save that can be timed without the guest. */
+static int time_spool(double *pages_per_ns, struct error *e)
+{
+    struct progress progress = {0};
+    AUTO_CLOSE int file = memfd_create("domsnap", MFD_CLOEXEC);
+    AUTO_FREE char *ram = malloc(REHEARSED_BYTES);
+    struct spool_config config = {
+        .file = file,
+        .name = "memory",
+        .memory_bytes = REHEARSED_BYTES,
+        .pace = SPOOL_AFTERWARDS,
+        .progress = &progress,
+    };
+    struct spool *spool;
+    char sum[SHA256_HEX];
+    uint64_t began_ns, bytes;
+    int fd, rc;
+
+    if (file < 0 || !ram)
+        return error_errno(e, "memory for a rehearsal");
+    memset(ram, 'r', REHEARSED_BYTES);
+    if (spool_start(&spool, &fd, &config, e) < 0)
+        return e->status;
+    began_ns = time_monotonic_ns();
+    rc = write_full(fd, ram, REHEARSED_BYTES);
+    *pages_per_ns =
+        (double)(REHEARSED_BYTES / DOMAIN_PAGE_BYTES) / (double)(time_monotonic_ns() - began_ns);
+    close(fd);
+    return spool_finish(spool, &bytes, sum, e) < 0 ? e->status
+           : rc < 0                                ? error_errno(e, "rehearsal")
+                                                   : OK;
+}
+
+static void predict_still(struct examination *x, const struct domain *d)
+{
+    double pages_per_ns;
+    struct error e;
+
+    if (time_spool(&pages_per_ns, &e) < 0)
+        find(x, FINDING_NOTE, "RAM", "%s", e.text);
+    else
+        find(x, FINDING_NOTE, "RAM", "the guest would stand still for at least %.2f s for it",
+             (double)(d->memory_bytes / DOMAIN_PAGE_BYTES) / pages_per_ns / 1e9);
+}
+
+static void predict_live(struct examination *x, const struct domain *d)
+{
+    uint64_t pages, pause_ns;
+    double pages_per_ns;
+    struct error e;
+
+    if (time_spool(&pages_per_ns, &e) < 0 ||
+        x->engine->domains->dirty_pages(x->engine->host, d, REHEARSAL_MS, &pages, &e) < 0) {
+        find(x, FINDING_NOTE, "RAM", "how long the guest would stand still can't be told: %s",
+             e.text);
+        return;
+    }
+    pause_ns = precopy_predict_ns(d->memory_bytes / DOMAIN_PAGE_BYTES, pages_per_ns,
+                                  (double)pages / (REHEARSAL_MS * 1e6));
+    find(x, pause_ns > LONG_PAUSE_NS ? FINDING_NOTE : FINDING_GOOD, "RAM",
+         "the guest changes %.1f MiB/s of it just now, and would stand still for about %.2f s for "
+         "the end",
+         (double)(pages * DOMAIN_PAGE_BYTES) / (REHEARSAL_MS / 1e3) / (1 << 20),
+         (double)pause_ns / 1e9);
+}
+
 static void examine_ram(struct examination *x, const struct domain *d)
 {
     uint64_t available = memory_available_bytes();
@@ -108,16 +186,21 @@ static void examine_ram(struct examination *x, const struct domain *d)
 
     find(x, FINDING_GOOD, d->name, "%s guest, %u CPU%s, %" PRIu64 " MiB of RAM", d->type, d->vcpus,
          d->vcpus == 1 ? "" : "s", d->memory_bytes >> 20);
-    if (x->engine->domains->can_suspend(x->engine->host, d, &e) < 0)
+    if (x->engine->domains->can_suspend(x->engine->host, d, &e) < 0) {
         find(x, FINDING_BAD, "RAM", "%s", e.text);
-    else if (x->engine->domains->can_save_live(x->engine->host, d, &e) < 0)
+    } else if (x->engine->domains->can_save_live(x->engine->host, d, &e) < 0) {
         find(x, FINDING_NOTE, "RAM", "saved while the guest stands still: %s", e.text);
-    else
+        predict_still(x, d);
+    } else {
         find(x, FINDING_GOOD, "RAM", "saved while the guest runs, but for the end");
+        predict_live(x, d);
+    }
     if (available / 2 < d->memory_bytes)
         find(x, FINDING_NOTE, "RAM",
-             "the host has %" PRIu64 " MiB of memory to spare: part of the guest's RAM is written to "
-             "the disk while the guest stands still", available >> 20);
+             "the host has %" PRIu64
+             " MiB of memory to spare: part of the guest's RAM is written to "
+             "the disk while the guest stands still",
+             available >> 20);
 }
 
 static void examine_disks(struct examination *x, struct description *d)
@@ -172,6 +255,7 @@ int engine_doctor(struct engine *engine, const char *domain, finding_sink sink, 
         examine_domain(&x, domain);
     if (x.bad == 0)
         return OK;
-    return error_set(e, UNSUPPORTED, "doctor: %d finding%s would keep `domsnap create` from working",
-                     x.bad, x.bad == 1 ? "" : "s");
+    return error_set(e, UNSUPPORTED,
+                     "doctor: %d finding%s would keep `domsnap create` from working", x.bad,
+                     x.bad == 1 ? "" : "s");
 }

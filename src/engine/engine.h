@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The stories that domsnap tells: create, restore, recover, import, doctor. Each is one file that reads from top to
- * bottom, and one function here.
+ * The stories that domsnap tells: create, restore, recover, import, doctor. Each is one file that
+ * reads from top to bottom, and one function here.
  */
 #ifndef ENGINE_ENGINE_H
 #define ENGINE_ENGINE_H
@@ -32,8 +32,8 @@ void engine_disconnect(struct engine *engine);
 /* ---- create ---- */
 
 enum create_method {
-    CREATE_SNAPSHOT, /* the guest stands still for its RAM, or what it changes of it last, and one instant on its
-                      * disks */
+    CREATE_SNAPSHOT, /* the guest stands still for its RAM, or what it changes of it last, and one
+                      * instant on its disks */
     CREATE_COLD      /* the guest stands still until its disks are copied: any kind of disk */
 };
 
@@ -41,12 +41,19 @@ struct create_params {
     const char *domain;
     const char *folder; /* made if it does not exist, in a folder that does */
     enum create_method method;
-    uint32_t deadline_ms; /* how long the guest may stand still beyond what its RAM takes, before it is resumed and
-                           * the snapshot dropped; 0: for ever. Not for CREATE_COLD. */
+    bool disks_only; /* no RAM; with CREATE_SNAPSHOT the guest does not stop, only its requests wait
+                      */
+    uint32_t
+        deadline_ms; /* how long the guest may stand still beyond what its RAM takes, before it is
+                      * resumed and the snapshot dropped; 0: for ever. Not for CREATE_COLD. */
+    uint32_t max_pause_ms; /* the snapshot is dropped rather than that the guest stands still for
+                            * longer, in all; 0: no matter how long */
+    bool go_on;            /* only warn of that */
 };
 
-/* Snapshot a running domain into a folder of plain files. `m` then describes it; release it. On failure all is
- * undone, the guest runs, and `m` holds nothing; NEEDS_RECOVER when undoing failed. */
+/* Snapshot a running domain into a folder of plain files. `m` then describes it; release it. On
+ * failure all is undone, the guest runs, and `m` holds nothing; NEEDS_RECOVER when undoing failed.
+ */
 int engine_create(struct engine *engine, const struct create_params *params, struct manifest *m,
                   struct error *e);
 
@@ -58,8 +65,9 @@ struct restore_params {
     enum domain_start start;
 };
 
-/* Bring a domain back from a folder. Everything is checked before anything is touched. Once disks are being
- * overwritten there is no way back: a failure is then NEEDS_RECOVER, and recover goes on forward. */
+/* Bring a domain back from a folder; one without RAM boots. Everything is checked before anything
+ * is touched. Once disks are being overwritten there is no way back: a failure is then
+ * NEEDS_RECOVER, and recover goes on forward. */
 int engine_restore(struct engine *engine, const struct restore_params *params, struct manifest *m,
                    struct error *e);
 
@@ -71,7 +79,7 @@ struct import_disk {
 
 struct import_params {
     const char *folder;
-    const char *save_file; /* in the folder; NULL: the only one whose name ends in .sav */
+    const char *save_file;           /* in the folder; NULL: the only one whose name ends in .sav */
     const struct import_disk *disks; /* which image is which disk; else NAME.VDEV.img */
     size_t disk_count;
 };
@@ -89,8 +97,8 @@ struct recovery {
     struct error error; /* status OK: settled */
 };
 
-/* Finish or undo every run that was interrupted. Runs that are alive are left alone. `*list`, of `*count`, is to be released
- * with recovery_release(). Fails if anything could not be settled. */
+/* Finish or undo every run that was interrupted. Runs that are alive are left alone. `*list`, of
+ * `*count`, is to be released with recovery_release(). Fails if anything could not be settled. */
 int engine_recover(struct engine *engine, struct recovery **list, size_t *count, struct error *e);
 void recovery_release(struct recovery *list, size_t count);
 

@@ -15,7 +15,8 @@
 #include "base/time.h"
 #include "engine/settle.h"
 
-/* A guest that has taken the request to suspend, but has not stopped yet when domsnap dies, does so soon. */
+/* A guest that has taken the request to suspend, but has not stopped yet when domsnap dies, does so
+ * soon. */
 #define LATE_STOP_MS 5000
 
 enum { IDLE, ARMED, DISARMED, FIRED };
@@ -23,15 +24,16 @@ enum { IDLE, ARMED, DISARMED, FIRED };
 /* Between the two processes. */
 struct shared {
     atomic_int state;
-    atomic_uint_least64_t stopped_ns;  /* 0: not yet */
-    atomic_uint_least64_t allowed_ns;  /* from the later of these two; 0: for ever */
+    atomic_uint_least64_t stopped_ns; /* 0: not yet */
+    atomic_uint_least64_t allowed_ns; /* from the later of these two; 0: for ever */
     atomic_uint_least64_t allowed_from_ns;
 };
 
 struct guardian {
     struct shared *shared;
     pid_t pid;
-    int socket; /* a byte wakes it; it ends when this is closed, whoever closes it */
+    bool suspends; /* the guest; else only its disks are held back */
+    int socket;    /* a byte wakes it; it ends when this is closed, whoever closes it */
 };
 
 /* ---- in the guardian ---- */
@@ -41,6 +43,7 @@ struct watch {
     const json_t *entry;
     struct domain_id id;
     struct shared *shared;
+    bool suspends;
     int socket;
 };
 
@@ -51,9 +54,8 @@ static void let_go(struct watch *w)
     size_t i;
 
     /* The disks first: a guest that runs on without them would only wait again. */
-    json_array_foreach (records, i, record)
-        volume_lift(w->engine.volumes, record, &ignored);
-    w->engine.domains->resume(w->engine.host, &w->id, &ignored);
+    json_array_foreach(records, i, record) volume_lift(w->engine.volumes, record, &ignored);
+    settle_resume(&w->engine, w->entry, &ignored);
 }
 
 static void fire(struct watch *w)
@@ -66,7 +68,7 @@ static void fire(struct watch *w)
         return;
     w->engine.domains->state(w->engine.host, &w->id, &state, &ignored);
     let_go(w);
-    if (state == DOMAIN_RUNNING &&
+    if (w->suspends && state == DOMAIN_RUNNING &&
         w->engine.domains->wait_stopped(w->engine.host, &w->id, -1, LATE_STOP_MS, &ignored) == OK)
         let_go(w);
 }
@@ -88,7 +90,6 @@ static void watch(struct watch *w)
 {
     struct shared *s = w->shared;
     struct error ignored;
-    bool stopped = false;
     char byte;
 
     for (;;) {
@@ -97,12 +98,11 @@ static void watch(struct watch *w)
 
         if (atomic_load(&s->state) == ARMED && left == 0)
             fire(w);
-        if (atomic_load(&s->state) == ARMED && !stopped) {
-            if (w->engine.domains->wait_stopped(w->engine.host, &w->id, w->socket, -1, &ignored) == OK) {
-                atomic_store(&s->stopped_ns, time_monotonic_ns());
-                stopped = true;
-                continue;
-            }
+        if (atomic_load(&s->state) == ARMED && !atomic_load(&s->stopped_ns) &&
+            w->engine.domains->wait_stopped(w->engine.host, &w->id, w->socket, -1, &ignored) ==
+                OK) {
+            atomic_store(&s->stopped_ns, time_monotonic_ns());
+            continue;
         }
         if (left < 0)
             timeout = (struct timeval){0};
@@ -134,7 +134,8 @@ static _Noreturn void guard(struct watch *w)
     keep_nothing_of_parents();
     w->engine.domains->forget(w->engine.host);
     w->engine.host = NULL;
-    if (settle_domain_id(w->entry, &w->id, &ignored) < 0 || engine_connect(&w->engine, &ignored) < 0)
+    if (settle_domain_id(w->entry, &w->id, &ignored) < 0 ||
+        engine_connect(&w->engine, &ignored) < 0)
         _exit(1);
     mlockall(MCL_CURRENT | MCL_FUTURE);
     if (send(w->socket, "", 1, MSG_NOSIGNAL) == 1)
@@ -153,7 +154,13 @@ static int start_process(struct guardian *g, const struct engine *engine, const 
         return error_errno(e, "guardian: socket");
     g->pid = fork();
     if (g->pid == 0) {
-        struct watch w = {.engine = *engine, .entry = entry, .shared = g->shared, .socket = sockets[1]};
+        struct watch w = {
+            .engine = *engine,
+            .entry = entry,
+            .shared = g->shared,
+            .suspends = g->suspends,
+            .socket = sockets[1],
+        };
 
         close(sockets[0]);
         guard(&w);
@@ -172,7 +179,9 @@ int guardian_start(struct guardian **out, const struct engine *engine, const jso
     if (!g)
         return error_errno(e, "guardian");
     g->pid = g->socket = -1;
-    g->shared = mmap(NULL, sizeof *g->shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    g->suspends = json_is_true(json_object_get(entry, "suspends"));
+    g->shared =
+        mmap(NULL, sizeof *g->shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (g->shared == MAP_FAILED) {
         free(g);
         return error_errno(e, "guardian: memory");
@@ -195,6 +204,8 @@ static void wake(const struct guardian *g)
 
 void guardian_arm(struct guardian *g)
 {
+    if (!g->suspends)
+        atomic_store(&g->shared->stopped_ns, time_monotonic_ns());
     atomic_store(&g->shared->state, ARMED);
     wake(g);
 }

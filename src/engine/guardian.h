@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A process that stands by while a guest may stand still. If domsnap dies then, or the guest stands still for longer than
- * allowed, it lets the guest's requests through and resumes it. It has all it needs before: its own
- * connection to the toolstack, the journal's entry, its memory locked.
+ * A process that stands by while a guest may stand still. If domsnap dies then, or the guest stands
+ * still for longer than allowed, it lets the guest's requests through and resumes it. It has all it
+ * needs before: its own connection to the toolstack, the journal's entry, its memory locked.
  *
  *     start → arm → (the guest stands still) → disarm → stop
  *
@@ -19,20 +19,24 @@
 
 struct guardian;
 
-/* Start it for the domain and the volumes of the journal's `entry`. There must be no other thread that matters: it is a fork. */
+/* Start it for the domain and the volumes of the journal's `entry`. There must be no other thread
+ * that matters: it is a fork. */
 int guardian_start(struct guardian **g, const struct engine *engine, const json_t *entry,
                    struct error *e);
 
-/* From here on it watches. */
+/* From here on it watches. If the entry says that the guest is not suspended, its disks are held
+ * back from now on. */
 void guardian_arm(struct guardian *g);
 
-/* The guest may stand still for `ms` more from now, or, before it has stopped, from when it does; 0: for ever. */
+/* The guest may stand still for `ms` more from now, or, before it has stopped, from when it does;
+ * 0: for ever. */
 void guardian_allow_ms(struct guardian *g, uint32_t ms);
 
-/* When the guest was seen to stop (CLOCK_MONOTONIC), 0 if it was not. */
+/* When the guest was seen to stop, or to be held back (CLOCK_MONOTONIC); 0 if it was not. */
 uint64_t guardian_stopped_ns(const struct guardian *g);
 
-/* The caller resumes the guest itself. False: too late, the guardian has done it, and what was saved is of no use. */
+/* The caller resumes the guest itself. False: too late, the guardian has done it, and what was
+ * saved is of no use. */
 bool guardian_disarm(struct guardian *g);
 
 /* End it and free; NULL is fine. */

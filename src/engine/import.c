@@ -2,7 +2,8 @@
 /*
  * import: a manifest for files that were made by hand, as in
  *
- *     xl save -p linux01 linux01.sav; dd if=/dev/xenvols/linux01 of=linux01.xvda.img; xl unpause linux01
+ *     xl save -p linux01 linux01.sav; dd if=/dev/xenvols/linux01 of=linux01.xvda.img; xl unpause
+ * linux01
  *
  * so that restore can check them and bring them back. The files themselves are only read.
  */
@@ -55,7 +56,8 @@ static int find_save_file(struct import *im, struct error *e)
             return error_set(e, USAGE, "more than one .sav file is there; name the one with --sav");
         im->m.ram.file = strdup(entry->d_name);
     }
-    return im->m.ram.file ? OK : error_set(e, NOT_FOUND, "no .sav file is there; name it with --sav");
+    return im->m.ram.file ? OK
+                          : error_set(e, NOT_FOUND, "no .sav file is there; name it with --sav");
 }
 
 static int read_saved_domain(struct import *im, struct error *e)
@@ -109,8 +111,9 @@ static int add_disk(struct import *im, const struct domain_disk *disk, struct er
     d->path = strdup(disk->path);
     d->driver = strdup("unknown");
     d->image.file = image_of(im, disk);
-    return d->vdev && d->path && d->driver && d->image.file ? OK
-                                                            : error_set(e, NO_SPACE, "out of memory");
+    return d->vdev && d->path && d->driver && d->image.file
+               ? OK
+               : error_set(e, NO_SPACE, "out of memory");
 }
 
 static int describe(struct import *im, struct error *e)
@@ -148,7 +151,9 @@ static int open_member(const struct import *im, struct parallel_copy *p, struct 
 {
     int fd = openat(im->dirfd, f->file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 
-    *p = (struct parallel_copy){.copy = {.source = fd, .target = -1, .source_name = f->file,
+    *p = (struct parallel_copy){.copy = {.source = fd,
+                                         .target = -1,
+                                         .source_name = f->file,
                                          .kind = COPY_TO_NOTHING,
                                          .progress = &im->engine->progress}};
     if (fd < 0)
@@ -223,14 +228,15 @@ static int carry_out(struct import *im, struct error *e)
         return e->status;
     if (exists(im, FOLDER_MANIFEST))
         return error_set(e, BUSY, "it has a manifest.json already; nothing is overwritten");
-    if (find_save_file(im, e) < 0 || read_saved_domain(im, e) < 0 || check_disk_options(im, e) < 0 ||
-        describe(im, e) < 0)
+    if (find_save_file(im, e) < 0 || read_saved_domain(im, e) < 0 ||
+        check_disk_options(im, e) < 0 || describe(im, e) < 0)
         return e->status;
     for (size_t i = 0; i < im->m.disk_count; i++)
         if (!exists(im, im->m.disks[i].image.file))
-            return error_set(e, NOT_FOUND, "no image of disk %s: %s is not there; name it with "
-                                           "--disk %s=FILE", im->m.disks[i].vdev,
-                             im->m.disks[i].image.file, im->m.disks[i].vdev);
+            return error_set(e, NOT_FOUND,
+                             "no image of disk %s: %s is not there; name it with "
+                             "--disk %s=FILE",
+                             im->m.disks[i].vdev, im->m.disks[i].image.file, im->m.disks[i].vdev);
     if (write_config(im, e) < 0 || sum_all(im, e) < 0)
         return e->status;
     return write_manifest(im, e);

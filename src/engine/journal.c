@@ -49,8 +49,8 @@ static int load_entry(struct journal *j, struct error *e)
     if (seal_check(j->entry, e) < 0)
         return error_prefix(e, "the journal's %s", j->file);
     if (json_integer_value(json_object_get(j->entry, "version")) != VERSION)
-        return error_set(e, UNSUPPORTED, "the journal's %s was written by another version of domsnap",
-                         j->file);
+        return error_set(e, UNSUPPORTED,
+                         "the journal's %s was written by another version of domsnap", j->file);
     return OK;
 }
 

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * What is about to exist because of us, durable before it exists. One entry a domain, JSON under a
- * seal (seal.h), in journal_dir/DOMAIN.json; its owner holds lock_dir/DOMAIN.lock (flock), so an entry whose lock
- * is free was left by a run that died.
+ * seal (seal.h), in journal_dir/DOMAIN.json; its owner holds lock_dir/DOMAIN.lock (flock), so an
+ * entry whose lock is free was left by a run that died.
  *
  *     { "version": 1, "operation": "create", "phase": …, "id": "3f9c01d2", "started": …,
  *       "domain": { "name", "uuid", "domid" },
- *       "folder": "/data/x", "folder_made": true, "files": […], "volumes": [records of drivers] }
+ *       "suspends": true, "folder": "/data/x", "folder_made": true, "files": […], "volumes":
+ * [records of drivers] }
  *
  * Phases, in order; what each one owes if the run dies in it:
  *
@@ -38,8 +39,9 @@ struct journal {
 #define JOURNAL_NONE ((struct journal){.dirfd = -1, .lock = -1})
 
 /*
- * Take the domain's lock. BUSY: another domsnap works on it. NEEDS_RECOVER: there is an entry of a run that died, unless
- * its operation is `supersedes` (a restore may follow a restore that was cut short).
+ * Take the domain's lock. BUSY: another domsnap works on it. NEEDS_RECOVER: there is an entry of a
+ * run that died, unless its operation is `supersedes` (a restore may follow a restore that was cut
+ * short).
  */
 int journal_open(struct journal *j, const struct engine *engine, const char *domain,
                  const char *supersedes, struct error *e);
@@ -52,10 +54,12 @@ const char *journal_phase_of(const struct journal *j);
 /* Everything is settled: remove the entry. */
 int journal_close(struct journal *j, struct error *e);
 
-/* Give the lock back and free; an entry that was not closed stays, for recover. May follow any of the above. */
+/* Give the lock back and free; an entry that was not closed stays, for recover. May follow any of
+ * the above. */
 void journal_release(struct journal *j);
 
-/* The domains that have entries, a JSON list of names, the caller's. An absent folder is an empty list. */
+/* The domains that have entries, a JSON list of names, the caller's. An absent folder is an empty
+ * list. */
 int journal_list(const struct engine *engine, json_t **names, struct error *e);
 
 /* Take over the entry of a run that died. BUSY: it is alive. NOT_FOUND: it is gone by now. */

@@ -15,8 +15,8 @@ struct parallel_copy {
     pthread_t thread;
 };
 
-/* Called on the caller's thread, at least four times a second, until all copies have ended; an error stops
- * them. */
+/* Called on the caller's thread, at least four times a second, until all copies have ended; an
+ * error stops them. */
 typedef int (*parallel_watch)(void *arg, struct error *e);
 
 /* Run all; the first error stops the others and is returned. `watch` may be NULL. */

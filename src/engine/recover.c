@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * recover: every journal entry whose owner has died. A create is undone, or published if it was past its commit point; a
- * restore that had begun to write is done again, from its folder. Run twice, the second finds nothing.
+ * recover: every journal entry whose owner has died. A create is undone, or published if it was
+ * past its commit point; a restore that had begun to write is done again, from its folder. Run
+ * twice, the second finds nothing.
  */
 #include <string.h>
 
@@ -83,7 +84,8 @@ int engine_recover(struct engine *engine, struct recovery **list, size_t *count,
     *list = calloc(json_array_size(names) + 1, sizeof **list);
     if (!*list)
         return error_set(e, NO_SPACE, "out of memory");
-    json_array_foreach (names, i, name) {
+    json_array_foreach(names, i, name)
+    {
         struct recovery *r = &(*list)[(*count)++];
 
         r->domain = strdup(json_string_value(name));

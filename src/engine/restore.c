@@ -6,9 +6,11 @@
  *     verify   every byte against its sum
  *     replace  commit point: the journal says so; a running domain of this name is destroyed
  *     write    the images onto the volumes
- *     start    the save file through a pipe into the toolstack's own restore
+ *     start    the save file through a pipe into the toolstack's own restore; without RAM, a boot
+ * from the configuration
  *
- * Past the commit point there is only forward: the journal names the folder, and recover does it again.
+ * Past the commit point there is only forward: the journal names the folder, and recover does it
+ * again.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -37,11 +39,17 @@ struct restoration {
     struct manifest m;
     struct domain saved;      /* the configuration in the save file */
     struct volume **volumes;  /* one a disk of the manifest */
-    int ram_fd, *image_fds;
+    int start_fd, *image_fds; /* what the domain is started from: its RAM, or its configuration */
     struct parallel_copy *copies;
     struct domain_id running; /* destroyed before; domid 0: there is none */
     struct journal journal;
 };
+
+/* What the domain is started from. */
+static const struct manifest_file *start_file(const struct restoration *r)
+{
+    return r->m.ram.file ? &r->m.ram : &r->m.config;
+}
 
 /* ---- read ---- */
 
@@ -57,7 +65,8 @@ static int open_folder(struct restoration *r, struct error *e)
     if (e->status == NOT_FOUND)
         return error_set(e, NOT_FOUND,
                          "%s has no manifest.json: it holds no snapshot; for files made by hand, "
-                         "`domsnap import` writes one", r->folder);
+                         "`domsnap import` writes one",
+                         r->folder);
     return error_prefix(e, "%s", r->folder);
 }
 
@@ -75,7 +84,7 @@ static int allocate(struct restoration *r, struct error *e)
 
 static int open_files(struct restoration *r, struct error *e)
 {
-    if (allocate(r, e) < 0 || folder_open_file(r->dirfd, &r->m.ram, &r->ram_fd, e) < 0)
+    if (allocate(r, e) < 0 || folder_open_file(r->dirfd, start_file(r), &r->start_fd, e) < 0)
         return e->status;
     for (size_t i = 0; i < r->m.disk_count; i++)
         if (folder_open_file(r->dirfd, &r->m.disks[i].image, &r->image_fds[i], e) < 0)
@@ -88,7 +97,9 @@ static int read_saved_domain(struct restoration *r, struct error *e)
 {
     AUTO_JSON json_t *config = NULL;
 
-    if (savefile_read_head(r->ram_fd, &config, e) < 0 || domain_parse(&r->saved, config, e) < 0)
+    if (!r->m.ram.file)
+        return OK;
+    if (savefile_read_head(r->start_fd, &config, e) < 0 || domain_parse(&r->saved, config, e) < 0)
         return error_prefix(e, "%s", r->m.ram.file);
     if (strcmp(r->saved.name, r->m.domain_name) != 0)
         return error_set(e, DAMAGED, "manifest.json is of %s, and %s of %s", r->m.domain_name,
@@ -100,8 +111,8 @@ static int read_saved_domain(struct restoration *r, struct error *e)
         while (j < r->saved.disk_count && strcmp(r->saved.disks[j].vdev, d->vdev) != 0)
             j++;
         if (j == r->saved.disk_count || strcmp(r->saved.disks[j].path, d->path) != 0)
-            return error_set(e, DAMAGED, "manifest.json has disk %s on %s, and %s does not", d->vdev,
-                             d->path, r->m.ram.file);
+            return error_set(e, DAMAGED, "manifest.json has disk %s on %s, and %s does not",
+                             d->vdev, d->path, r->m.ram.file);
     }
     return OK;
 }
@@ -143,7 +154,8 @@ static int look_for_running(struct restoration *r, struct error *e)
                      r->m.domain_name);
 }
 
-/* With nobody to replace, nobody may use the volumes. (Else this is seen once the domain is gone.) */
+/* With nobody to replace, nobody may use the volumes. (Else this is seen once the domain is gone.)
+ */
 static int check_idle(struct restoration *r, struct error *e)
 {
     for (size_t i = 0; !r->running.domid && i < r->m.disk_count; i++) {
@@ -182,18 +194,20 @@ static void fill_copy(struct parallel_copy *p, struct restoration *r, int fd,
                       const struct manifest_file *f)
 {
     *p = (struct parallel_copy){
-        .copy = {
-            .source = fd,
-            .target = -1,
-            .source_name = f->file,
-            .size_bytes = f->bytes,
-            .kind = COPY_TO_NOTHING,
-            .progress = &r->engine->progress,
-        },
+        .copy =
+            {
+                .source = fd,
+                .target = -1,
+                .source_name = f->file,
+                .size_bytes = f->bytes,
+                .kind = COPY_TO_NOTHING,
+                .progress = &r->engine->progress,
+            },
     };
 }
 
-static int compare_sum(const struct parallel_copy *p, const struct manifest_file *f, struct error *e)
+static int compare_sum(const struct parallel_copy *p, const struct manifest_file *f,
+                       struct error *e)
 {
     if (strcmp(p->sha256, f->sha256) == 0)
         return OK;
@@ -210,13 +224,12 @@ static int compare_images(const struct restoration *r, struct error *e)
 
 static int verify(struct restoration *r, struct error *e)
 {
-    progress_begin(&r->engine->progress, "verify", images_bytes(r) + r->m.ram.bytes);
+    progress_begin(&r->engine->progress, "verify", images_bytes(r) + start_file(r)->bytes);
     for (size_t i = 0; i < r->m.disk_count; i++)
         fill_copy(&r->copies[i], r, r->image_fds[i], &r->m.disks[i].image);
-    fill_copy(&r->copies[r->m.disk_count], r, r->ram_fd, &r->m.ram);
+    fill_copy(&r->copies[r->m.disk_count], r, r->start_fd, start_file(r));
     if (parallel_run(r->copies, r->m.disk_count + 1, NULL, NULL, e) < 0 ||
-        compare_images(r, e) < 0 ||
-        compare_sum(&r->copies[r->m.disk_count], &r->m.ram, e) < 0)
+        compare_images(r, e) < 0 || compare_sum(&r->copies[r->m.disk_count], start_file(r), e) < 0)
         return error_prefix(e, "%s", r->folder);
     return OK;
 }
@@ -251,8 +264,8 @@ struct feeder {
     struct progress *progress;
 };
 
-/* The toolstack reads from a pipe, so that a save file need not exist as one. It ends when the pipe breaks:
- * the reader then has its reason. */
+/* The toolstack reads from a pipe, so that a save file need not exist as one. It ends when the pipe
+ * breaks: the reader then has its reason. */
 static void *feed(void *arg)
 {
     enum { BLOCK = 1 << 20 };
@@ -269,14 +282,13 @@ static void *feed(void *arg)
     return NULL;
 }
 
-static int start(struct restoration *r, struct error *e)
+static int restore_ram(struct restoration *r, struct error *e)
 {
-    struct feeder feeder = {.file = r->ram_fd, .progress = &r->engine->progress};
+    struct feeder feeder = {.file = r->start_fd, .progress = &r->engine->progress};
     pthread_t thread;
     int fds[2], rc;
 
-    progress_begin(&r->engine->progress, "start", r->m.ram.bytes);
-    if (lseek(r->ram_fd, 0, SEEK_SET) < 0 || pipe2(fds, O_CLOEXEC) < 0)
+    if (pipe2(fds, O_CLOEXEC) < 0)
         return error_errno(e, "%s", r->m.ram.file);
     feeder.pipe = fds[1];
     if ((errno = pthread_create(&thread, NULL, feed, &feeder)) != 0) {
@@ -284,10 +296,22 @@ static int start(struct restoration *r, struct error *e)
         close(fds[1]);
         return error_errno(e, "thread for the save file");
     }
-    rc = r->engine->domains->restore(r->engine->host, r->m.domain_name, fds[0], r->params->start, e);
+    rc =
+        r->engine->domains->restore(r->engine->host, r->m.domain_name, fds[0], r->params->start, e);
     close(fds[0]);
     pthread_join(thread, NULL);
     return rc;
+}
+
+static int start(struct restoration *r, struct error *e)
+{
+    progress_begin(&r->engine->progress, "start", start_file(r)->bytes);
+    if (lseek(r->start_fd, 0, SEEK_SET) < 0)
+        return error_errno(e, "%s", start_file(r)->file);
+    if (r->m.ram.file)
+        return restore_ram(r, e);
+    return r->engine->domains->boot(r->engine->host, r->m.domain_name, r->start_fd,
+                                    r->params->start, e);
 }
 
 /* ---- the whole ---- */
@@ -298,10 +322,10 @@ static int write_journal(struct restoration *r, const char *phase, struct error 
     AUTO_JSON json_t *entry = NULL;
 
     time_utc_iso8601(started);
-    entry = json_pack("{s:s, s:s, s:s, s:{s:s, s:s}, s:s, s:b}", "operation", "restore", "phase",
-                      phase, "started", started, "domain", "name", r->m.domain_name, "uuid",
-                      r->m.domain_uuid, "folder", r->folder, "paused",
-                      r->params->start == START_PAUSED);
+    entry =
+        json_pack("{s:s, s:s, s:s, s:{s:s, s:s}, s:s, s:b}", "operation", "restore", "phase", phase,
+                  "started", started, "domain", "name", r->m.domain_name, "uuid", r->m.domain_uuid,
+                  "folder", r->folder, "paused", r->params->start == START_PAUSED);
     if (!entry)
         return error_set(e, NO_SPACE, "out of memory");
     return journal_write(&r->journal, entry, e);
@@ -312,12 +336,13 @@ static int replace_write_start(struct restoration *r, struct error *e)
     /* The commit point. */
     if (interrupt_check(e) < 0 || write_journal(r, PHASE_WRITING, e) < 0)
         return e->status;
-    if ((!r->running.domid ||
-         r->engine->domains->destroy(r->engine->host, &r->running, e) == OK) &&
+    if ((!r->running.domid || r->engine->domains->destroy(r->engine->host, &r->running, e) == OK) &&
         write_images(r, e) == OK && start(r, e) == OK)
         return journal_close(&r->journal, e);
-    error_append(e, "the restore of %s has begun and is not complete: don't start it by other means; "
-                    "once the cause is gone, `domsnap recover` finishes it", r->m.domain_name);
+    error_append(e,
+                 "the restore of %s has begun and is not complete: don't start it by other means; "
+                 "once the cause is gone, `domsnap recover` finishes it",
+                 r->m.domain_name);
     return e->status = NEEDS_RECOVER;
 }
 
@@ -328,8 +353,8 @@ static void release(struct restoration *r)
     for (size_t i = 0; r->image_fds && i < r->m.disk_count; i++)
         if (r->image_fds[i] >= 0)
             close(r->image_fds[i]);
-    if (r->ram_fd >= 0)
-        close(r->ram_fd);
+    if (r->start_fd >= 0)
+        close(r->start_fd);
     if (r->dirfd >= 0)
         close(r->dirfd);
     journal_release(&r->journal);
@@ -347,7 +372,7 @@ int engine_restore(struct engine *engine, const struct restore_params *params, s
         .engine = engine,
         .params = params,
         .dirfd = -1,
-        .ram_fd = -1,
+        .start_fd = -1,
         .journal = JOURNAL_NONE,
     };
     int rc = open_folder(&r, e);

@@ -27,6 +27,8 @@ int settle_resume(struct engine *engine, const json_t *entry, struct error *e)
 {
     struct domain_id id;
 
+    if (json_is_false(json_object_get(entry, "suspends")))
+        return OK;
     if (settle_domain_id(entry, &id, e) < 0 || engine_connect(engine, e) < 0 ||
         engine->domains->resume(engine->host, &id, e) < 0)
         return error_prefix(e, "resume the guest");
@@ -40,11 +42,11 @@ int settle_volumes(struct engine *engine, json_t *entry, struct error *e)
     int rc = OK;
     size_t i;
 
-    json_array_foreach (records, i, record)
-        if (volume_discard(engine->volumes, record, &why) < 0) {
-            *e = why;
-            rc = e->status;
-        }
+    json_array_foreach(records, i, record) if (volume_discard(engine->volumes, record, &why) < 0)
+    {
+        *e = why;
+        rc = e->status;
+    }
     if (rc == OK)
         json_object_set_new(entry, "volumes", json_array());
     return rc;

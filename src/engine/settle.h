@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The one way back (or, past a commit point, forward) from wherever a create stood. It needs nothing but
- * the journal's entry, so a failing create and `recover` after a crash go the same way.
+ * The one way back (or, past a commit point, forward) from wherever a create stood. It needs
+ * nothing but the journal's entry, so a failing create and `recover` after a crash go the same way.
  */
 #ifndef ENGINE_SETTLE_H
 #define ENGINE_SETTLE_H
@@ -9,12 +9,14 @@
 #include "engine/journal.h"
 
 /*
- * Resume the domain if that is owed, discard all volumes, abandon or publish the files, close the journal. Each part is
- * tried even if another failed; then the entry stays and the status is NEEDS_RECOVER.
+ * Resume the domain if that is owed, discard all volumes, abandon or publish the files, close the
+ * journal. Each part is tried even if another failed; then the entry stays and the status is
+ * NEEDS_RECOVER.
  */
 int settle_create(struct engine *engine, struct journal *j, struct error *e);
 
-/* The same, in the middle of a create that goes on: resume only; discard only. */
+/* The same, in the middle of a create that goes on: resume only (unless it is one that does not
+ * suspend); discard only. */
 int settle_resume(struct engine *engine, const json_t *entry, struct error *e);
 int settle_volumes(struct engine *engine, json_t *entry, struct error *e); /* then forgets them */
 

@@ -36,7 +36,8 @@ int folder_check_free(int dirfd, const json_t *names, struct error *e)
 
     if (faccessat(dirfd, ".", W_OK | X_OK, AT_EACCESS) < 0)
         return error_errno(e, "can't write there");
-    json_array_foreach (names, i, item) {
+    json_array_foreach(names, i, item)
+    {
         const char *name = json_string_value(item);
         AUTO_FREE char *staged = staged_name(name);
 
@@ -46,8 +47,10 @@ int folder_check_free(int dirfd, const json_t *names, struct error *e)
             return error_set(e, BUSY, "%s exists, and nothing is overwritten; take another folder",
                              name);
         if (fstatat(dirfd, staged, &st, AT_SYMLINK_NOFOLLOW) == 0)
-            return error_set(e, BUSY, "%s exists: somebody else writes there, or an interrupted run "
-                             "left it (`domsnap recover`)", staged);
+            return error_set(e, BUSY,
+                             "%s exists: somebody else writes there, or an interrupted run "
+                             "left it (`domsnap recover`)",
+                             staged);
     }
     return OK;
 }
@@ -89,7 +92,8 @@ int folder_publish(int dirfd, const json_t *names, struct error *e)
     const json_t *item;
     size_t i;
 
-    json_array_foreach (names, i, item) {
+    json_array_foreach(names, i, item)
+    {
         const char *name = json_string_value(item);
         AUTO_FREE char *staged = staged_name(name);
 
@@ -98,7 +102,8 @@ int folder_publish(int dirfd, const json_t *names, struct error *e)
         /* Without a staged file it has been published by a run before us. */
         if (renameat2(dirfd, staged, dirfd, name, RENAME_NOREPLACE) < 0 && errno != ENOENT)
             return error_errno(e, "%s: give it its final name", name);
-        /* The manifest, last, says that the others are there: they must be first on the disk too. */
+        /* The manifest, last, says that the others are there: they must be first on the disk too.
+         */
         if (fsync(dirfd) < 0)
             return error_errno(e, "make the folder durable");
     }
@@ -110,7 +115,8 @@ int folder_abandon(int dirfd, const json_t *names, struct error *e)
     const json_t *item;
     size_t i;
 
-    json_array_foreach (names, i, item) {
+    json_array_foreach(names, i, item)
+    {
         AUTO_FREE char *staged = staged_name(json_string_value(item));
         AUTO_FREE char *half = staged ? format_text(".%s.new", staged) : NULL;
 

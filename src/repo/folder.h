@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A snapshot as plain files in one folder, as `create --to DIR` leaves it. Files are written under temporary names
+ * A snapshot as plain files in one folder, as `create --to DIR` leaves it. Files are written under
+ * temporary names
  * (".NAME.part") and get their final ones, manifest.json last, when all are whole and durable.
  *
- *     folder_open → folder_stage … → folder_write_manifest → [commit point: journal] → folder_publish
- *                                  → folder_abandon
+ *     folder_open → folder_stage … → folder_write_manifest → [commit point: journal] →
+ * folder_publish → folder_abandon
  *
- * publish and abandon need only the folder and the list of names, so that another process can do them after a crash;
- * both may be called twice.
+ * publish and abandon need only the folder and the list of names, so that another process can do
+ * them after a crash; both may be called twice.
  */
 #ifndef REPO_FOLDER_H
 #define REPO_FOLDER_H
@@ -24,7 +25,8 @@
 /* A descriptor of the folder, the caller's. */
 int folder_open(const char *path, int *dirfd, struct error *e);
 
-/* Refuse a folder in which one of the names (a JSON list of strings), final or temporary, is taken. */
+/* Refuse a folder in which one of the names (a JSON list of strings), final or temporary, is taken.
+ */
 int folder_check_free(int dirfd, const json_t *names, struct error *e);
 
 /* Bytes that we may still write there. */
@@ -36,8 +38,8 @@ int folder_stage(int dirfd, const char *name, int *fd, struct error *e);
 /* Stage the manifest, sealed (seal.h), whole and durable. */
 int folder_write_manifest(int dirfd, const struct manifest *m, struct error *e);
 
-/* Give all staged files their final names, in the order of the list, durably. Never replaces a file:
- * BUSY if somebody took a name meanwhile. */
+/* Give all staged files their final names, in the order of the list, durably. Never replaces a
+ * file: BUSY if somebody took a name meanwhile. */
 int folder_publish(int dirfd, const json_t *names, struct error *e);
 
 /* Remove staged files. Published ones are not touched. */

@@ -7,10 +7,10 @@
 
 #include "base/cleanup.h"
 
-#define FORMAT     "domsnap-manifest"
-#define VERSION    1
-#define DISKS_MAX  256
-#define BYTES_MAX  (INT64_C(1) << 60)
+#define FORMAT    "domsnap-manifest"
+#define VERSION   1
+#define DISKS_MAX 256
+#define BYTES_MAX (INT64_C(1) << 60)
 
 /* ---- out ---- */
 
@@ -27,9 +27,9 @@ static json_t *disks_to_json(const struct manifest *m)
     for (size_t i = 0; i < m->disk_count; i++) {
         const struct manifest_disk *d = &m->disks[i];
 
-        json_array_append_new(disks, json_pack("{s:s, s:s, s:s, s:o}", "vdev", d->vdev, "path",
-                                               d->path, "driver", d->driver, "image",
-                                               file_to_json(&d->image)));
+        json_array_append_new(disks,
+                              json_pack("{s:s, s:s, s:s, s:o}", "vdev", d->vdev, "path", d->path,
+                                        "driver", d->driver, "image", file_to_json(&d->image)));
     }
     return disks;
 }
@@ -46,20 +46,20 @@ static json_t *left_out_to_json(const struct manifest *m)
 
 json_t *manifest_to_json(const struct manifest *m)
 {
-    json_t *json = json_pack(
-        "{s:s, s:i, s:s, s:s, s:s, s:s, s:s}", "format", FORMAT, "version", VERSION, "domsnap",
-        DOMSNAP_VERSION, "created", m->created, "host", m->host, "hypervisor", m->hypervisor,
-        "method", m->method);
+    json_t *json = json_pack("{s:s, s:i, s:s, s:s, s:s, s:s, s:s}", "format", FORMAT, "version",
+                             VERSION, "domsnap", DOMSNAP_VERSION, "created", m->created, "host",
+                             m->host, "hypervisor", m->hypervisor, "method", m->method);
     json_t *domain = json_pack("{s:s, s:s, s:s, s:i, s:I}", "name", m->domain_name, "uuid",
                                m->domain_uuid, "type", m->domain_type, "vcpus", (int)m->vcpus,
                                "memory_bytes", (json_int_t)m->memory_bytes);
-    json_t *pause = json_pack("{s:I, s:I, s:I, s:I}", "save_ns", (json_int_t)m->pause.save_ns,
-                              "disks_ns", (json_int_t)m->pause.disks_ns, "resume_ns",
-                              (json_int_t)m->pause.resume_ns, "total_ns",
-                              (json_int_t)m->pause.total_ns);
+    json_t *pause =
+        json_pack("{s:I, s:I, s:I, s:I}", "save_ns", (json_int_t)m->pause.save_ns, "disks_ns",
+                  (json_int_t)m->pause.disks_ns, "resume_ns", (json_int_t)m->pause.resume_ns,
+                  "total_ns", (json_int_t)m->pause.total_ns);
     bool ok = json_object_set_new(json, "domain", domain) == 0;
 
-    ok = json_object_set_new(json, "ram", file_to_json(&m->ram)) == 0 && ok;
+    if (m->ram.file)
+        ok = json_object_set_new(json, "ram", file_to_json(&m->ram)) == 0 && ok;
     if (m->config.file)
         ok = json_object_set_new(json, "config", file_to_json(&m->config)) == 0 && ok;
     ok = json_object_set_new(json, "disks", disks_to_json(m)) == 0 && ok;
@@ -203,16 +203,21 @@ static int take_all(struct manifest *m, const json_t *json, struct error *e)
     if (!format || strcmp(format, FORMAT) != 0)
         return error_set(e, DAMAGED, "not a manifest of domsnap's");
     if (version != VERSION)
-        return error_set(e, UNSUPPORTED,
-                         "a manifest of version %lld, and this domsnap reads version %d; use a newer one",
-                         (long long)version, VERSION);
-    if (take_text(&m->created, json, "created", e) < 0 || take_text(&m->host, json, "host", e) < 0 ||
+        return error_set(
+            e, UNSUPPORTED,
+            "a manifest of version %lld, and this domsnap reads version %d; use a newer one",
+            (long long)version, VERSION);
+    if (take_text(&m->created, json, "created", e) < 0 ||
+        take_text(&m->host, json, "host", e) < 0 ||
         take_text(&m->hypervisor, json, "hypervisor", e) < 0 ||
         take_text(&m->method, json, "method", e) < 0 || take_domain(m, json, e) < 0 ||
-        take_file(&m->ram, json, "ram", e) < 0 ||
+        (json_object_get(json, "ram") && take_file(&m->ram, json, "ram", e) < 0) ||
         (json_object_get(json, "config") && take_file(&m->config, json, "config", e) < 0) ||
         take_disks(m, json, e) < 0 || take_left_out(m, json, e) < 0)
         return e->status;
+    if (!m->ram.file && !m->config.file)
+        return error_set(e, DAMAGED,
+                         "it has neither RAM nor a configuration to start a domain from");
     return take_pause(&m->pause, json, e);
 }
 

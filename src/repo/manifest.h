@@ -1,18 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The record of one snapshot: what belongs to it, where it came from, and the sums by which it is checked.
- * On disk it is JSON (manifest.json):
+ * The record of one snapshot: what belongs to it, where it came from, and the sums by which it is
+ * checked. On disk it is JSON (manifest.json):
  *
  *     { "format": "domsnap-manifest", "version": 1, "domsnap": "0.1.0",
- *       "created": "2026-11-23T01:55:03Z", "host": "xen01", "hypervisor": "Xen 4.17.5", "method": "snapshot",
- *       "domain": { "name": …, "uuid": …, "type": "pv", "vcpus": 1, "memory_bytes": … },
- *       "ram":    { "file": "linux01.sav", "bytes": …, "sha256": … },
- *       "config": { "file": "linux01.cfg", "bytes": …, "sha256": … },            absent if unknown
- *       "disks":  [ { "vdev": "xvda", "path": "/dev/xenvols/linux01", "driver": "lvm",
- *                     "image": { "file": "linux01.xvda.img", "bytes": …, "sha256": … } } ],
- *       "left_out": [ { "vdev": "xvdb", "why": "read-only" } ],
- *       "pause": { "save_ns": …, "disks_ns": …, "resume_ns": …, "total_ns": … },    0: not measured
- *       "sha256": … }                                                            of all the above
+ *       "created": "2026-11-23T01:55:03Z", "host": "xen01", "hypervisor": "Xen 4.17.5", "method":
+ * "snapshot", "domain": { "name": …, "uuid": …, "type": "pv", "vcpus": 1, "memory_bytes": … },
+ *       "ram":    { "file": "linux01.sav", "bytes": …, "sha256": … },            absent: of the
+ * disks only "config": { "file": "linux01.cfg", "bytes": …, "sha256": … },            absent if
+ * unknown "disks":  [ { "vdev": "xvda", "path": "/dev/xenvols/linux01", "driver": "lvm", "image": {
+ * "file": "linux01.xvda.img", "bytes": …, "sha256": … } } ], "left_out": [ { "vdev": "xvdb", "why":
+ * "read-only" } ], "pause": { "save_ns": …, "disks_ns": …, "resume_ns": …, "total_ns": … },    0:
+ * did not stop, or not measured "sha256": … } of all the above
  */
 #ifndef REPO_MANIFEST_H
 #define REPO_MANIFEST_H
@@ -43,7 +42,7 @@ struct manifest_pause {
     uint64_t save_ns;   /* asked to suspend, until RAM was out */
     uint64_t disks_ns;  /* fixing the instant on the disks, or copying them (cold) */
     uint64_t resume_ns; /* until it ran again */
-    uint64_t total_ns;
+    uint64_t total_ns;  /* 0 with disks_ns: it ran on, and only its requests to the disks waited */
 };
 
 struct manifest {

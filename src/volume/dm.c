@@ -149,8 +149,8 @@ int dm_table_read(const char *name, char **table, struct error *e)
         char *type = NULL, *params = NULL;
 
         next = dm_get_next_target(task, next, &start, &length, &type, &params);
-        *table = format_text("%s%" PRIu64 " %" PRIu64 " %s %s\n", before ? before : "", start, length,
-                             type ? type : "", params ? params : "");
+        *table = format_text("%s%" PRIu64 " %" PRIu64 " %s %s\n", before ? before : "", start,
+                             length, type ? type : "", params ? params : "");
         if (!*table)
             return error_set(e, NO_SPACE, "out of memory");
     } while (next);
@@ -191,8 +191,9 @@ int dm_table_load(const char *name, const char *table, struct error *e)
 /* ---- devices ---- */
 
 /*
- * What udev's rules shall do at an event of ours. We wait for none of them: devtmpfs makes the nodes that we use. The library must be
- * told, else it makes nodes and has the rules not make links.
+ * What udev's rules shall do at an event of ours. We wait for none of them: devtmpfs makes the
+ * nodes that we use. The library must be told, else it makes nodes and has the rules not make
+ * links.
  */
 static bool tell_udev(struct dm_task *task, uint16_t flags)
 {

@@ -39,18 +39,21 @@ int dm_table_read(const char *name, char **table, struct error *e);
 #define DM_NUMBER_BYTES 24 /* "253:7", as tables name a device */
 
 /*
- * Make a device of our own and activate it. No rule of udev looks into it; nor does LVM if its UUID is of dm_uuid(): it takes
- * it for an internal device of a volume group that it does not know. (What a guest has on its disk may well be
- * a physical volume.) `name` is to be unique, as is `name` with `serial`.
+ * Make a device of our own and activate it. No rule of udev looks into it; nor does LVM if its UUID
+ * is of dm_uuid(): it takes it for an internal device of a volume group that it does not know.
+ * (What a guest has on its disk may well be a physical volume.) `name` is to be unique, as is
+ * `name` with `serial`.
  */
 #define DM_UUID_BYTES 80
 void dm_uuid(char uuid[static DM_UUID_BYTES], const char *name, unsigned serial);
 int dm_device_create(const char *name, const char *uuid, const char *table, struct error *e);
 
-/* One that does not exist is no error; one that something looks at just now is tried again for some seconds. */
+/* One that does not exist is no error; one that something looks at just now is tried again for some
+ * seconds. */
 int dm_device_remove(const char *name, struct error *e);
 
-/* Load `table` into the inactive slot, replacing what is there; dm_device_resume makes it the live one. */
+/* Load `table` into the inactive slot, replacing what is there; dm_device_resume makes it the live
+ * one. */
 int dm_table_load(const char *name, const char *table, struct error *e);
 
 /* Suspend: requests under way are finished, new ones wait for the resume. */

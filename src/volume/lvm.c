@@ -55,8 +55,8 @@ static int parse_report(const char *text, json_t **report, const json_t **row, s
     *report = json_loads(text, JSON_REJECT_DUPLICATES, &why);
     if (!*report)
         return error_set(e, FAILED, "lvs printed invalid JSON: %s", why.text);
-    *row = json_array_get(json_object_get(json_array_get(json_object_get(*report, "report"), 0), "lv"),
-                          0);
+    *row = json_array_get(
+        json_object_get(json_array_get(json_object_get(*report, "report"), 0), "lv"), 0);
     return *row ? OK : error_set(e, NOT_FOUND, "lvs does not list it");
 }
 
@@ -84,9 +84,9 @@ static int number(const json_t *row, const char *key, uint64_t *value, struct er
 
 static int read_report(struct lvm_volume *l, struct error *e)
 {
-    const char *const argv[] = {REPORT, "-o",
-                                "vg_name,lv_name,lv_size,lv_layout,vg_free,vg_extent_size", "--",
-                                l->base.name, NULL};
+    const char *const argv[] = {
+        REPORT, "-o",         "vg_name,lv_name,lv_size,lv_layout,vg_free,vg_extent_size",
+        "--",   l->base.name, NULL};
     AUTO_FREE char *text = NULL;
     AUTO_JSON json_t *report = NULL;
     const json_t *row;
@@ -142,8 +142,8 @@ static int make_record(struct lvm_volume *l, const char *id, struct error *e)
     AUTO_FREE char *tag = format_text("domsnap.%s", id);
 
     if (store && tag)
-        l->base.record = json_pack("{s:s, s:s, s:s, s:s}", "driver", l->base.driver->name, "vg", l->vg,
-                                   "store", store, "tag", tag);
+        l->base.record = json_pack("{s:s, s:s, s:s, s:s, s:s}", "driver", l->base.driver->name,
+                                   "device", l->device, "vg", l->vg, "store", store, "tag", tag);
     if (!l->base.record)
         return error_set(e, NO_SPACE, "out of memory");
     /* LVM's NAME_LEN. */
@@ -153,7 +153,8 @@ static int make_record(struct lvm_volume *l, const char *id, struct error *e)
     return OK;
 }
 
-/* Plan the stores of all volumes that share the volume group of vs[first]; the first of a group does it. */
+/* Plan the stores of all volumes that share the volume group of vs[first]; the first of a group
+ * does it. */
 static int plan_group(struct volume *const vs[], size_t count, size_t first, uint64_t copied_bytes,
                       struct error *e)
 {
@@ -170,7 +171,8 @@ static int plan_group(struct volume *const vs[], size_t count, size_t first, uin
             return OK;
         stores[members++] = (struct store_size){.origin_bytes = vs[i]->size_bytes};
     }
-    if (store_size_plan(stores, members, copied_bytes, leader->free_bytes, leader->extent_bytes, e) < 0)
+    if (store_size_plan(stores, members, copied_bytes, leader->free_bytes, leader->extent_bytes,
+                        e) < 0)
         return error_prefix(e, "volume group %s", leader->vg);
     for (size_t i = count; i-- > first;)
         if (strcmp(lvm_of(vs[i])->vg, leader->vg) == 0)
@@ -190,6 +192,28 @@ int lvm_plan(struct volume *const vs[], size_t count, const char *id, struct err
     return OK;
 }
 
+/* ---- the barrier ---- */
+
+int lvm_hold(struct volume *const vs[], size_t count, struct error *e)
+{
+    for (size_t i = 0; i < count; i++)
+        if (dm_device_suspend(lvm_of(vs[i])->device, e) < 0)
+            return e->status;
+    return OK;
+}
+
+int lvm_lift(const json_t *record, struct error *e)
+{
+    const char *device = json_string_value(json_object_get(record, "device"));
+    struct dm_state state;
+
+    if (!device)
+        return error_set(e, DAMAGED, "the journal's record of a snapshot is garbled");
+    if (dm_device_state(device, &state, e) < 0)
+        return e->status;
+    return state.suspended ? dm_device_resume(device, e) : OK;
+}
+
 /* ---- exception stores ---- */
 
 const char *lvm_store_of(const struct volume *v)
@@ -202,15 +226,30 @@ static const char *tag_of(const struct volume *v)
     return json_string_value(json_object_get(v->record, "tag"));
 }
 
-/* The exception store: tagged from its first moment, its head zeroed (else the kernel would take what lies
- * there for an old store). */
+/* The exception store: tagged from its first moment, its head zeroed (else the kernel would take
+ * what lies there for an old store). */
 int lvm_store_make(const struct lvm_volume *l, struct error *e)
 {
     AUTO_FREE char *size = format_text("%" PRIu64 "b", l->store.size_bytes);
-    const char *const create[] = {"lvcreate", LVM_NO_MONITOR, "--yes", "--wipesignatures", "y", "--zero", "y",
-                                  "--addtag", "domsnap", "--addtag", tag_of(&l->base),
-                                  "--setactivationskip", "n", "--size", size, "--name",
-                                  lvm_store_of(&l->base), l->vg, NULL};
+    const char *const create[] = {"lvcreate",
+                                  LVM_NO_MONITOR,
+                                  "--yes",
+                                  "--wipesignatures",
+                                  "y",
+                                  "--zero",
+                                  "y",
+                                  "--addtag",
+                                  "domsnap",
+                                  "--addtag",
+                                  tag_of(&l->base),
+                                  "--setactivationskip",
+                                  "n",
+                                  "--size",
+                                  size,
+                                  "--name",
+                                  lvm_store_of(&l->base),
+                                  l->vg,
+                                  NULL};
 
     if (!size)
         return error_set(e, NO_SPACE, "out of memory");
@@ -241,7 +280,8 @@ int lvm_open_snapshot(const struct volume *v, const char *device, int *fd, struc
 
 /* ---- watch ---- */
 
-static void extend_store(struct lvm_volume *l, const struct dm_store_usage *usage, uint64_t by_bytes)
+static void extend_store(struct lvm_volume *l, const struct dm_store_usage *usage,
+                         uint64_t by_bytes)
 {
     AUTO_FREE char *by = format_text("+%" PRIu64 "b", by_bytes);
     AUTO_FREE char *store = format_text("%s/%s", l->vg, lvm_store_of(&l->base));
@@ -270,10 +310,11 @@ int lvm_store_watch(struct volume *v, const char *device, struct error *e)
     if (dm_snapshot_usage(device, &usage, e) < 0)
         return e->status;
     if (usage.invalid)
-        return error_set(e, NO_SPACE,
-                         "snapshot of %s: its exception store overflowed: the guest wrote more than "
-                         "volume group %s had room for; free some there, or use --cold",
-                         v->name, l->vg);
+        return error_set(
+            e, NO_SPACE,
+            "snapshot of %s: its exception store overflowed: the guest wrote more than "
+            "volume group %s had room for; free some there, or use --cold",
+            v->name, l->vg);
     by = store_size_grow(usage.used_bytes, usage.total_bytes, l->store.full_bytes);
     if (by && usage.used_bytes >= l->extend_again_at_bytes)
         extend_store(l, &usage, by);
@@ -282,16 +323,16 @@ int lvm_store_watch(struct volume *v, const char *device, struct error *e)
 
 /* ---- discard ---- */
 
-/* By name and tag together, in one command: a volume of that name that does not carry our tag is somebody else's,
- * and one that is gone already is fine. */
+/* By name and tag together, in one command: a volume of that name that does not carry our tag is
+ * somebody else's, and one that is gone already is fine. */
 int lvm_store_remove(const json_t *record, struct error *e)
 {
     const char *vg = json_string_value(json_object_get(record, "vg"));
     const char *store = json_string_value(json_object_get(record, "store"));
     const char *tag = json_string_value(json_object_get(record, "tag"));
     AUTO_FREE char *select = NULL;
-    const char *argv[] = {"lvremove", LVM_NO_MONITOR, "--yes", "--force", "--select", NULL, "--", vg,
-                          NULL};
+    const char *argv[] = {"lvremove", LVM_NO_MONITOR, "--yes", "--force", "--select",
+                          NULL,       "--",           vg,      NULL};
 
     if (!vg || !store || !tag || strncmp(store, "domsnap-", 8) != 0 || strpbrk(store, "\"\\/") ||
         strpbrk(tag, "\"\\"))
@@ -304,4 +345,3 @@ int lvm_store_remove(const json_t *record, struct error *e)
         return error_prefix(e, "remove %s/%s", vg, store);
     return OK;
 }
-

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Thick logical volumes: what the two ways to snapshot them share (lvm_transient.c, lvm_snapshot.c), which is all but
- * the snapshot. LVM's supported interface is its commands with JSON reports.
+ * Thick logical volumes: what the two ways to snapshot them share (lvm_transient.c,
+ * lvm_snapshot.c), which is all but the snapshot. LVM's supported interface is its commands with
+ * JSON reports.
  */
 #ifndef VOLUME_LVM_H
 #define VOLUME_LVM_H
@@ -27,17 +28,20 @@ struct lvm_volume *lvm_of(const struct volume *v);
 /* Run one of LVM's commands; its output goes to `*out`, to free(), unless that is NULL. */
 int lvm_run(const char *const argv[], char **out, struct error *e);
 
-/* volume.h's open, for `driver`, and close, plan. The records that plan makes hold what lvm_store_remove() needs:
- * "vg", "store", "tag". */
+/* volume.h's open, for `driver`, and close, plan, hold, lift. The records that plan makes hold what
+ * the functions below need: "device", "vg", "store", "tag". */
 int lvm_open(const struct volume_driver *driver, const char *path, struct volume **v,
              struct error *e);
 void lvm_close(struct volume *v);
 int lvm_plan(struct volume *const vs[], size_t count, const char *id, struct error *e);
+int lvm_hold(struct volume *const vs[], size_t count, struct error *e);
+int lvm_lift(const json_t *record, struct error *e);
 
 /* The name of a planned store. */
 const char *lvm_store_of(const struct volume *v);
 
-/* Make the exception store: a volume of its own, active, tagged from its first moment, zeroed at its head. */
+/* Make the exception store: a volume of its own, active, tagged from its first moment, zeroed at
+ * its head. */
 int lvm_store_make(const struct lvm_volume *l, struct error *e);
 
 /* Remove the one that `record` names; fine if it is gone, or was never made. */

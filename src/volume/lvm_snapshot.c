@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Logical volumes snapshotted by LVM itself. The store is made beforehand; while the guest stands still it is only joined to its
- * origin (lvconvert), which is what `lvcreate -s` ends with. LVM knows of all of it; it takes its time.
+ * Logical volumes snapshotted by LVM itself. The store is made beforehand; while the guest stands
+ * still it is only joined to its origin (lvconvert), which is what `lvcreate -s` ends with, and
+ * which lifts the barrier that has been on the origin since hold. LVM knows of all of it; it takes
+ * its time.
  */
 #include <string.h>
 
@@ -50,10 +52,21 @@ static int join_store(const struct lvm_volume *l, struct error *e)
 {
     AUTO_FREE char *chunk = format_text("%ub", STORE_CHUNK_BYTES);
     AUTO_FREE char *store = format_text("%s/%s", l->vg, lvm_store_of(&l->base));
-    /* The guest stands still, so: no waiting for udev's rules (open_image does not need their links),
-     * no copy of the metadata in /etc/lvm (removing the snapshot makes one, of what is then the same as before). */
-    const char *const argv[] = {"lvconvert", LVM_NO_MONITOR " backup{backup=0 archive=0}", "--noudevsync", "--yes", "--type",
-                                "snapshot", "--zero", "n", "--chunksize", chunk, l->base.name, store,
+    /* The guest stands still, so: no waiting for udev's rules (open_image does not need their
+     * links), no copy of the metadata in /etc/lvm (removing the snapshot makes one, of what is then
+     * the same as before). */
+    const char *const argv[] = {"lvconvert",
+                                LVM_NO_MONITOR " backup{backup=0 archive=0}",
+                                "--noudevsync",
+                                "--yes",
+                                "--type",
+                                "snapshot",
+                                "--zero",
+                                "n",
+                                "--chunksize",
+                                chunk,
+                                l->base.name,
+                                store,
                                 NULL};
 
     if (!chunk || !store)
@@ -88,11 +101,10 @@ static int snapshot_watch(struct volume *v, struct error *e)
     return device ? lvm_store_watch(v, device, e) : error_set(e, NO_SPACE, "out of memory");
 }
 
-/* LVM is done, or has not begun, whenever its command has ended. */
-static int snapshot_lift(const json_t *record, struct error *e)
+/* A volume that is still held back would make LVM wait for it. */
+static int snapshot_discard(const json_t *record, struct error *e)
 {
-    (void)record, (void)e;
-    return OK;
+    return lvm_lift(record, e) < 0 ? e->status : lvm_store_remove(record, e);
 }
 
 const struct volume_driver volume_lvm_snapshot = {
@@ -103,9 +115,10 @@ const struct volume_driver volume_lvm_snapshot = {
     .can_snapshot = snapshot_can,
     .plan = lvm_plan,
     .prepare = snapshot_prepare,
+    .hold = lvm_hold,
     .commit = snapshot_commit,
-    .lift = snapshot_lift,
+    .lift = lvm_lift,
     .open_image = snapshot_open_image,
     .watch = snapshot_watch,
-    .discard = lvm_store_remove,
+    .discard = snapshot_discard,
 };

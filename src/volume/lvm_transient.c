@@ -1,18 +1,22 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Linear and striped logical volumes snapshotted by device-mapper tables of our own, as long as they are copied, over a store
- * that need not survive:
+ * Linear and striped logical volumes snapshotted by device-mapper tables of our own, as long as
+ * they are copied, over a store that need not survive:
  *
- *     before      origin: linear…                   (the guest writes here, before, then and after)
- *     prepare     real:     linear…                 a second device with the origin's table
+ *     before      volume:   linear…                 (the guest writes here, before, then and after)
+ *     prepare     real:     linear…                 a second device with the volume's table
  *                 snapshot: snapshot of real → store
- *                 origin:   linear…, and in its inactive slot "snapshot-origin real"
- *     commit      origin:   snapshot-origin real    suspended and resumed, which takes milliseconds
- *     discard     origin:   linear…, taken from real; then snapshot, real and store go
+ *                 origin:   snapshot-origin of real
+ *                 volume:   linear…, and in its inactive slot "linear origin"
+ *     hold        volume:   suspended
+ *     commit      volume:   linear origin           resumed; all of it takes milliseconds
+ *     discard     volume:   linear…, taken from real; then origin, snapshot, real and store go
  *
- * LVM knows of the store only, which carries our tag; after a reset the origin is plainly itself again. The price: an
- * LVM command that loads a table into the origin meanwhile (lvextend, lvchange --refresh, pvmove) ends the
- * snapshot without knowing. So watch looks at the origin's table: an image is good only if it was ours all the time.
+ * LVM knows of the store only, which carries our tag; after a reset the volume is plainly itself
+ * again. It would complain of a volume that is a snapshot-origin itself, so that is one device
+ * further down. The price: an LVM command that loads a table into the volume meanwhile (lvextend,
+ * lvchange --refresh, pvmove) ends the snapshot without knowing. So watch looks at the volume's
+ * table: an image is good only if it was ours all the time.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -68,12 +72,12 @@ static int transient_plan(struct volume *const vs[], size_t count, const char *i
     if (lvm_plan(vs, count, id, e) < 0)
         return e->status;
     for (size_t i = 0; i < count; i++) {
-        AUTO_FREE char *real = format_text("domsnap-%s-%zu-real", id, i);
-        AUTO_FREE char *snapshot = format_text("domsnap-%s-%zu-snapshot", id, i);
-        AUTO_JSON json_t *more = json_pack("{s:s, s:s, s:s}", "origin", lvm_of(vs[i])->device, "real",
-                                           real, "snapshot", snapshot);
+        json_t *record = vs[i]->record;
 
-        if (!real || !snapshot || !more || json_object_update(vs[i]->record, more) < 0)
+        if (json_object_set_new(record, "real", json_sprintf("domsnap-%s-%zu-real", id, i)) < 0 ||
+            json_object_set_new(record, "snapshot",
+                                json_sprintf("domsnap-%s-%zu-snapshot", id, i)) < 0 ||
+            json_object_set_new(record, "origin", json_sprintf("domsnap-%s-%zu-origin", id, i)) < 0)
             return error_set(e, NO_SPACE, "out of memory");
     }
     return OK;
@@ -89,8 +93,8 @@ static const char *name_in(const json_t *record, const char *key)
 
 /* ---- prepare ---- */
 
-static int make_device(const struct volume *v, const char *which, unsigned serial, const char *table,
-                       struct error *e)
+static int make_device(const struct volume *v, const char *which, unsigned serial,
+                       const char *table, struct error *e)
 {
     const char *name = name_in(v->record, which);
     char uuid[DM_UUID_BYTES];
@@ -117,75 +121,80 @@ static int number_of(const char *device, char number[static DM_NUMBER_BYTES], st
     return OK;
 }
 
-static int make_snapshot(struct volume *v, unsigned index, struct error *e)
+static int make_real(const struct volume *v, unsigned serial, char number[static DM_NUMBER_BYTES],
+                     struct error *e)
 {
-    struct lvm_volume *l = lvm_of(v);
-    char real[DM_NUMBER_BYTES], store[DM_NUMBER_BYTES];
-    AUTO_FREE char *store_device = dm_lvm_device(l->vg, lvm_store_of(v));
-    AUTO_FREE char *params = NULL;
-    AUTO_FREE char *table = NULL;
     AUTO_FREE char *mapping = NULL;
 
-    if (!store_device)
-        return error_set(e, NO_SPACE, "out of memory");
-    if (dm_table_read(l->device, &mapping, e) < 0 ||
-        make_device(v, "real", 2 * index, mapping, e) < 0 ||
-        number_of(name_in(v->record, "real"), real, e) < 0 || number_of(store_device, store, e) < 0)
+    if (dm_table_read(lvm_of(v)->device, &mapping, e) < 0 ||
+        make_device(v, "real", serial, mapping, e) < 0)
         return e->status;
-    /* N: the store keeps no metadata, so each of the guest's first writes to a chunk costs one write less. */
-    params = format_text("%s %s N %u", real, store, STORE_CHUNK_BYTES / SECTOR_BYTES);
-    table = params ? whole(v, "snapshot", params) : NULL;
-    if (!table)
-        return error_set(e, NO_SPACE, "out of memory");
-    return make_device(v, "snapshot", 2 * index + 1, table, e);
+    return number_of(name_in(v->record, "real"), number, e);
 }
 
-static int load_origin(struct volume *v, struct error *e)
+static int make_snapshot(const struct volume *v, unsigned serial, const char *real, struct error *e)
 {
+    AUTO_FREE char *device = dm_lvm_device(lvm_of(v)->vg, lvm_store_of(v));
+    AUTO_FREE char *params = NULL;
     AUTO_FREE char *table = NULL;
-    char real[DM_NUMBER_BYTES];
+    char store[DM_NUMBER_BYTES];
 
-    if (number_of(name_in(v->record, "real"), real, e) < 0)
-        return e->status;
-    table = whole(v, "snapshot-origin", real);
-    if (!table)
+    if (!device)
         return error_set(e, NO_SPACE, "out of memory");
-    return dm_table_load(lvm_of(v)->device, table, e);
+    if (number_of(device, store, e) < 0)
+        return e->status;
+    /* N: the store keeps no metadata, so each of the guest's first writes to a chunk costs one
+     * write less. */
+    params = format_text("%s %s N %u", real, store, STORE_CHUNK_BYTES / SECTOR_BYTES);
+    table = params ? whole(v, "snapshot", params) : NULL;
+    return table ? make_device(v, "snapshot", serial, table, e)
+                 : error_set(e, NO_SPACE, "out of memory");
+}
+
+static int make_origin(const struct volume *v, unsigned serial, const char *real, struct error *e)
+{
+    AUTO_FREE char *table = whole(v, "snapshot-origin", real);
+
+    return table ? make_device(v, "origin", serial, table, e)
+                 : error_set(e, NO_SPACE, "out of memory");
+}
+
+static int load_volume(const struct volume *v, struct error *e)
+{
+    char origin[DM_NUMBER_BYTES];
+    AUTO_FREE char *params = NULL;
+    AUTO_FREE char *table = NULL;
+
+    if (number_of(name_in(v->record, "origin"), origin, e) < 0)
+        return e->status;
+    params = format_text("%s 0", origin);
+    table = params ? whole(v, "linear", params) : NULL;
+    return table ? dm_table_load(lvm_of(v)->device, table, e)
+                 : error_set(e, NO_SPACE, "out of memory");
 }
 
 static int transient_prepare(struct volume *const vs[], size_t count, struct error *e)
 {
-    for (size_t i = 0; i < count; i++)
-        if (lvm_store_make(lvm_of(vs[i]), e) < 0 || make_snapshot(vs[i], (unsigned)i, e) < 0 ||
-            load_origin(vs[i], e) < 0)
+    for (size_t i = 0; i < count; i++) {
+        unsigned serial = 3 * (unsigned)i;
+        char real[DM_NUMBER_BYTES];
+
+        if (lvm_store_make(lvm_of(vs[i]), e) < 0 || make_real(vs[i], serial, real, e) < 0 ||
+            make_snapshot(vs[i], serial + 1, real, e) < 0 ||
+            make_origin(vs[i], serial + 2, real, e) < 0 || load_volume(vs[i], e) < 0)
             return error_prefix(e, "snapshot of %s", vs[i]->name);
+    }
     return OK;
 }
 
-/* ---- commit: the barrier falls on all origins, then it is lifted ---- */
+/* ---- commit ---- */
 
 static int transient_commit(struct volume *const vs[], size_t count, struct error *e)
 {
-    struct error ignored;
-    size_t suspended = 0;
-    int rc = OK;
-
-    for (; rc == OK && suspended < count; suspended++)
-        rc = dm_device_suspend(lvm_of(vs[suspended])->device, e);
-    for (size_t i = 0; i < suspended; i++)
-        if (dm_device_resume(lvm_of(vs[i])->device, rc == OK ? e : &ignored) < 0)
-            rc = FAILED;
-    return rc;
-}
-
-static int transient_lift(const json_t *record, struct error *e)
-{
-    const char *origin = name_in(record, "origin");
-    struct dm_state state;
-
-    if (dm_device_state(origin, &state, e) < 0)
-        return e->status;
-    return state.suspended ? dm_device_resume(origin, e) : OK;
+    for (size_t i = 0; i < count; i++)
+        if (dm_device_resume(lvm_of(vs[i])->device, e) < 0)
+            return e->status;
+    return OK;
 }
 
 /* ---- while it is copied ---- */
@@ -195,17 +204,17 @@ static int transient_open_image(const struct volume *v, int *fd, struct error *e
     return lvm_open_snapshot(v, name_in(v->record, "snapshot"), fd, e);
 }
 
-/* Whether the origin's live table is the one that was loaded by us. */
+/* Whether the volume's live table is the one that was loaded by us. */
 static int is_ours(const json_t *record, bool *ours, struct error *e)
 {
     AUTO_FREE char *table = NULL;
-    char real[DM_NUMBER_BYTES], found[DM_NUMBER_BYTES] = "";
+    char origin[DM_NUMBER_BYTES], found[DM_NUMBER_BYTES] = "";
 
     *ours = false;
-    if (number_of(name_in(record, "real"), real, e) < 0 ||
-        dm_table_read(name_in(record, "origin"), &table, e) < 0)
+    if (number_of(name_in(record, "origin"), origin, e) < 0 ||
+        dm_table_read(name_in(record, "device"), &table, e) < 0)
         return e->status;
-    *ours = sscanf(table, "0 %*u snapshot-origin %23s", found) == 1 && strcmp(found, real) == 0;
+    *ours = sscanf(table, "0 %*u linear %23s 0", found) == 1 && strcmp(found, origin) == 0;
     return OK;
 }
 
@@ -216,47 +225,52 @@ static int transient_watch(struct volume *v, struct error *e)
     if (is_ours(v->record, &ours, e) < 0)
         return e->status;
     if (!ours)
-        return error_set(e, FAILED,
-                         "snapshot of %s: another program has changed the volume's table (lvextend, lvchange, "
-                         "pvmove?), so its image would be worth nothing; try again, or use --lvm-snapshot",
-                         v->name);
+        return error_set(
+            e, FAILED,
+            "snapshot of %s: another program has changed the volume's table (lvextend, lvchange, "
+            "pvmove?), so its image would be worth nothing; try again, or use --lvm-snapshot",
+            v->name);
     return lvm_store_watch(v, name_in(v->record, "snapshot"), e);
 }
 
 /* ---- discard ---- */
 
-/* Back to the table that real has kept; an origin that somebody has given another one since keeps that. */
-static int restore_origin(const json_t *record, struct error *e)
+/* Back to the table that real has kept; a volume that somebody has given another one since keeps
+ * that. */
+static int restore_volume(const json_t *record, struct error *e)
 {
-    const char *origin = name_in(record, "origin"), *real = name_in(record, "real");
+    const char *volume = name_in(record, "device"), *real = name_in(record, "real");
     AUTO_FREE char *mapping = NULL;
-    struct dm_state real_state, state;
+    struct dm_state origin_state, state;
     bool ours;
 
-    if (dm_device_state(real, &real_state, e) < 0 || dm_device_state(origin, &state, e) < 0)
+    if (dm_device_state(name_in(record, "origin"), &origin_state, e) < 0 ||
+        dm_device_state(volume, &state, e) < 0)
         return e->status;
-    /* Without real there never was a table on top of it. */
-    if (!real_state.exists || !state.exists)
+    /* Without origin there never was a table on top of it. */
+    if (!origin_state.exists || !state.exists)
         return OK;
     if (is_ours(record, &ours, e) < 0)
         return e->status;
     if (!ours && !state.suspended && !state.loaded)
         return OK;
-    if (dm_table_read(real, &mapping, e) < 0 || dm_table_load(origin, mapping, e) < 0)
+    if (dm_table_read(real, &mapping, e) < 0 || dm_table_load(volume, mapping, e) < 0)
         return e->status;
-    return dm_device_resume(origin, e);
+    return dm_device_resume(volume, e);
 }
 
 static int transient_discard(const json_t *record, struct error *e)
 {
-    const char *real = name_in(record, "real"), *snapshot = name_in(record, "snapshot");
+    static const char *const made[] = {"origin", "snapshot", "real"};
 
-    if (!*name_in(record, "origin") || strncmp(real, "domsnap-", 8) != 0 ||
-        strncmp(snapshot, "domsnap-", 8) != 0)
-        return error_set(e, DAMAGED, "the journal's record of a snapshot is garbled");
-    if (restore_origin(record, e) < 0 || dm_device_remove(snapshot, e) < 0 ||
-        dm_device_remove(real, e) < 0)
+    for (size_t i = 0; i < 3; i++)
+        if (strncmp(name_in(record, made[i]), "domsnap-", 8) != 0)
+            return error_set(e, DAMAGED, "the journal's record of a snapshot is garbled");
+    if (restore_volume(record, e) < 0)
         return e->status;
+    for (size_t i = 0; i < 3; i++)
+        if (dm_device_remove(name_in(record, made[i]), e) < 0)
+            return e->status;
     return lvm_store_remove(record, e);
 }
 
@@ -268,8 +282,9 @@ const struct volume_driver volume_lvm_transient = {
     .can_snapshot = transient_can_snapshot,
     .plan = transient_plan,
     .prepare = transient_prepare,
+    .hold = lvm_hold,
     .commit = transient_commit,
-    .lift = transient_lift,
+    .lift = lvm_lift,
     .open_image = transient_open_image,
     .watch = transient_watch,
     .discard = transient_discard,

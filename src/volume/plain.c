@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Any block device, and image files: they can be read, but there is no way to fix an instant on them. */
+/* Any block device, and image files: they can be read, but there is no way to fix an instant on
+ * them. */
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -53,13 +54,15 @@ static int plain_open(const char *path, struct volume **out, struct error *e)
 
 static int plain_can_snapshot(const struct volume *v, struct error *e)
 {
-    return error_set(e, UNSUPPORTED,
-                     "%s is not on LVM, so it can't be snapshotted; --cold copies it while the guest "
-                     "stands still",
-                     v->path);
+    return error_set(
+        e, UNSUPPORTED,
+        "%s is not on LVM, so it can't be snapshotted; --cold copies it while the guest "
+        "stands still",
+        v->path);
 }
 
-/* can_snapshot says no, so that nothing below is reached but by a mistake of ours or a forged journal. */
+/* can_snapshot says no, so that nothing below is reached but by a mistake of ours or a forged
+ * journal. */
 static int refuse(struct error *e)
 {
     return error_set(e, UNSUPPORTED, "plain volumes have no snapshots");
@@ -103,6 +106,7 @@ const struct volume_driver volume_plain = {
     .can_snapshot = plain_can_snapshot,
     .plan = plain_plan,
     .prepare = plain_step,
+    .hold = plain_step,
     .commit = plain_step,
     .lift = plain_undo,
     .open_image = plain_open_image,

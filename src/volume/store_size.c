@@ -3,8 +3,9 @@
 
 #include <inttypes.h>
 
-/* A guest that fills its store a quarter as fast as we copy is a busy one: scattered 4 KiB writes, each
- * of which costs a chunk, at some hundreds a second. It is watched and extended beyond that. */
+/* A guest that fills its store a quarter as fast as we copy is a busy one: scattered 4 KiB writes,
+ * each of which costs a chunk, at some hundreds a second. It is watched and extended beyond that.
+ */
 #define FILL_TO_COPY_DIVISOR 4
 #define SLACK_BYTES          (UINT64_C(64) << 20)
 
@@ -21,8 +22,8 @@ static uint64_t least(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-/* Each metadata chunk lists chunk_bytes/16 exceptions; one more is the header, and one more metadata
- * chunk is begun when the last is full (kernel: dm-snap-persistent.c). */
+/* Each metadata chunk lists chunk_bytes/16 exceptions; one more is the header, and one more
+ * metadata chunk is begun when the last is full (kernel: dm-snap-persistent.c). */
 static uint64_t full_size(uint64_t origin_bytes)
 {
     uint64_t chunks = round_up(origin_bytes, STORE_CHUNK_BYTES) / STORE_CHUNK_BYTES;
@@ -40,8 +41,9 @@ int store_size_plan(struct store_size *stores, size_t count, uint64_t copied_byt
         struct store_size *s = &stores[i];
 
         s->full_bytes = round_up(full_size(s->origin_bytes), extent_bytes);
-        s->size_bytes = least(s->full_bytes, round_up(copied_bytes / FILL_TO_COPY_DIVISOR + SLACK_BYTES,
-                                                      extent_bytes));
+        s->size_bytes =
+            least(s->full_bytes,
+                  round_up(copied_bytes / FILL_TO_COPY_DIVISOR + SLACK_BYTES, extent_bytes));
         sum += s->size_bytes;
         sum_full += s->full_bytes;
         sum_least += least(s->full_bytes, round_up(LEAST_BYTES, extent_bytes));
@@ -51,10 +53,11 @@ int store_size_plan(struct store_size *stores, size_t count, uint64_t copied_byt
     else /* keep a fifth back, for the store that fills first */
         usable = free_bytes - free_bytes / 5;
     if (sum_least > usable)
-        return error_set(e, NO_SPACE,
-                         "%" PRIu64 " MiB are free and the exception stores of its snapshots need at "
-                         "least %" PRIu64 " MiB; free some, or use --cold",
-                         free_bytes >> 20, (sum_least + (sum_full <= free_bytes ? 0 : free_bytes / 5)) >> 20);
+        return error_set(
+            e, NO_SPACE,
+            "%" PRIu64 " MiB are free and the exception stores of its snapshots need at "
+            "least %" PRIu64 " MiB; free some, or use --cold",
+            free_bytes >> 20, (sum_least + (sum_full <= free_bytes ? 0 : free_bytes / 5)) >> 20);
     for (size_t i = 0; sum > usable && i < count; i++) {
         struct store_size *s = &stores[i];
         uint64_t floor = least(s->full_bytes, round_up(LEAST_BYTES, extent_bytes));

@@ -14,10 +14,10 @@
 #include "base/file.h"
 
 const struct volume_driver *const volume_drivers[] = {&volume_lvm_transient, &volume_lvm_snapshot,
-                                                     &volume_plain, NULL};
+                                                      &volume_plain, NULL};
 
-const struct volume_driver *const volume_drivers_lvm_snapshot[] = {&volume_lvm_snapshot, &volume_plain,
-                                                                  NULL};
+const struct volume_driver *const volume_drivers_lvm_snapshot[] = {&volume_lvm_snapshot,
+                                                                   &volume_plain, NULL};
 
 int volume_open(const struct volume_driver *const drivers[], const char *path, struct volume **v,
                 struct error *e)
@@ -46,7 +46,8 @@ static const struct volume_driver *driver_of(const struct volume_driver *const d
     for (size_t i = 0; name && drivers[i]; i++)
         if (strcmp(drivers[i]->name, name) == 0)
             return drivers[i];
-    error_set(e, DAMAGED, "the journal names \"%s\", which is no driver of volumes", name ? name : "");
+    error_set(e, DAMAGED, "the journal names \"%s\", which is no driver of volumes",
+              name ? name : "");
     return NULL;
 }
 
@@ -97,8 +98,8 @@ static bool has_loop_device(const struct stat *file)
         if (strncmp(entry->d_name, "loop", 4) != 0 || !path)
             continue;
         fd = open(path, O_RDONLY | O_CLOEXEC);
-        if (fd >= 0 && ioctl(fd, LOOP_GET_STATUS64, &info) == 0 &&
-            info.lo_device == file->st_dev && info.lo_inode == file->st_ino)
+        if (fd >= 0 && ioctl(fd, LOOP_GET_STATUS64, &info) == 0 && info.lo_device == file->st_dev &&
+            info.lo_inode == file->st_ino)
             return true;
     }
     return false;

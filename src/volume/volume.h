@@ -4,11 +4,12 @@
  *
  * A volume that can be snapshotted goes through
  *
- *     open → plan → (the engine journals v->record) → prepare → commit → open_image
+ *     open → plan → (the engine journals v->record) → prepare → hold → commit → open_image
  *          → watch … → discard → close
  *
- * plan only decides. prepare makes what the snapshot needs and does all that can wait or fail. commit runs while the guest
- * stands still. discard needs nothing but the journalled record, so that another process can do it.
+ * plan only decides. prepare makes what the snapshot needs and does all that can wait or fail. The
+ * instant is between hold, of all a guest's volumes, and the first commit. discard and lift need
+ * nothing but the journalled record, so that another process can do them.
  */
 #ifndef VOLUME_VOLUME_H
 #define VOLUME_VOLUME_H
@@ -23,11 +24,11 @@ struct volume_driver;
 
 struct volume {
     const struct volume_driver *driver;
-    char *path;          /* as in the domain's configuration */
-    char *name;          /* for messages: "xenvols/linux01", or the path */
+    char *path; /* as in the domain's configuration */
+    char *name; /* for messages: "xenvols/linux01", or the path */
     uint64_t size_bytes;
     uint64_t copy_bytes; /* at most what a sparse copy of it takes */
-    json_t *record; /* what discard needs: set by plan, else NULL */
+    json_t *record;      /* what discard needs: set by plan, else NULL */
 };
 
 struct volume_driver {
@@ -41,25 +42,30 @@ struct volume_driver {
     /* Whether this volume can be snapshotted: UNSUPPORTED says why not, and what to do instead. */
     int (*can_snapshot)(const struct volume *v, struct error *e);
 
-    /* Decide names and sizes of what `id` (letters and digits) will make for all these volumes, which
-     * are copied at the same time, and set their records. NO_SPACE: they can't fit. */
+    /* Decide names and sizes of what `id` (letters and digits) will make for all these volumes,
+     * which are copied at the same time, and set their records. NO_SPACE: they can't fit. */
     int (*plan)(struct volume *const vs[], size_t count, const char *id, struct error *e);
     int (*prepare)(struct volume *const vs[], size_t count, struct error *e);
+
+    /* Hold the guest's requests back: those under way are finished, new ones wait. Then fix the
+     * instant, and let them through. If either fails, lift is owed for all. */
+    int (*hold)(struct volume *const vs[], size_t count, struct error *e);
     int (*commit)(struct volume *const vs[], size_t count, struct error *e);
 
-    /* Let the guest's requests through again, whatever a commit that did not end holds back. Quick; allocates
-     * little; may be called from another process, twice, and before commit. */
+    /* Let the guest's requests through again. Quick; allocates little; may be called from another
+     * process, twice, and before hold. */
     int (*lift)(const json_t *record, struct error *e);
 
-    /* A descriptor, the caller's, that reads the volume as it was at commit. O_DIRECT where it can. */
+    /* A descriptor, the caller's, that reads the volume as it was at commit. O_DIRECT where it can.
+     */
     int (*open_image)(const struct volume *v, int *fd, struct error *e);
 
-    /* Call it often while images are read, and once after: keeps the snapshot from overflowing; an error means
-     * that the image is worth nothing. */
+    /* Call it often while images are read, and once after: keeps the snapshot from overflowing; an
+     * error means that the image is worth nothing. */
     int (*watch)(struct volume *v, struct error *e);
 
-    /* Undo plan, prepare, commit, whichever were reached. Twice is fine; what does not exist, or does not
-     * carry our mark, is left alone. */
+    /* Undo plan, prepare, commit, whichever were reached. Twice is fine; what does not exist, or
+     * does not carry our mark, is left alone. */
     int (*discard)(const json_t *record, struct error *e);
 };
 
@@ -79,8 +85,8 @@ int volume_open(const struct volume_driver *const drivers[], const char *path, s
                 struct error *e);
 void volume_close(struct volume *v); /* NULL is fine */
 
-/* A descriptor, the caller's, that reads the volume itself. Block devices are opened with O_DIRECT: what
- * a guest has written is not in dom0's page cache, and what is there may be old. */
+/* A descriptor, the caller's, that reads the volume itself. Block devices are opened with O_DIRECT:
+ * what a guest has written is not in dom0's page cache, and what is there may be old. */
 int volume_open_live(const struct volume *v, int *fd, struct error *e);
 
 /* The same for writing. BUSY: a guest, a mount or a loop device uses it. */

@@ -10,6 +10,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -66,8 +67,8 @@ static json_t *config(void)
                      "{s:s, s:s, s:i, s:i}]}",
                      "c_info", "type", "pv", "name", "linux01", "uuid", UUID, "b_info", "max_vcpus",
                      1, "max_memkb", 1024, "disks", "vdev", "xvda", "pdev_path", a, "readwrite", 1,
-                     "vdev", "xvdb", "pdev_path", b, "readwrite", 1, "vdev", "xvdc", "pdev_path", "",
-                     "is_cdrom", 1, "removable", 1);
+                     "vdev", "xvdb", "pdev_path", b, "readwrite", 1, "vdev", "xvdc", "pdev_path",
+                     "", "is_cdrom", 1, "removable", 1);
 }
 
 static int describe(struct domain_host *host, const char *name, struct domain *d, struct error *e)
@@ -107,6 +108,14 @@ static int can_save_live(struct domain_host *host, const struct domain *d, struc
     return fake->live ? OK : error_set(e, UNSUPPORTED, "not here");
 }
 
+static int dirty_pages(struct domain_host *host, const struct domain *d, uint32_t sample_ms,
+                       uint64_t *pages, struct error *e)
+{
+    (void)host, (void)d;
+    *pages = 4 * sample_ms;
+    return call("dirty_pages", "", e);
+}
+
 static void set_state(enum domain_state state)
 {
     fake->state = state;
@@ -114,8 +123,8 @@ static void set_state(enum domain_state state)
         eventfd_write(fake->stopped, 1);
 }
 
-static int wait_stopped(struct domain_host *host, const struct domain_id *id, int wake_fd, int timeout_ms,
-                        struct error *e)
+static int wait_stopped(struct domain_host *host, const struct domain_id *id, int wake_fd,
+                        int timeout_ms, struct error *e)
 {
     (void)host, (void)id;
     for (;;) {
@@ -132,17 +141,25 @@ static int wait_stopped(struct domain_host *host, const struct domain_id *id, in
     }
 }
 
-static int suspend_save(struct domain_host *host, const struct domain *d, enum domain_save save, int fd,
-                        struct error *e)
+static int suspend_save(struct domain_host *host, const struct domain *d, enum domain_save save,
+                        int fd, const struct save_watcher *watcher, struct error *e)
 {
     char block[1000];
 
     (void)host;
-    /* A failure leaves the guest suspended: the worse of the two. */
-    set_state(DOMAIN_SUSPENDED);
+    /* A failure leaves the guest suspended, unless it is live: the worse of the two. */
+    if (save != SAVE_LIVE)
+        set_state(DOMAIN_SUSPENDED);
+    if (save == SAVE_NOTHING)
+        return call("suspend_save:nothing", "", e);
     if (savefile_write_head(fd, d->config, e) < 0)
         return e->status;
     memset(block, 'r', sizeof block);
+    if (fake->progress.total) {
+        watcher->see(watcher->arg, &(struct save_progress){.total = fake->progress.total});
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+        watcher->see(watcher->arg, &fake->progress);
+    }
     for (size_t left = fake->ram_bytes; left;) {
         size_t n = left < sizeof block ? left : sizeof block;
 
@@ -150,6 +167,8 @@ static int suspend_save(struct domain_host *host, const struct domain *d, enum d
             return error_errno(e, "suspend_save");
         left -= n;
     }
+    if (save == SAVE_LIVE)
+        set_state(DOMAIN_SUSPENDED);
     return call(save == SAVE_LIVE ? "suspend_save:live" : "suspend_save", "", e);
 }
 
@@ -193,6 +212,20 @@ static int restore(struct domain_host *host, const char *name, int fd, enum doma
     return OK;
 }
 
+static int boot(struct domain_host *host, const char *name, int fd, enum domain_start start,
+                struct error *e)
+{
+    char text[1000] = "";
+
+    (void)host;
+    if (call("boot", name, e) < 0)
+        return e->status;
+    if (read(fd, text, sizeof text - 1) < 0 || !strstr(text, "name = "))
+        return error_set(e, FAILED, "it is no configuration");
+    fake->state = start == START_PAUSED ? DOMAIN_PAUSED : DOMAIN_RUNNING;
+    return OK;
+}
+
 static void forget(struct domain_host *host)
 {
     (void)host;
@@ -208,11 +241,13 @@ static const struct domain_driver domains = {
     .state = state,
     .can_suspend = can_suspend,
     .can_save_live = can_save_live,
+    .dirty_pages = dirty_pages,
     .suspend_save = suspend_save,
     .wait_stopped = wait_stopped,
     .resume = resume,
     .destroy = destroy,
     .restore = restore,
+    .boot = boot,
 };
 
 /* ---- volume: a file, and a copy of it as its snapshot ---- */
@@ -230,8 +265,8 @@ static int volume_open_fake(const char *path, struct volume **out, struct error 
     if (stat(path, &st) < 0)
         return error_errno(e, "open");
     v = calloc(1, sizeof *v);
-    *v = (struct volume){&fake_volumes, strdup(path), strdup(slash + 1), (uint64_t)st.st_size,
-                         (uint64_t)st.st_size, NULL};
+    *v = (struct volume){&fake_volumes,        strdup(path),         strdup(slash + 1),
+                         (uint64_t)st.st_size, (uint64_t)st.st_size, NULL};
     *out = v;
     return OK;
 }
@@ -252,8 +287,8 @@ static int can_snapshot(const struct volume *v, struct error *e)
 static int plan(struct volume *const vs[], size_t count, const char *id, struct error *e)
 {
     for (size_t i = 0; i < count; i++)
-        vs[i]->record = json_pack("{s:s, s:s, s:s}", "driver", "fake", "id", id, "volume",
-                                  vs[i]->name);
+        vs[i]->record =
+            json_pack("{s:s, s:s, s:s}", "driver", "fake", "id", id, "volume", vs[i]->name);
     return call("plan", "", e);
 }
 
@@ -276,11 +311,29 @@ static int prepare(struct volume *const vs[], size_t count, struct error *e)
     return OK;
 }
 
+static unsigned bit_of(const char *name)
+{
+    return 1u << (*name - 'a');
+}
+
+static int hold(struct volume *const vs[], size_t count, struct error *e)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (call("hold", vs[i]->name, e) < 0)
+            return e->status;
+        fake->held |= bit_of(vs[i]->name);
+    }
+    return OK;
+}
+
 static int commit(struct volume *const vs[], size_t count, struct error *e)
 {
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
         if (call("commit", vs[i]->name, e) < 0)
             return e->status;
+        if (!fake->commit_hangs)
+            fake->held &= ~bit_of(vs[i]->name);
+    }
     if (fake->commit_hangs) {
         eventfd_t n;
 
@@ -293,8 +346,14 @@ static int commit(struct volume *const vs[], size_t count, struct error *e)
 static int lift(const json_t *record, struct error *e)
 {
     const char *name = json_string_value(json_object_get(record, "volume"));
+    unsigned held = fake->held, bit = bit_of(name);
 
-    return call("lift", name ? name : "?", e);
+    if (call("lift", name, e) < 0)
+        return e->status;
+    fake->held &= ~bit;
+    if (held == bit && fake->state == DOMAIN_RUNNING)
+        eventfd_write(fake->resumed, 1);
+    return OK;
 }
 
 static int open_image(const struct volume *v, int *fd, struct error *e)
@@ -332,6 +391,7 @@ static const struct volume_driver fake_volumes = {
     .can_snapshot = can_snapshot,
     .plan = plan,
     .prepare = prepare,
+    .hold = hold,
     .commit = commit,
     .lift = lift,
     .open_image = open_image,
@@ -361,8 +421,7 @@ static void make_image(const char *name, char fill)
     memset(block, fill, sizeof block);
     /* Data, a hole, data up to an odd end. */
     if (fd < 0 || ftruncate(fd, IMAGE_BYTES + 512) < 0 ||
-        pwrite_full(fd, block, sizeof block, 0) < 0 ||
-        pwrite_full(fd, block, 512, IMAGE_BYTES) < 0)
+        pwrite_full(fd, block, sizeof block, 0) < 0 || pwrite_full(fd, block, 512, IMAGE_BYTES) < 0)
         abort();
 }
 

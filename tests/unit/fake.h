@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Fakes of the two driver tables. Every call is noted in a trace ("suspend_save commit:a resume …"), any call can be
- * made to fail, and the state that matters is kept: does the guest run, which snapshots exist.
+ * Fakes of the two driver tables. Every call is noted in a trace ("suspend_save commit:a resume
+ * …"), any call can be made to fail, and the state that matters is kept: does the guest run, which
+ * snapshots exist.
  */
 #ifndef TESTS_FAKE_H
 #define TESTS_FAKE_H
@@ -10,17 +11,21 @@
 
 struct fake {
     char trace[4096];
-    const char *fail_at;      /* the call, as in the trace, that fails; NULL: none */
-    unsigned fail_times;      /* so often, then works; 0: always */
+    const char *fail_at;             /* the call, as in the trace, that fails; NULL: none */
+    unsigned fail_times;             /* so often, then works; 0: always */
     _Atomic enum domain_state state; /* of the one domain, "linux01"; DOMAIN_GONE: there is none */
-    int suspendable;          /* what can_suspend says */
-    int live;                 /* what can_save_live says */
-    int commit_hangs;         /* the last commit waits until somebody resumes the guest */
-    int stopped, resumed, hanging; /* eventfds, written when that has come to be */
-    pid_t owner;              /* the trace is of this process alone, not of a guardian */
-    char snapshots[256];      /* " id/volume" for each that exists */
-    char *dir;                /* temporary: volumes a.img, b.img; journal/, lock/, out/ */
-    size_t ram_bytes;         /* of the save stream */
+    int suspendable;                 /* what can_suspend says */
+    int live;                        /* what can_save_live says */
+    struct save_progress progress;   /* what suspend_save tells of, halfway; total 0: nothing */
+    int commit_hangs; /* the last commit waits until somebody resumes the guest, or lifts what is
+                         held */
+    _Atomic unsigned held; /* volumes whose requests are held back: bit 0 is a.img's */
+    int stopped, resumed,
+        hanging; /* eventfds, written when that has come to be; resumed by lift too, if it runs */
+    pid_t owner; /* the trace is of this process alone, not of a guardian */
+    char snapshots[256]; /* " id/volume" for each that exists */
+    char *dir;           /* temporary: volumes a.img, b.img; journal/, lock/, out/ */
+    size_t ram_bytes;    /* of the save stream */
     struct engine engine;
 };
 

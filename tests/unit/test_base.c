@@ -157,8 +157,8 @@ static void a_store_lasts_as_long_as_the_copy(void **state)
 
 static void scarce_space_is_shared_and_some_kept_back(void **state)
 {
-    struct store_size s[3] = {{.origin_bytes = 10240 * MIB}, {.origin_bytes = 1024 * MIB},
-                              {.origin_bytes = 8 * MIB}};
+    struct store_size s[3] = {
+        {.origin_bytes = 10240 * MIB}, {.origin_bytes = 1024 * MIB}, {.origin_bytes = 8 * MIB}};
     uint64_t sum = 0;
     struct error e;
 
@@ -265,10 +265,18 @@ static void manifests_are_not_trusted(void **state)
     static const struct {
         const char *from, *to;
     } changes[] = {
-        {"n.sav", "../n.sav"},         {"n.sav", ".n"},            {"n.sav", "a/b"},
-        {"'bytes':1", "'bytes':-1"},   {"'bytes':1", "'bytes':1.5"}, {"'bytes':1", "'bytes':'1'"},
-        {"000", "00g"},                {"'version':1", "'version':2"}, {"'left_out':[]", "'left_out':1"},
-        {"'vdev':'xvda',", ""},        {"domsnap-manifest", "x"},  {"'host':'h'", "'host':'\\u001b[2J'"},
+        {"n.sav", "../n.sav"},
+        {"n.sav", ".n"},
+        {"n.sav", "a/b"},
+        {"'bytes':1", "'bytes':-1"},
+        {"'bytes':1", "'bytes':1.5"},
+        {"'bytes':1", "'bytes':'1'"},
+        {"000", "00g"},
+        {"'version':1", "'version':2"},
+        {"'left_out':[]", "'left_out':1"},
+        {"'vdev':'xvda',", ""},
+        {"domsnap-manifest", "x"},
+        {"'host':'h'", "'host':'\\u001b[2J'"},
     };
     AUTO_FREE char *text = format_text(good, 0, 0);
     struct manifest m;

@@ -187,7 +187,11 @@ static void spool_bytes(size_t total, size_t memory)
     struct error e;
     uint64_t size;
 
-    assert_int_equal(spool_start(&s, &fd, &(struct spool_config){file, "ram", memory, SPOOL_AFTERWARDS, &progress}, &e), OK);
+    assert_int_equal(
+        spool_start(&s, &fd,
+                    &(struct spool_config){file, "ram", memory, 0, SPOOL_AFTERWARDS, &progress},
+                    &e),
+        OK);
     for (size_t done = 0; done < total;) {
         size_t n = total - done < sizeof block ? total - done : sizeof block;
 
@@ -209,13 +213,13 @@ static void a_spool_keeps_every_byte(void **state)
     (void)state;
     spool_bytes(0, MIB);
     spool_bytes(12345, MIB);
-    spool_bytes(20 * MIB + 1, MIB);   /* goes round the ring */
-    spool_bytes(3 * MIB, 64 * MIB);   /* never fills it */
-    spool_bytes(5 * MIB, 4096 * 3);   /* a ring smaller than the pipe */
+    spool_bytes(20 * MIB + 1, MIB); /* goes round the ring */
+    spool_bytes(3 * MIB, 64 * MIB); /* never fills it */
+    spool_bytes(5 * MIB, 4096 * 3); /* a ring smaller than the pipe */
 }
 
-/* The writer of the pipe must not wait for a disk that is slow, as long as the memory suffices: here the "disk" is a pipe
- * that nobody reads before the writer is done. */
+/* The writer of the pipe must not wait for a disk that is slow, as long as the memory suffices:
+ * here the "disk" is a pipe that nobody reads before the writer is done. */
 static void the_writer_does_not_wait_for_the_disk(void **state)
 {
     char *block = calloc(1, 8 * MIB), sum[SHA256_HEX];
@@ -227,8 +231,11 @@ static void the_writer_does_not_wait_for_the_disk(void **state)
 
     (void)state;
     assert_int_equal(pipe(disk), 0);
-    assert_int_equal(spool_start(&s, &fd, &(struct spool_config){disk[1], "ram", 16 * MIB, SPOOL_AFTERWARDS, &progress},
-                                 &e), OK);
+    assert_int_equal(spool_start(&s, &fd,
+                                 &(struct spool_config){disk[1], "ram", 16 * MIB, 0,
+                                                        SPOOL_AFTERWARDS, &progress},
+                                 &e),
+                     OK);
     assert_int_equal(write_full(fd, block, 8 * MIB), 0);
     close(fd);
     for (left = 8 * MIB; left;) {
@@ -255,7 +262,11 @@ static void a_full_disk_breaks_the_pipe(void **state)
     int written = 0;
 
     (void)state;
-    assert_int_equal(spool_start(&s, &fd, &(struct spool_config){full, "ram", 2 * MIB, SPOOL_AFTERWARDS, &progress}, &e), OK);
+    assert_int_equal(
+        spool_start(&s, &fd,
+                    &(struct spool_config){full, "ram", 2 * MIB, 0, SPOOL_AFTERWARDS, &progress},
+                    &e),
+        OK);
     while (write_full(fd, block, MIB) == 0)
         assert_true(++written < 1000);
     close(fd);

@@ -18,11 +18,15 @@
 #include "base/file.h"
 #include "base/interrupt.h"
 #include "engine/journal.h"
+#include "engine/precopy.h"
 #include "fake.h"
+
+static struct create_params params;
 
 static int setup(void **state)
 {
     (void)state;
+    params = (struct create_params){.domain = "linux01", .deadline_ms = 200};
     fake_setup();
     return 0;
 }
@@ -34,14 +38,13 @@ static int teardown(void **state)
     return 0;
 }
 
-static uint32_t create_deadline_ms = 200;
-
 static int create(enum create_method method, struct error *e)
 {
-    struct create_params params = {"linux01", fake_path("out"), method, create_deadline_ms};
     struct manifest m;
     int rc;
 
+    params.method = method;
+    params.folder = fake_path("out");
     *e = (struct error){0};
     rc = engine_create(&fake->engine, &params, &m, e);
     if (rc == OK)
@@ -51,12 +54,12 @@ static int create(enum create_method method, struct error *e)
 
 static int restore(bool replace, struct error *e)
 {
-    struct restore_params params = {fake_path("out"), replace, START_RUNNING};
+    struct restore_params from = {fake_path("out"), replace, START_RUNNING};
     struct manifest m;
     int rc;
 
     *e = (struct error){0};
-    rc = engine_restore(&fake->engine, &params, &m, e);
+    rc = engine_restore(&fake->engine, &from, &m, e);
     if (rc == OK)
         manifest_release(&m);
     return rc;
@@ -79,6 +82,7 @@ static void assert_as_before(void)
     struct stat st;
 
     assert_int_equal(fake->state, DOMAIN_RUNNING);
+    assert_int_equal(fake->held, 0);
     assert_string_equal(fake->snapshots, "");
     assert_int_equal(fake_file_count(fake_path("journal")), 0);
     assert_int_not_equal(stat(fake_path("out"), &st), 0);
@@ -121,19 +125,55 @@ static void ram_is_saved_live_where_possible(void **state)
     (void)state;
     fake->live = 1;
     assert_int_equal(create(CREATE_SNAPSHOT, &e), OK);
-    assert_non_null(strstr(fake->trace, "prepare:b.img suspend_save:live commit:a.img"));
+    assert_non_null(strstr(fake->trace, "prepare:b.img suspend_save:live hold:a.img"));
     assert_int_equal(fake->state, DOMAIN_RUNNING);
 }
 
-static void past_its_deadline_the_guest_is_resumed(void **state)
+static void past_its_deadline_the_guest_goes_on(void **state)
 {
     struct error e;
 
     (void)state;
     fake->commit_hangs = 1;
-    assert_int_equal(create(CREATE_SNAPSHOT, &e), TIMED_OUT);
-    assert_non_null(strstr(e.text, "--deadline"));
-    assert_as_before();
+    for (int i = 0; i < 2; i++) {
+        params.disks_only = i;
+        assert_int_equal(create(CREATE_SNAPSHOT, &e), TIMED_OUT);
+        assert_non_null(strstr(e.text, "--deadline"));
+        assert_as_before();
+    }
+}
+
+static void disks_only_does_not_stop_the_guest(void **state)
+{
+    struct error e;
+
+    (void)state;
+    params.disks_only = true;
+    fake->suspendable = 0;
+    assert_int_equal(create(CREATE_SNAPSHOT, &e), OK);
+    assert_null(strstr(fake->trace, "suspend"));
+    assert_null(strstr(fake->trace, "resume"));
+    assert_non_null(strstr(fake->trace, "hold:a.img hold:b.img commit:a.img commit:b.img"));
+    assert_int_equal(fake->held, 0);
+    assert_int_equal(fake_file_count(fake_path("out")), 4);
+    fill("a.img", 'x');
+    fake->state = DOMAIN_GONE;
+    assert_int_equal(restore(false, &e), OK);
+    assert_non_null(strstr(fake->trace, "boot:linux01"));
+    assert_int_equal(fake->state, DOMAIN_RUNNING);
+    assert_int_equal(byte_at("a.img", 0), 'a');
+}
+
+static void disks_only_and_cold_stops_it(void **state)
+{
+    struct error e;
+
+    (void)state;
+    params.disks_only = true;
+    assert_int_equal(create(CREATE_COLD, &e), OK);
+    assert_non_null(strstr(fake->trace, "suspend_save:nothing resume"));
+    assert_int_equal(fake->state, DOMAIN_RUNNING);
+    assert_int_equal(fake_file_count(fake_path("out")), 4);
 }
 
 static void a_kill_while_the_guest_stands_still_resumes_it(void **state)
@@ -146,7 +186,7 @@ static void a_kill_while_the_guest_stands_still_resumes_it(void **state)
     fake->commit_hangs = 1;
     pid = fork();
     if (pid == 0) {
-        create_deadline_ms = 0;
+        params.deadline_ms = 0;
         create(CREATE_SNAPSHOT, &e);
         _exit(1);
     }
@@ -163,6 +203,72 @@ static void a_kill_while_the_guest_stands_still_resumes_it(void **state)
     assert_as_before();
 }
 
+static void a_budget_stops_before_the_guest_stops(void **state)
+{
+    struct error e;
+
+    (void)state;
+    fake->live = 1;
+    fake->ram_bytes = 8 << 20;
+    /* Each round as long as the one before: the guest changes RAM as fast as it is written. */
+    fake->progress = (struct save_progress){.round = 1, .total = 1 << 30, .last = true};
+    params.max_pause_ms = 1;
+    assert_int_equal(create(CREATE_SNAPSHOT, &e), TIMED_OUT);
+    assert_non_null(strstr(e.text, "would stand still"));
+    assert_as_before();
+    params.go_on = true;
+    assert_int_equal(create(CREATE_SNAPSHOT, &e), OK);
+}
+
+static void a_budget_is_kept_while_the_guest_stands_still(void **state)
+{
+    struct error e;
+
+    (void)state;
+    fake->ram_bytes = 8 << 20;
+    fake->progress =
+        (struct save_progress){.done = 1 << 20, .total = 1 << 24, .stands_still = true};
+    params.max_pause_ms = 10;
+    assert_int_equal(create(CREATE_SNAPSHOT, &e), TIMED_OUT);
+    assert_non_null(strstr(e.text, "stands still"));
+    assert_as_before();
+}
+
+static void past_its_budget_the_guest_goes_on(void **state)
+{
+    struct error e;
+
+    (void)state;
+    fake->commit_hangs = 1;
+    params.max_pause_ms = 10;
+    assert_int_equal(create(CREATE_SNAPSHOT, &e), TIMED_OUT);
+    assert_non_null(strstr(e.text, "--max-pause"));
+    assert_as_before();
+}
+
+static void a_pause_is_told_from_the_rounds_before(void **state)
+{
+    struct precopy p = {.ram_pages = 65536};
+    const uint64_t second = 1000000000;
+
+    (void)state;
+    /* 65536 pages in a second, 16384 of them changed meanwhile; then a quarter of the time and of
+     * the changes. */
+    precopy_note(&p, &(struct save_progress){.total = 1 << 20}, 7 * second);
+    assert_int_equal(precopy_pause_ns(&p, 7 * second), 0);
+    precopy_note(&p, &(struct save_progress){.round = 1, .total = 16384}, 8 * second);
+    assert_in_range(precopy_pause_ns(&p, 8 * second), second / 16 - 1, second / 16 + 1);
+    precopy_note(&p, &(struct save_progress){.round = 1, .done = 16384, .total = 16384},
+                 8 * second + second / 4);
+    precopy_note(&p, &(struct save_progress){.round = 2, .total = 4096}, 8 * second + second / 4);
+    assert_in_range(precopy_pause_ns(&p, 9 * second), second / 64 - 1, second / 64 + 1);
+
+    assert_in_range(precopy_predict_ns(65536, 65536e-9, 16384e-9), second / 1024 - 1,
+                    second / 1024 + 1);
+    assert_in_range(precopy_predict_ns(65536, 65536e-9, 65536e-9), second - 1, second + 1);
+    assert_int_equal(precopy_predict_ns(65536, 65536e-9, 0), 0);
+}
+
 static void create_calls_in_order(void **state)
 {
     struct error e;
@@ -175,8 +281,8 @@ static void create_calls_in_order(void **state)
     assert_int_equal(fake_file_count(fake_path("journal")), 0);
     assert_int_equal(fake_file_count(fake_path("out")), 5);
     /* Nothing between suspend and resume but the instant. */
-    at = strstr(fake->trace, "prepare:a.img prepare:b.img suspend_save commit:a.img commit:b.img "
-                             "resume ");
+    at = strstr(fake->trace, "prepare:a.img prepare:b.img suspend_save hold:a.img hold:b.img "
+                             "commit:a.img commit:b.img resume ");
     assert_non_null(at);
     assert_non_null(strstr(at, "open_image:a.img"));
     assert_non_null(strstr(at, "discard:b.img"));
@@ -200,10 +306,11 @@ static void cold_copies_before_resume(void **state)
 static void any_failure_is_undone(void **state)
 {
     static const char *const calls[] = {
-        "open",          "describe",      "can_suspend",   "open:a.img",       "open:b.img",
-        "can_snapshot:b.img", "plan",     "prepare:a.img", "prepare:b.img",    "suspend_save",
-        "commit:a.img",  "commit:b.img",  "resume",        "open_image:b.img", "watch:b.img",
-        "discard:a.img", "discard:b.img",
+        "open",          "describe",           "can_suspend",   "open:a.img",
+        "open:b.img",    "can_snapshot:b.img", "plan",          "prepare:a.img",
+        "prepare:b.img", "suspend_save",       "hold:a.img",    "hold:b.img",
+        "commit:a.img",  "commit:b.img",       "resume",        "open_image:b.img",
+        "watch:b.img",   "discard:a.img",      "discard:b.img",
     };
     struct error e;
 
@@ -260,12 +367,12 @@ static void a_run_that_died_is_undone(void **state)
 
     (void)state;
     for (size_t i = 0; i < 3; i++) {
-        AUTO_JSON json_t *entry = json_pack(
-            "{s:s, s:s, s:{s:s, s:s, s:i}, s:s, s:b, s:[s, s], s:[{s:s, s:s, s:s}]}", "operation",
-            "create", "phase", phases[i], "domain", "name", "linux01", "uuid",
-            "11111111-2222-3333-4444-555555555555", "domid", 7, "folder", fake_path("out"),
-            "folder_made", 1, "files", "linux01.sav", "manifest.json", "volumes", "driver", "fake",
-            "id", "dead", "volume", "a.img");
+        AUTO_JSON json_t *entry =
+            json_pack("{s:s, s:s, s:{s:s, s:s, s:i}, s:s, s:b, s:[s, s], s:[{s:s, s:s, s:s}]}",
+                      "operation", "create", "phase", phases[i], "domain", "name", "linux01",
+                      "uuid", "11111111-2222-3333-4444-555555555555", "domid", 7, "folder",
+                      fake_path("out"), "folder_made", 1, "files", "linux01.sav", "manifest.json",
+                      "volumes", "driver", "fake", "id", "dead", "volume", "a.img");
         bool suspended = strcmp(phases[i], PHASE_SUSPENDED) == 0;
 
         assert_int_equal(journal_open(&j, &fake->engine, "linux01", NULL, &e), OK);
@@ -287,11 +394,11 @@ static void a_run_that_died_is_undone(void **state)
 
 static void past_the_commit_point_it_is_published(void **state)
 {
-    AUTO_JSON json_t *entry = json_pack(
-        "{s:s, s:s, s:{s:s, s:s, s:i}, s:s, s:b, s:[s, s], s:[]}", "operation", "create", "phase",
-        PHASE_PUBLISH, "domain", "name", "linux01", "uuid", "11111111-2222-3333-4444-555555555555",
-        "domid", 7, "folder", fake_path("out"), "folder_made", 1, "files", "linux01.sav",
-        "manifest.json", "volumes");
+    AUTO_JSON json_t *entry =
+        json_pack("{s:s, s:s, s:{s:s, s:s, s:i}, s:s, s:b, s:[s, s], s:[]}", "operation", "create",
+                  "phase", PHASE_PUBLISH, "domain", "name", "linux01", "uuid",
+                  "11111111-2222-3333-4444-555555555555", "domid", 7, "folder", fake_path("out"),
+                  "folder_made", 1, "files", "linux01.sav", "manifest.json", "volumes");
     struct journal j = JOURNAL_NONE;
     struct error e;
 
@@ -374,7 +481,7 @@ static void damage_is_found_before_anything_is_touched(void **state)
         const char *file;
         uint64_t at;
     } damages[] = {
-        {"out/linux01.sav", 2999999}, {"out/linux01.sav", 3},      {"out/linux01.xvda.img", 70000},
+        {"out/linux01.sav", 2999999}, {"out/linux01.sav", 3},     {"out/linux01.xvda.img", 70000},
         {"out/linux01.xvdb.img", 0},  {"out/manifest.json", 150},
     };
     struct error e;
@@ -429,7 +536,7 @@ static void import_makes_a_manifest_that_restore_takes(void **state)
 {
     const struct import_disk disk = {"xvdb", "by-hand.img"};
     AUTO_FREE char *folder = strdup(fake_path("out"));
-    struct import_params params = {folder, NULL, NULL, 0};
+    struct import_params im = {folder, NULL, NULL, 0};
     struct manifest m;
     struct error e;
 
@@ -437,12 +544,12 @@ static void import_makes_a_manifest_that_restore_takes(void **state)
     assert_int_equal(create(CREATE_COLD, &e), OK);
     assert_int_equal(unlink(fake_path("out/manifest.json")), 0);
     assert_int_equal(rename(fake_path("out/linux01.xvdb.img"), fake_path("out/by-hand.img")), 0);
-    assert_int_equal(engine_import(&fake->engine, &params, &m, &e), NOT_FOUND);
-    params.disks = &disk;
-    params.disk_count = 1;
-    assert_int_equal(engine_import(&fake->engine, &params, &m, &e), OK);
+    assert_int_equal(engine_import(&fake->engine, &im, &m, &e), NOT_FOUND);
+    im.disks = &disk;
+    im.disk_count = 1;
+    assert_int_equal(engine_import(&fake->engine, &im, &m, &e), OK);
     manifest_release(&m);
-    assert_int_equal(engine_import(&fake->engine, &params, &m, &e), BUSY);
+    assert_int_equal(engine_import(&fake->engine, &im, &m, &e), BUSY);
     fill("b.img", 'x');
     assert_int_equal(restore(true, &e), OK);
     assert_int_equal(byte_at("b.img", 0), 'b');
@@ -456,7 +563,13 @@ int main(void)
         TEST(create_calls_in_order),
         TEST(cold_copies_before_resume),
         TEST(ram_is_saved_live_where_possible),
-        TEST(past_its_deadline_the_guest_is_resumed),
+        TEST(past_its_deadline_the_guest_goes_on),
+        TEST(disks_only_does_not_stop_the_guest),
+        TEST(disks_only_and_cold_stops_it),
+        TEST(a_budget_stops_before_the_guest_stops),
+        TEST(a_budget_is_kept_while_the_guest_stands_still),
+        TEST(past_its_budget_the_guest_goes_on),
+        TEST(a_pause_is_told_from_the_rounds_before),
         TEST(a_kill_while_the_guest_stands_still_resumes_it),
         TEST(any_failure_is_undone),
         TEST(a_resume_that_fails_is_left_to_recover),

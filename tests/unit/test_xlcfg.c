@@ -78,20 +78,26 @@ static void test_pv(void **state)
 {
     (void)state;
     AUTO_FREE char *text = written(
-        "{\"c_info\": {\"type\": \"pv\", \"name\": \"linux01\", \"uuid\": \"a6c673f4-8ea7-672c-0f91-75fc0a12a4ce\"},"
-        " \"b_info\": {\"max_vcpus\": 4, \"avail_vcpus\": [0, 1], \"max_memkb\": 262144, \"target_memkb\": 131072,"
+        "{\"c_info\": {\"type\": \"pv\", \"name\": \"linux01\", \"uuid\": "
+        "\"a6c673f4-8ea7-672c-0f91-75fc0a12a4ce\"},"
+        " \"b_info\": {\"max_vcpus\": 4, \"avail_vcpus\": [0, 1], \"max_memkb\": 262144, "
+        "\"target_memkb\": 131072,"
         "  \"vcpu_hard_affinity\": [[2, 3], [2, 3], [2, 3], [2, 3]],"
         "  \"kernel\": \"/boot/vmlinuz\", \"cmdline\": \"console=hvc0 root=\\\"LABEL=a b\\\"\","
         "  \"sched_params\": {\"weight\": 512, \"cap\": 50}, \"type.pv\": {}},"
-        " \"disks\": [{\"pdev_path\": \"/dev/xenvols/linux01\", \"vdev\": \"xvda\", \"backend\": \"phy\","
+        " \"disks\": [{\"pdev_path\": \"/dev/xenvols/linux01\", \"vdev\": \"xvda\", \"backend\": "
+        "\"phy\","
         "  \"format\": \"raw\", \"readwrite\": 1, \"discard_enable\": \"True\"},"
-        "  {\"pdev_path\": \"/data/a,b c.iso\", \"vdev\": \"xvdc\", \"format\": \"raw\", \"readwrite\": 0,"
+        "  {\"pdev_path\": \"/data/a,b c.iso\", \"vdev\": \"xvdc\", \"format\": \"raw\", "
+        "\"readwrite\": 0,"
         "  \"is_cdrom\": 1, \"removable\": 1}],"
         " \"nics\": [{\"devid\": 0, \"mac\": \"00:16:3e:01:02:03\", \"bridge\": \"xenbr0\","
         "  \"nictype\": \"vif\"}],"
-        " \"vfbs\": [{\"devid\": 0, \"vnc\": {\"enable\": \"True\", \"listen\": \"127.0.0.1\", \"display\": 3},"
+        " \"vfbs\": [{\"devid\": 0, \"vnc\": {\"enable\": \"True\", \"listen\": \"127.0.0.1\", "
+        "\"display\": 3},"
         "  \"sdl\": {\"enable\": \"False\"}}],"
-        " \"on_poweroff\": \"destroy\", \"on_reboot\": \"restart\", \"on_crash\": \"coredump_restart\","
+        " \"on_poweroff\": \"destroy\", \"on_reboot\": \"restart\", \"on_crash\": "
+        "\"coredump_restart\","
         " \"on_watchdog\": \"restart_rename\", \"on_soft_reset\": \"soft_reset\"}");
     XLU_Config *cfg = parsed(text);
     libxl_device_disk disk;
@@ -133,8 +139,10 @@ static void test_hvm(void **state)
     (void)state;
     AUTO_FREE char *text = written(
         "{\"c_info\": {\"type\": \"hvm\", \"name\": \"w\"}, \"b_info\": {\"target_memkb\": 1048576,"
-        " \"type.hvm\": {\"boot\": \"dc\", \"vga\": {\"kind\": \"cirrus\"}, \"vnc\": {\"enable\": \"False\"},"
-        " \"serial_list\": [\"pty\", \"null\"], \"viridian\": \"True\", \"mmio_hole_memkb\": 77}}}");
+        " \"type.hvm\": {\"boot\": \"dc\", \"vga\": {\"kind\": \"cirrus\"}, \"vnc\": {\"enable\": "
+        "\"False\"},"
+        " \"serial_list\": [\"pty\", \"null\"], \"viridian\": \"True\", \"mmio_hole_memkb\": "
+        "77}}}");
     XLU_Config *cfg = parsed(text);
 
     has_number(cfg, "memory", 1024);
@@ -154,8 +162,10 @@ static void test_hostile(void **state)
     (void)state;
     AUTO_FREE char *text = written(
         "{\"c_info\": {\"type\": \"pvh\", \"name\": \"x\"}, \"evil\\nkernel = \\\"/tmp/k\\\"\": 1,"
-        " \"b_info\": {\"cmdline\": \"a' b\\\" c\", \"kernel\": \"k\\nramdisk = 'r'\", \"bootloader\": \"\\\\x\"},"
-        " \"disks\": [{\"pdev_path\": \"/dev/a',backendtype=qdisk\", \"vdev\": \"xvda\", \"readwrite\": 1},"
+        " \"b_info\": {\"cmdline\": \"a' b\\\" c\", \"kernel\": \"k\\nramdisk = 'r'\", "
+        "\"bootloader\": \"\\\\x\"},"
+        " \"disks\": [{\"pdev_path\": \"/dev/a',backendtype=qdisk\", \"vdev\": \"xvda\", "
+        "\"readwrite\": 1},"
         "  {\"pdev_path\": \"/dev/b\", \"vdev\": \"xvdb,access=ro\", \"readwrite\": 1},"
         "  {\"pdev_path\": \"/dev/c\", \"vdev\": \"xvdc\", \"readwrite\": 1}],"
         " \"nics\": [{\"bridge\": \"br0,script=/tmp/x\"}]}");
