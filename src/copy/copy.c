@@ -125,6 +125,8 @@ static int copy_blocks(const struct copy *c, char *block, struct sha256 *sum, st
             return e->status;
         progress_add(c->progress, n);
         offset += n;
+        if (c->position)
+            atomic_store_explicit(c->position, offset, memory_order_relaxed);
     }
     return OK;
 }

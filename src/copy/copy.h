@@ -24,8 +24,9 @@ struct copy {
     const char *source_name, *target_name; /* for messages */
     uint64_t size_bytes;
     enum copy_target kind;
-    struct progress *progress; /* gets every byte of the size, zeros too */
-    const atomic_bool *stop;   /* polled: another part of the same work has failed; may be NULL */
+    struct progress *progress;       /* gets every byte of the size, zeros too */
+    atomic_uint_least64_t *position; /* told: what is before it is read; may be NULL */
+    const atomic_bool *stop; /* polled: another part of the same work has failed; may be NULL */
 };
 
 /*

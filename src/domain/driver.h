@@ -89,6 +89,11 @@ struct domain_driver {
     int (*dirty_pages)(struct domain_host *host, const struct domain *d, uint32_t sample_ms,
                        uint64_t *pages, struct error *e);
 
+    /* Write as many of its pages to `fd`, a pipe, as `max_pages` or somewhat more, in the way that
+     * a save does, to see how long that takes. It runs on. */
+    int (*read_ram)(struct domain_host *host, const struct domain *d, int fd, uint64_t max_pages,
+                    uint64_t *pages, struct error *e);
+
     /*
      * Write the save stream that `restore` takes to `fd` (which may be a pipe; -1 for SAVE_NOTHING)
      * and return with the domain suspended. On failure the domain may be suspended too: resume is

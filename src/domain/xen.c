@@ -14,8 +14,6 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
-#include <xenctrl.h>
 #include <xenstore.h>
 
 #include "base/cleanup.h"
@@ -25,6 +23,7 @@
 #include "base/time.h"
 #include "domain/savefile.h"
 #include "domain/xen_monitor.h"
+#include "domain/xen_ram.h"
 
 /* Reading RAM back is bounded by the slowest disk; an hour means that it hangs. */
 #define RESTORE_TIMEOUT_S 3600
@@ -357,29 +356,20 @@ static int xen_can_save_live(struct domain_host *host, const struct domain *d, s
            : "this host has neither hardware assisted nor shadow paging");
 }
 
-/* libxl has no call for it. As long as nobody reads the bitmap there is no cost but one fault a
- * page. */
 static int xen_dirty_pages(struct domain_host *host, const struct domain *d, uint32_t sample_ms,
                            uint64_t *pages, struct error *e)
 {
-    struct timespec sample = {sample_ms / 1000, (long)(sample_ms % 1000) * 1000000};
-    xc_shadow_op_stats_t stats = {0};
-    xc_interface *xc = xc_interface_open(&host->logger.vtable, NULL, 0);
-    int rc = OK;
+    int rc = xen_ram_dirty_pages(&host->logger.vtable, d, sample_ms, pages, e);
 
-    if (!xc)
-        return error_errno(e, "libxenctrl");
-    if (xc_shadow_control(xc, d->domid, XEN_DOMCTL_SHADOW_OP_ENABLE_LOGDIRTY, NULL, 0) < 0) {
-        rc = error_errno(e, "follow what it writes to");
-    } else {
-        while (nanosleep(&sample, &sample) < 0 && errno == EINTR)
-            ;
-        if (xc_logdirty_control(xc, d->domid, XEN_DOMCTL_SHADOW_OP_CLEAN, NULL, 0, 0, &stats) < 0)
-            rc = error_errno(e, "read what it wrote to");
-        *pages = stats.dirty_count;
-        xc_shadow_control(xc, d->domid, XEN_DOMCTL_SHADOW_OP_OFF, NULL, 0);
-    }
-    xc_interface_close(xc);
+    host->logger.first_error[0] = '\0';
+    return rc;
+}
+
+static int xen_read_ram(struct domain_host *host, const struct domain *d, int fd,
+                        uint64_t max_pages, uint64_t *pages, struct error *e)
+{
+    int rc = xen_ram_read(&host->logger.vtable, d, fd, max_pages, pages, e);
+
     host->logger.first_error[0] = '\0';
     return rc;
 }
@@ -526,6 +516,7 @@ const struct domain_driver domain_xen = {
     .can_suspend = xen_can_suspend,
     .can_save_live = xen_can_save_live,
     .dirty_pages = xen_dirty_pages,
+    .read_ram = xen_read_ram,
     .suspend_save = xen_suspend_save,
     .wait_stopped = xen_wait_stopped,
     .resume = xen_resume,

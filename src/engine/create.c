@@ -353,7 +353,7 @@ static int watch_snapshots(void *arg, struct error *e)
     for (size_t i = 0; i < c->d.disk_count; i++) {
         struct volume *v = c->d.disks[i].volume;
 
-        if (v->driver->watch(v, e) < 0)
+        if (v->driver->watch(v, atomic_load(&c->copies[i].position), e) < 0)
             return e->status;
     }
     return OK;
@@ -373,6 +373,7 @@ static int open_sources(struct creation *c, struct error *e)
             .size_bytes = v->size_bytes,
             .kind = COPY_TO_NEW,
             .progress = &c->engine->progress,
+            .position = &c->copies[i].position,
         };
         if ((is_cold(c) ? volume_open_live(v, &copy->source, e)
                         : v->driver->open_image(v, &copy->source, e)) < 0)

@@ -113,12 +113,12 @@ static void examine_journal(struct examination *x)
 
 /* ---- a guest ---- */
 
-/* How fast RAM goes through the spool: the part of a save that can be timed without the guest. */
-static int time_spool(double *pages_per_ns, struct error *e)
+/* How fast RAM is saved: some of it, by the way that all of it would go, while the guest runs. */
+static int time_save(struct examination *x, const struct domain *d, double *pages_per_ns,
+                     struct error *e)
 {
     struct progress progress = {0};
     AUTO_CLOSE int file = memfd_create("domsnap", MFD_CLOEXEC);
-    AUTO_FREE char *ram = malloc(REHEARSED_BYTES);
     struct spool_config config = {
         .file = file,
         .name = "memory",
@@ -128,34 +128,48 @@ static int time_spool(double *pages_per_ns, struct error *e)
     };
     struct spool *spool;
     char sum[SHA256_HEX];
-    uint64_t began_ns, bytes;
+    uint64_t began_ns, pages = 0, bytes;
+    struct error ignored;
     int fd, rc;
 
-    if (file < 0 || !ram)
+    if (file < 0)
         return error_errno(e, "memory for a rehearsal");
-    memset(ram, 'r', REHEARSED_BYTES);
     if (spool_start(&spool, &fd, &config, e) < 0)
         return e->status;
     began_ns = time_monotonic_ns();
-    rc = write_full(fd, ram, REHEARSED_BYTES);
-    *pages_per_ns =
-        (double)(REHEARSED_BYTES / DOMAIN_PAGE_BYTES) / (double)(time_monotonic_ns() - began_ns);
+    rc = x->engine->domains->read_ram(x->engine->host, d, fd, REHEARSED_BYTES / DOMAIN_PAGE_BYTES,
+                                      &pages, e);
+    *pages_per_ns = (double)pages / (double)(time_monotonic_ns() - began_ns);
     close(fd);
-    return spool_finish(spool, &bytes, sum, e) < 0 ? e->status
-           : rc < 0                                ? error_errno(e, "rehearsal")
-                                                   : OK;
+    if (spool_finish(spool, &bytes, sum, rc < 0 ? &ignored : e) < 0 && rc == OK)
+        rc = e->status;
+    if (rc == OK && !pages)
+        rc = error_set(e, FAILED, "none of it could be read");
+    return rc;
+}
+
+static void cannot_tell(struct examination *x, const struct error *why)
+{
+    find(x, FINDING_NOTE, "RAM", "how long the guest would stand still can't be told: %s",
+         why->text);
 }
 
 static void predict_still(struct examination *x, const struct domain *d)
 {
+    uint64_t available = memory_available_bytes();
     double pages_per_ns;
     struct error e;
 
-    if (time_spool(&pages_per_ns, &e) < 0)
-        find(x, FINDING_NOTE, "RAM", "%s", e.text);
+    if (time_save(x, d, &pages_per_ns, &e) < 0)
+        cannot_tell(x, &e);
     else
-        find(x, FINDING_NOTE, "RAM", "the guest would stand still for at least %.2f s for it",
+        find(x, FINDING_NOTE, "RAM", "the guest would stand still for about %.2f s for it",
              (double)(d->memory_bytes / DOMAIN_PAGE_BYTES) / pages_per_ns / 1e9);
+    if (available / 2 < d->memory_bytes)
+        find(x, FINDING_NOTE, "RAM",
+             "and longer, since this host has %" PRIu64 " MiB of memory to spare: part of the "
+             "guest's RAM is written to the disk meanwhile",
+             available >> 20);
 }
 
 static void predict_live(struct examination *x, const struct domain *d)
@@ -164,10 +178,9 @@ static void predict_live(struct examination *x, const struct domain *d)
     double pages_per_ns;
     struct error e;
 
-    if (time_spool(&pages_per_ns, &e) < 0 ||
+    if (time_save(x, d, &pages_per_ns, &e) < 0 ||
         x->engine->domains->dirty_pages(x->engine->host, d, REHEARSAL_MS, &pages, &e) < 0) {
-        find(x, FINDING_NOTE, "RAM", "how long the guest would stand still can't be told: %s",
-             e.text);
+        cannot_tell(x, &e);
         return;
     }
     pause_ns = precopy_predict_ns(d->memory_bytes / DOMAIN_PAGE_BYTES, pages_per_ns,
@@ -181,7 +194,6 @@ static void predict_live(struct examination *x, const struct domain *d)
 
 static void examine_ram(struct examination *x, const struct domain *d)
 {
-    uint64_t available = memory_available_bytes();
     struct error e;
 
     find(x, FINDING_GOOD, d->name, "%s guest, %u CPU%s, %" PRIu64 " MiB of RAM", d->type, d->vcpus,
@@ -195,12 +207,6 @@ static void examine_ram(struct examination *x, const struct domain *d)
         find(x, FINDING_GOOD, "RAM", "saved while the guest runs, but for the end");
         predict_live(x, d);
     }
-    if (available / 2 < d->memory_bytes)
-        find(x, FINDING_NOTE, "RAM",
-             "the host has %" PRIu64
-             " MiB of memory to spare: part of the guest's RAM is written to "
-             "the disk while the guest stands still",
-             available >> 20);
 }
 
 static void examine_disks(struct examination *x, struct description *d)

@@ -9,9 +9,10 @@
 #include "copy/copy.h"
 
 struct parallel_copy {
-    struct copy copy;        /* in; `stop` is set by parallel_run() */
-    char sha256[SHA256_HEX]; /* out */
-    struct team *team;       /* private to parallel_run(), as is the thread */
+    struct copy copy;               /* in; `stop` is set by parallel_run() */
+    char sha256[SHA256_HEX];        /* out */
+    atomic_uint_least64_t position; /* for copy.position */
+    struct team *team;              /* private to parallel_run(), as is the thread */
     pthread_t thread;
 };
 

@@ -20,6 +20,7 @@ struct lvm_volume {
     char *layout; /* lvs's lv_layout: "linear", "striped", "thin,sparse", … */
     uint64_t extent_bytes, free_bytes; /* of the volume group */
     struct store_size store;
+    uint64_t receded_bytes;         /* lvm_transient.c: the snapshot has given way so far */
     uint64_t extend_again_at_bytes; /* after a failed extension: not before so much is used */
 };
 

@@ -94,10 +94,11 @@ static int snapshot_open_image(const struct volume *v, int *fd, struct error *e)
     return device ? lvm_open_snapshot(v, device, fd, e) : error_set(e, NO_SPACE, "out of memory");
 }
 
-static int snapshot_watch(struct volume *v, struct error *e)
+static int snapshot_watch(struct volume *v, uint64_t done_bytes, struct error *e)
 {
     AUTO_FREE char *device = device_of(v);
 
+    (void)done_bytes;
     return device ? lvm_store_watch(v, device, e) : error_set(e, NO_SPACE, "out of memory");
 }
 

@@ -10,6 +10,7 @@
  *                 volume:   linear…, and in its inactive slot "linear origin"
  *     hold        volume:   suspended
  *     commit      volume:   linear origin           resumed; all of it takes milliseconds
+ *     watch       volume:   linear real, as far as the image is read; then linear origin
  *     discard     volume:   linear…, taken from real; then origin, snapshot, real and store go
  *
  * LVM knows of the store only, which carries our tag; after a reset the volume is plainly itself
@@ -29,6 +30,10 @@
 #include "volume/lvm.h"
 
 #define SECTOR_BYTES 512
+
+/* How often the window recedes, at most, in the course of a copy, and by how much at least. */
+#define RECEDE_STEPS       8
+#define RECEDE_LEAST_BYTES (UINT64_C(64) << 20)
 
 /* ---- open: only what these tables can do ---- */
 
@@ -204,21 +209,60 @@ static int transient_open_image(const struct volume *v, int *fd, struct error *e
     return lvm_open_snapshot(v, name_in(v->record, "snapshot"), fd, e);
 }
 
-/* Whether the volume's live table is the one that was loaded by us. */
+/* Whether the volume's live table is one that was loaded by us: its end leads to our origin. */
 static int is_ours(const json_t *record, bool *ours, struct error *e)
 {
     AUTO_FREE char *table = NULL;
     char origin[DM_NUMBER_BYTES], found[DM_NUMBER_BYTES] = "";
+    uint64_t start = 0, from = 1;
+    const char *last;
 
     *ours = false;
     if (number_of(name_in(record, "origin"), origin, e) < 0 ||
         dm_table_read(name_in(record, "device"), &table, e) < 0)
         return e->status;
-    *ours = sscanf(table, "0 %*u linear %23s 0", found) == 1 && strcmp(found, origin) == 0;
+    if (*table)
+        table[strlen(table) - 1] = '\0';
+    last = strrchr(table, '\n');
+    *ours = sscanf(last ? last + 1 : table, "%" SCNu64 " %*u linear %23s %" SCNu64, &start, found,
+                   &from) == 3 &&
+            strcmp(found, origin) == 0 && from == start;
     return OK;
 }
 
-static int transient_watch(struct volume *v, struct error *e)
+/*
+ * The receding window: where the image is read, the guest's writes need not be kept apart any more.
+ * A table costs the guest milliseconds, so there are few.
+ */
+static int recede(struct volume *v, uint64_t done_bytes, struct error *e)
+{
+    struct lvm_volume *l = lvm_of(v);
+    uint64_t step = v->size_bytes / RECEDE_STEPS,
+             done = done_bytes / STORE_CHUNK_BYTES * STORE_CHUNK_BYTES;
+    uint64_t split = done / SECTOR_BYTES, sectors = v->size_bytes / SECTOR_BYTES;
+    char real[DM_NUMBER_BYTES], origin[DM_NUMBER_BYTES];
+    AUTO_FREE char *table = NULL;
+
+    if (step < RECEDE_LEAST_BYTES)
+        step = RECEDE_LEAST_BYTES;
+    if (done < l->receded_bytes + step || done >= v->size_bytes)
+        return OK;
+    if (number_of(name_in(v->record, "real"), real, e) < 0 ||
+        number_of(name_in(v->record, "origin"), origin, e) < 0)
+        return e->status;
+    table =
+        format_text("0 %" PRIu64 " linear %s 0\n%" PRIu64 " %" PRIu64 " linear %s %" PRIu64 "\n",
+                    split, real, split, sectors - split, origin, split);
+    if (!table)
+        return error_set(e, NO_SPACE, "out of memory");
+    /* The resume suspends and resumes in one call: nobody can die in between. */
+    if (dm_table_load(l->device, table, e) < 0 || dm_device_resume(l->device, e) < 0)
+        return error_prefix(e, "snapshot of %s", v->name);
+    l->receded_bytes = done;
+    return OK;
+}
+
+static int transient_watch(struct volume *v, uint64_t done_bytes, struct error *e)
 {
     bool ours;
 
@@ -230,6 +274,8 @@ static int transient_watch(struct volume *v, struct error *e)
             "snapshot of %s: another program has changed the volume's table (lvextend, lvchange, "
             "pvmove?), so its image would be worth nothing; try again, or use --lvm-snapshot",
             v->name);
+    if (recede(v, done_bytes, e) < 0)
+        return e->status;
     return lvm_store_watch(v, name_in(v->record, "snapshot"), e);
 }
 

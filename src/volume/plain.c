@@ -86,9 +86,9 @@ static int plain_open_image(const struct volume *v, int *fd, struct error *e)
     return refuse(e);
 }
 
-static int plain_watch(struct volume *v, struct error *e)
+static int plain_watch(struct volume *v, uint64_t done_bytes, struct error *e)
 {
-    (void)v;
+    (void)v, (void)done_bytes;
     return refuse(e);
 }
 

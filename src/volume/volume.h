@@ -61,8 +61,9 @@ struct volume_driver {
     int (*open_image)(const struct volume *v, int *fd, struct error *e);
 
     /* Call it often while images are read, and once after: keeps the snapshot from overflowing; an
-     * error means that the image is worth nothing. */
-    int (*watch)(struct volume *v, struct error *e);
+     * error means that the image is worth nothing. What is before `done_bytes` is read: the
+     * snapshot may give way there. */
+    int (*watch)(struct volume *v, uint64_t done_bytes, struct error *e);
 
     /* Undo plan, prepare, commit, whichever were reached. Twice is fine; what does not exist, or
      * does not carry our mark, is left alone. */

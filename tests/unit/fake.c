@@ -116,6 +116,16 @@ static int dirty_pages(struct domain_host *host, const struct domain *d, uint32_
     return call("dirty_pages", "", e);
 }
 
+static int read_ram(struct domain_host *host, const struct domain *d, int fd, uint64_t max_pages,
+                    uint64_t *pages, struct error *e)
+{
+    static const char page[DOMAIN_PAGE_BYTES];
+
+    (void)host, (void)d, (void)max_pages;
+    *pages = 1;
+    return write_full(fd, page, sizeof page) < 0 ? error_errno(e, "read_ram") : OK;
+}
+
 static void set_state(enum domain_state state)
 {
     fake->state = state;
@@ -242,6 +252,7 @@ static const struct domain_driver domains = {
     .can_suspend = can_suspend,
     .can_save_live = can_save_live,
     .dirty_pages = dirty_pages,
+    .read_ram = read_ram,
     .suspend_save = suspend_save,
     .wait_stopped = wait_stopped,
     .resume = resume,
@@ -364,8 +375,9 @@ static int open_image(const struct volume *v, int *fd, struct error *e)
     return *fd < 0 ? error_errno(e, "open_image") : OK;
 }
 
-static int watch(struct volume *v, struct error *e)
+static int watch(struct volume *v, uint64_t done_bytes, struct error *e)
 {
+    (void)done_bytes;
     return call("watch", v->name, e);
 }
 
