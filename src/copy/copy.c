@@ -9,7 +9,6 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
-#include "base/interrupt.h"
 
 /* Read at once: large enough for a cold disk, small enough to stay in the L2 cache until it is
  * written. */
@@ -29,13 +28,6 @@ static bool is_zero(const char *p, size_t len)
     return memcmp(p, zeros, len) == 0;
 }
 
-static int check_stop(const struct copy *c, struct error *e)
-{
-    if (c->stop && atomic_load_explicit(c->stop, memory_order_relaxed))
-        return error_set(e, CANCELLED, "stopped, since another part of the work failed");
-    return interrupt_check(e);
-}
-
 /* Where the source has data next, at or after `offset`; its size if nowhere. Block devices and file
  * systems that can't say have data everywhere. */
 static uint64_t next_data(const struct copy *c, uint64_t offset)
@@ -49,22 +41,27 @@ static uint64_t next_data(const struct copy *c, uint64_t offset)
     return (uint64_t)data / GRAIN_BYTES * GRAIN_BYTES;
 }
 
-static int put_zeros(const struct copy *c, uint64_t offset, uint64_t len, struct error *e)
+int copy_zeros(int target, const char *name, uint64_t offset, uint64_t bytes, struct error *e)
 {
-    if (c->kind != COPY_OVER_OLD || len == 0)
-        return OK;
     /* Gives the space back, and is one command for a block device. */
-    if (fallocate(c->target, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
-                  (off_t)len) == 0)
+    if (bytes == 0 || fallocate(target, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
+                                (off_t)bytes) == 0)
         return OK;
-    for (uint64_t done = 0; done < len;) {
-        size_t n = len - done < GRAIN_BYTES ? len - done : GRAIN_BYTES;
+    for (uint64_t done = 0; done < bytes;) {
+        size_t n = bytes - done < GRAIN_BYTES ? bytes - done : GRAIN_BYTES;
 
-        if (pwrite_full(c->target, zeros, n, offset + done) < 0)
-            return error_errno(e, "%s: write", c->target_name);
+        if (pwrite_full(target, zeros, n, offset + done) < 0)
+            return error_errno(e, "%s: write", name);
         done += n;
     }
     return OK;
+}
+
+static int put_zeros(const struct copy *c, uint64_t offset, uint64_t len, struct error *e)
+{
+    if (c->kind != COPY_OVER_OLD)
+        return OK;
+    return copy_zeros(c->target, c->target_name, offset, len, e);
 }
 
 static int put_block(const struct copy *c, const char *block, uint64_t offset, size_t len,
@@ -91,12 +88,12 @@ static int put_block(const struct copy *c, const char *block, uint64_t offset, s
 }
 
 static int skip_hole(const struct copy *c, struct sha256 *sum, uint64_t from, uint64_t to,
-                     struct error *e)
+                     const atomic_bool *stop, struct error *e)
 {
     for (uint64_t left = to - from; left;) {
         size_t n = left < sizeof zeros ? left : sizeof zeros;
 
-        if (left % BLOCK_BYTES == 0 && check_stop(c, e) < 0)
+        if (left % BLOCK_BYTES == 0 && team_check(stop, e) < 0)
             return e->status;
         sha256_update(sum, zeros, n);
         left -= n;
@@ -105,13 +102,15 @@ static int skip_hole(const struct copy *c, struct sha256 *sum, uint64_t from, ui
     return put_zeros(c, from, to - from, e);
 }
 
-static int copy_blocks(const struct copy *c, char *block, struct sha256 *sum, struct error *e)
+static int copy_blocks(struct copy *c, char *block, struct sha256 *sum, const atomic_bool *stop,
+                       struct error *e)
 {
     for (uint64_t offset = 0; offset < c->size_bytes;) {
         uint64_t data = next_data(c, offset), left;
         size_t n;
 
-        if (check_stop(c, e) < 0 || (data > offset && skip_hole(c, sum, offset, data, e) < 0))
+        if (team_check(stop, e) < 0 ||
+            (data > offset && skip_hole(c, sum, offset, data, stop, e) < 0))
             return e->status;
         offset = data;
         left = c->size_bytes - offset;
@@ -125,14 +124,14 @@ static int copy_blocks(const struct copy *c, char *block, struct sha256 *sum, st
             return e->status;
         progress_add(c->progress, n);
         offset += n;
-        if (c->position)
-            atomic_store_explicit(c->position, offset, memory_order_relaxed);
+        atomic_store_explicit(&c->position, offset, memory_order_relaxed);
     }
     return OK;
 }
 
-int copy_run(const struct copy *c, char sha256_hex[SHA256_HEX], struct error *e)
+static int copy_one(void *part, const atomic_bool *stop, struct error *e)
 {
+    struct copy *c = part;
     AUTO_FREE char *block = aligned_alloc(ALIGNMENT, BLOCK_BYTES);
     struct sha256 *sum = NULL;
     int rc;
@@ -143,13 +142,18 @@ int copy_run(const struct copy *c, char sha256_hex[SHA256_HEX], struct error *e)
         return error_errno(e, "%s: set its size", c->target_name);
     if (sha256_new(&sum, e) < 0)
         return e->status;
-    rc = copy_blocks(c, block, sum, e);
+    rc = copy_blocks(c, block, sum, stop, e);
     if (rc == OK)
-        sha256_final(sum, sha256_hex);
+        sha256_final(sum, c->sha256);
     sha256_free(sum);
     if (rc < 0)
         return rc;
     if (c->kind != COPY_TO_NOTHING && fsync(c->target) < 0)
         return error_errno(e, "%s: make it durable", c->target_name);
     return OK;
+}
+
+int copy_all(struct copy *copies, size_t count, team_watch watch, void *arg, struct error *e)
+{
+    return team_run(copy_one, copies, count, sizeof *copies, watch, arg, e);
 }

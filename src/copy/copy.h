@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "copy/progress.h"
+#include "copy/team.h"
 #include "base/sha256.h"
 
 enum copy_target {
@@ -24,16 +25,19 @@ struct copy {
     const char *source_name, *target_name; /* for messages */
     uint64_t size_bytes;
     enum copy_target kind;
-    struct progress *progress;       /* gets every byte of the size, zeros too */
-    atomic_uint_least64_t *position; /* told: what is before it is read; may be NULL */
-    const atomic_bool *stop; /* polled: another part of the same work has failed; may be NULL */
+    struct progress *progress;      /* gets every byte of the size, zeros too */
+    atomic_uint_least64_t position; /* out, all the while: what is before it has been read */
+    char sha256[SHA256_HEX];        /* out */
 };
 
 /*
- * Copy `size_bytes` from the start of the source, make them durable (fsync), and give their sum.
- * CANCELLED when the user or *stop wants it. The target is then, as after any error, neither old
- * nor new.
+ * Copy each one's `size_bytes` from the start of its source, make them durable (fsync), and give
+ * their sum: all at the same time, watched as by team_run(). The first error stops all; a target is
+ * then neither old nor new.
  */
-int copy_run(const struct copy *c, char sha256_hex[SHA256_HEX], struct error *e);
+int copy_all(struct copy *copies, size_t count, team_watch watch, void *arg, struct error *e);
+
+/* Make a part of a target, which has other content, zero: by one command where that is possible. */
+int copy_zeros(int target, const char *name, uint64_t offset, uint64_t bytes, struct error *e);
 
 #endif

@@ -25,13 +25,13 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/time.h"
+#include "copy/copy.h"
 #include "copy/spool.h"
 #include "domain/xlcfg.h"
 #include "engine/describe.h"
 #include "engine/engine.h"
 #include "engine/guardian.h"
 #include "engine/journal.h"
-#include "engine/parallel.h"
 #include "engine/precopy.h"
 #include "engine/settle.h"
 #include "repo/folder.h"
@@ -59,8 +59,8 @@ struct creation {
     struct precopy precopy;
     bool too_long; /* RAM would take longer than the budget */
     struct guardian *guardian;
-    struct parallel_copy *copies; /* one a disk */
-    int *image_fds;               /* the staged images, one a disk */
+    struct copy *copies; /* one a disk */
+    int *image_fds;      /* the staged images, one a disk */
     struct manifest m;
 };
 
@@ -363,7 +363,7 @@ static int open_sources(struct creation *c, struct error *e)
 {
     for (size_t i = 0; i < c->d.disk_count; i++) {
         struct volume *v = c->d.disks[i].volume;
-        struct copy *copy = &c->copies[i].copy;
+        struct copy *copy = &c->copies[i];
 
         *copy = (struct copy){
             .source = -1,
@@ -373,7 +373,6 @@ static int open_sources(struct creation *c, struct error *e)
             .size_bytes = v->size_bytes,
             .kind = COPY_TO_NEW,
             .progress = &c->engine->progress,
-            .position = &c->copies[i].position,
         };
         if ((is_cold(c) ? volume_open_live(v, &copy->source, e)
                         : v->driver->open_image(v, &copy->source, e)) < 0)
@@ -385,9 +384,9 @@ static int open_sources(struct creation *c, struct error *e)
 static void close_sources(struct creation *c)
 {
     for (size_t i = 0; i < c->d.disk_count; i++)
-        if (c->copies[i].copy.source_name && c->copies[i].copy.source >= 0) {
-            close(c->copies[i].copy.source);
-            c->copies[i].copy.source = -1;
+        if (c->copies[i].source_name && c->copies[i].source >= 0) {
+            close(c->copies[i].source);
+            c->copies[i].source = -1;
         }
 }
 
@@ -401,7 +400,7 @@ static int copy_disks(struct creation *c, struct error *e)
     atomic_store(&c->engine->progress.total_bytes, total);
     rc = open_sources(c, e);
     if (rc == OK)
-        rc = parallel_run(c->copies, c->d.disk_count, is_cold(c) ? NULL : watch_snapshots, c, e);
+        rc = copy_all(c->copies, c->d.disk_count, is_cold(c) ? NULL : watch_snapshots, c, e);
     close_sources(c);
     /* An image read from a snapshot that broke meanwhile is worth nothing. */
     if (rc == OK && !is_cold(c))

@@ -22,8 +22,8 @@
 #include "base/time.h"
 #include "domain/savefile.h"
 #include "domain/xlcfg.h"
+#include "copy/copy.h"
 #include "engine/engine.h"
-#include "engine/parallel.h"
 #include "repo/folder.h"
 
 struct import {
@@ -146,21 +146,23 @@ static int describe(struct import *im, struct error *e)
 
 /* ---- their sums ---- */
 
-static int open_member(const struct import *im, struct parallel_copy *p, struct manifest_file *f,
+static int open_member(const struct import *im, struct copy *p, struct manifest_file *f,
                        struct error *e)
 {
     int fd = openat(im->dirfd, f->file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 
-    *p = (struct parallel_copy){.copy = {.source = fd,
-                                         .target = -1,
-                                         .source_name = f->file,
-                                         .kind = COPY_TO_NOTHING,
-                                         .progress = &im->engine->progress}};
+    *p = (struct copy){
+        .source = fd,
+        .target = -1,
+        .source_name = f->file,
+        .kind = COPY_TO_NOTHING,
+        .progress = &im->engine->progress,
+    };
     if (fd < 0)
         return error_errno(e, "%s: open (name another file with --disk)", f->file);
     if (file_size(fd, f->file, &f->bytes, e) < 0)
         return e->status;
-    p->copy.size_bytes = f->bytes;
+    p->size_bytes = f->bytes;
     atomic_fetch_add(&im->engine->progress.total_bytes, f->bytes);
     return OK;
 }
@@ -169,7 +171,7 @@ static int sum_all(struct import *im, struct error *e)
 {
     size_t count = im->m.disk_count + 2, opened = 0;
     AUTO_FREE struct manifest_file **files = calloc(count, sizeof *files);
-    AUTO_FREE struct parallel_copy *copies = calloc(count, sizeof *copies);
+    AUTO_FREE struct copy *copies = calloc(count, sizeof *copies);
     int rc = OK;
 
     if (!files || !copies)
@@ -182,10 +184,10 @@ static int sum_all(struct import *im, struct error *e)
     for (; rc == OK && opened < count; opened++)
         rc = open_member(im, &copies[opened], files[opened], e);
     if (rc == OK)
-        rc = parallel_run(copies, count, NULL, NULL, e);
+        rc = copy_all(copies, count, NULL, NULL, e);
     for (size_t i = 0; i < opened; i++)
-        if (copies[i].copy.source >= 0)
-            close(copies[i].copy.source);
+        if (copies[i].source >= 0)
+            close(copies[i].source);
     for (size_t i = 0; rc == OK && i < count; i++)
         strcpy(files[i]->sha256, copies[i].sha256);
     return rc;

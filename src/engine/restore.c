@@ -25,10 +25,10 @@
 #include "base/interrupt.h"
 #include "base/log.h"
 #include "base/time.h"
+#include "copy/copy.h"
 #include "domain/savefile.h"
 #include "engine/engine.h"
 #include "engine/journal.h"
-#include "engine/parallel.h"
 #include "repo/folder.h"
 
 struct restoration {
@@ -40,7 +40,7 @@ struct restoration {
     struct domain saved;      /* the configuration in the save file */
     struct volume **volumes;  /* one a disk of the manifest */
     int start_fd, *image_fds; /* what the domain is started from: its RAM, or its configuration */
-    struct parallel_copy *copies;
+    struct copy *copies;
     struct domain_id running; /* destroyed before; domid 0: there is none */
     struct journal journal;
 };
@@ -190,24 +190,19 @@ static uint64_t images_bytes(const struct restoration *r)
     return total;
 }
 
-static void fill_copy(struct parallel_copy *p, struct restoration *r, int fd,
-                      const struct manifest_file *f)
+static void fill_copy(struct copy *p, struct restoration *r, int fd, const struct manifest_file *f)
 {
-    *p = (struct parallel_copy){
-        .copy =
-            {
-                .source = fd,
-                .target = -1,
-                .source_name = f->file,
-                .size_bytes = f->bytes,
-                .kind = COPY_TO_NOTHING,
-                .progress = &r->engine->progress,
-            },
+    *p = (struct copy){
+        .source = fd,
+        .target = -1,
+        .source_name = f->file,
+        .size_bytes = f->bytes,
+        .kind = COPY_TO_NOTHING,
+        .progress = &r->engine->progress,
     };
 }
 
-static int compare_sum(const struct parallel_copy *p, const struct manifest_file *f,
-                       struct error *e)
+static int compare_sum(const struct copy *p, const struct manifest_file *f, struct error *e)
 {
     if (strcmp(p->sha256, f->sha256) == 0)
         return OK;
@@ -228,8 +223,8 @@ static int verify(struct restoration *r, struct error *e)
     for (size_t i = 0; i < r->m.disk_count; i++)
         fill_copy(&r->copies[i], r, r->image_fds[i], &r->m.disks[i].image);
     fill_copy(&r->copies[r->m.disk_count], r, r->start_fd, start_file(r));
-    if (parallel_run(r->copies, r->m.disk_count + 1, NULL, NULL, e) < 0 ||
-        compare_images(r, e) < 0 || compare_sum(&r->copies[r->m.disk_count], start_file(r), e) < 0)
+    if (copy_all(r->copies, r->m.disk_count + 1, NULL, NULL, e) < 0 || compare_images(r, e) < 0 ||
+        compare_sum(&r->copies[r->m.disk_count], start_file(r), e) < 0)
         return error_prefix(e, "%s", r->folder);
     return OK;
 }
@@ -242,17 +237,17 @@ static int write_images(struct restoration *r, struct error *e)
     for (size_t i = 0; i < r->m.disk_count; i++)
         fill_copy(&r->copies[i], r, r->image_fds[i], &r->m.disks[i].image);
     for (size_t i = 0; rc == OK && i < r->m.disk_count; i++) {
-        struct copy *copy = &r->copies[i].copy;
+        struct copy *copy = &r->copies[i];
 
         copy->kind = COPY_OVER_OLD;
         copy->target_name = r->m.disks[i].path;
         rc = volume_open_idle(r->volumes[i], &copy->target, e);
     }
     if (rc == OK)
-        rc = parallel_run(r->copies, r->m.disk_count, NULL, NULL, e);
+        rc = copy_all(r->copies, r->m.disk_count, NULL, NULL, e);
     for (size_t i = 0; i < r->m.disk_count; i++)
-        if (r->copies[i].copy.target >= 0)
-            close(r->copies[i].copy.target);
+        if (r->copies[i].target >= 0)
+            close(r->copies[i].target);
     /* Read a second time: it may have been damaged since. */
     return rc == OK ? compare_images(r, e) : rc;
 }

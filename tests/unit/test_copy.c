@@ -78,12 +78,12 @@ static int make_source(size_t *size)
 
 static struct copy job(int source, int target, size_t size, enum copy_target kind)
 {
-    return (struct copy){source, target, "source", "target", size, kind, &progress, NULL};
+    return (struct copy){source, target, "source", "target", size, kind, &progress, 0, ""};
 }
 
 static void a_new_image_is_equal_and_sparse(void **state)
 {
-    char sum[SHA256_HEX], expected[SHA256_HEX];
+    char expected[SHA256_HEX];
     size_t size;
     int source = make_source(&size), target = temp_file();
     struct copy c = job(source, target, size, COPY_TO_NEW);
@@ -92,10 +92,10 @@ static void a_new_image_is_equal_and_sparse(void **state)
 
     (void)state;
     progress_begin(&progress, "test", size);
-    assert_int_equal(copy_run(&c, sum, &e), OK);
+    assert_int_equal(copy_all(&c, 1, NULL, NULL, &e), OK);
     assert_same(source, target, size);
     sum_of_file(source, size, expected);
-    assert_string_equal(sum, expected);
+    assert_string_equal(c.sha256, expected);
     assert_int_equal(fstat(target, &st), 0);
     assert_int_equal(st.st_size, size);
     assert_true((size_t)st.st_blocks * 512 < 2 * MIB);
@@ -106,7 +106,6 @@ static void a_new_image_is_equal_and_sparse(void **state)
 
 static void zeros_replace_old_content(void **state)
 {
-    char sum[SHA256_HEX];
     size_t size;
     int source = make_source(&size), target = temp_file();
     char *old = malloc(size);
@@ -116,7 +115,7 @@ static void zeros_replace_old_content(void **state)
     (void)state;
     memset(old, 'o', size);
     assert_int_equal(pwrite_full(target, old, size, 0), 0);
-    assert_int_equal(copy_run(&c, sum, &e), OK);
+    assert_int_equal(copy_all(&c, 1, NULL, NULL, &e), OK);
     assert_same(source, target, size);
     free(old);
     close(source);
@@ -125,7 +124,6 @@ static void zeros_replace_old_content(void **state)
 
 static void a_short_source_is_an_error(void **state)
 {
-    char sum[SHA256_HEX];
     size_t size;
     int source = make_source(&size), target = temp_file();
     struct copy c = job(source, target, size + 4 * MIB, COPY_TO_NEW);
@@ -134,7 +132,7 @@ static void a_short_source_is_an_error(void **state)
     (void)state;
     /* A file's end looks like a hole to SEEK_DATA; a pipe's or device's does not. */
     c.source = open("/dev/null", O_RDONLY);
-    assert_int_equal(copy_run(&c, sum, &e), FAILED);
+    assert_int_equal(copy_all(&c, 1, NULL, NULL, &e), FAILED);
     assert_non_null(strstr(e.text, "source"));
     close(c.source);
     close(source);
@@ -144,7 +142,6 @@ static void a_short_source_is_an_error(void **state)
 static void a_full_disk_is_named(void **state)
 {
     struct rlimit old, small = {MIB, MIB};
-    char sum[SHA256_HEX];
     size_t size;
     int source = make_source(&size), target = temp_file();
     struct copy c = job(source, target, size, COPY_OVER_OLD);
@@ -155,25 +152,31 @@ static void a_full_disk_is_named(void **state)
     getrlimit(RLIMIT_FSIZE, &old);
     small.rlim_max = old.rlim_max;
     setrlimit(RLIMIT_FSIZE, &small);
-    assert_int_equal(copy_run(&c, sum, &e), FAILED);
+    assert_int_equal(copy_all(&c, 1, NULL, NULL, &e), FAILED);
     setrlimit(RLIMIT_FSIZE, &old);
     assert_non_null(strstr(e.text, "target: write"));
     close(source);
     close(target);
 }
 
-static void it_stops_when_told(void **state)
+static int refuse(void *arg, struct error *e)
 {
-    atomic_bool stop = true;
-    char sum[SHA256_HEX];
-    size_t size;
-    int source = make_source(&size);
-    struct copy c = job(source, -1, size, COPY_TO_NOTHING);
+    (void)arg;
+    return error_set(e, BUSY, "the watch says no");
+}
+
+static void the_watch_stops_it(void **state)
+{
+    int source = temp_file();
+    struct copy c[] = {
+        job(source, -1, UINT64_C(1) << 40, COPY_TO_NOTHING),
+        job(source, -1, UINT64_C(1) << 40, COPY_TO_NOTHING),
+    };
     struct error e;
 
     (void)state;
-    c.stop = &stop;
-    assert_int_equal(copy_run(&c, sum, &e), CANCELLED);
+    assert_int_equal(ftruncate(source, (off_t)1 << 40), 0);
+    assert_int_equal(copy_all(c, 2, refuse, NULL, &e), BUSY);
     close(source);
 }
 
@@ -283,7 +286,7 @@ int main(void)
         cmocka_unit_test(zeros_replace_old_content),
         cmocka_unit_test(a_short_source_is_an_error),
         cmocka_unit_test(a_full_disk_is_named),
-        cmocka_unit_test(it_stops_when_told),
+        cmocka_unit_test(the_watch_stops_it),
         cmocka_unit_test(a_spool_keeps_every_byte),
         cmocka_unit_test(the_writer_does_not_wait_for_the_disk),
         cmocka_unit_test(a_full_disk_breaks_the_pipe),

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "copy/extract.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+
+/* Any alignment that O_DIRECT may ask for. */
+#define ALIGNMENT 4096
+
+struct work {
+    struct extract *x;
+    struct tree *trees; /* one an image */
+    uint64_t leaf_count;
+    atomic_uint_least64_t next; /* leaf, counted over all images */
+};
+
+struct worker {
+    struct work *work;
+    struct store_worker *store;
+    uint8_t *content, *found;
+};
+
+/* Whether the target has a chunk already. */
+static bool is_there(struct worker *w, const struct extract_image *image, const struct chunk_id *id,
+                     uint64_t offset, uint32_t bytes)
+{
+    struct chunk_id name;
+    struct error ignored;
+
+    return pread_full(image->target, w->found, bytes, offset) == 0 &&
+           store_name(w->store, w->found, bytes, &name, &ignored) == OK &&
+           memcmp(name.bytes, id->bytes, ID_BYTES) == 0;
+}
+
+static int put_chunk(struct worker *w, const struct extract_image *image, const struct chunk_id *id,
+                     uint64_t offset, uint32_t bytes, struct error *e)
+{
+    if (image->kind == COPY_OVER_OLD && is_there(w, image, id, offset, bytes))
+        return OK;
+    if (store_get(w->store, id, w->content, bytes, e) < 0)
+        return error_prefix(e, "%s at %llu", image->name, (unsigned long long)offset);
+    if (image->kind == COPY_TO_NOTHING)
+        return OK;
+    if (pwrite_full(image->target, w->content, bytes, offset) < 0)
+        return error_errno(e, "%s: write", image->name);
+    atomic_fetch_add_explicit(&w->work->x->written_bytes, bytes, memory_order_relaxed);
+    return OK;
+}
+
+static int extract_leaf(struct worker *w, const struct extract_image *image,
+                        const struct tree *tree, uint64_t leaf, struct error *e)
+{
+    uint64_t start = leaf * LIST_IDS * tree->chunk_bytes, bytes = tree_leaf_bytes(tree, leaf);
+    uint32_t chunks = tree_leaf_chunks(tree, leaf);
+    struct chunk_id ids[LIST_IDS];
+
+    if (tree_get_leaf(tree, w->store, leaf, ids, e) < 0)
+        return error_prefix(e, "%s", image->name);
+    for (uint32_t i = 0, n; i < chunks; i += n) {
+        uint64_t at = (uint64_t)i * tree->chunk_bytes, left = bytes - at, len;
+
+        for (n = 0; i + n < chunks && chunk_id_is_zero(&ids[i + n]);)
+            n++;
+        len = (uint64_t)(n ? n : 1) * tree->chunk_bytes;
+        if (len > left)
+            len = left;
+        if (n == 0) {
+            n = 1;
+            if (put_chunk(w, image, &ids[i], start + at, (uint32_t)len, e) < 0)
+                return e->status;
+        } else if (image->kind == COPY_OVER_OLD &&
+                   copy_zeros(image->target, image->name, start + at, len, e) < 0) {
+            return e->status;
+        }
+        progress_add(w->work->x->progress, len);
+    }
+    return OK;
+}
+
+static int run_worker(void *part, const atomic_bool *stop, struct error *e)
+{
+    struct worker *w = part;
+    struct work *work = w->work;
+    uint64_t n;
+
+    while ((n = atomic_fetch_add(&work->next, 1)) < work->leaf_count) {
+        size_t i = 0;
+
+        for (; n >= work->trees[i].leaf_count; i++)
+            n -= work->trees[i].leaf_count;
+        if (team_check(stop, e) < 0 ||
+            extract_leaf(w, &work->x->images[i], &work->trees[i], n, e) < 0)
+            return e->status;
+    }
+    return OK;
+}
+
+/* ---- the whole ---- */
+
+static int get_trees(struct work *work, struct store_worker *store, struct error *e)
+{
+    struct extract *x = work->x;
+
+    work->trees = calloc(x->count + 1, sizeof *work->trees);
+    if (!work->trees)
+        return error_set(e, NO_SPACE, "out of memory");
+    for (size_t i = 0; i < x->count; i++) {
+        const struct extract_image *image = &x->images[i];
+
+        if (tree_get(&work->trees[i], store, &image->root, image->bytes,
+                     store_chunk_bytes(x->store), e) < 0)
+            return error_prefix(e, "%s", image->name);
+        work->leaf_count += work->trees[i].leaf_count;
+        if (image->kind == COPY_TO_NEW && ftruncate(image->target, (off_t)image->bytes) < 0)
+            return error_errno(e, "%s: set its size", image->name);
+    }
+    return OK;
+}
+
+static int make_worker(struct worker *w, struct work *work, struct error *e)
+{
+    w->work = work;
+    w->content = aligned_alloc(ALIGNMENT, CHUNK_MAX_BYTES);
+    w->found = aligned_alloc(ALIGNMENT, CHUNK_MAX_BYTES);
+    if (!w->content || !w->found)
+        return error_set(e, NO_SPACE, "out of memory");
+    return store_worker_new(&w->store, work->x->store, e);
+}
+
+static int run(struct work *work, struct worker *workers, unsigned count, team_watch watch,
+               void *arg, struct error *e)
+{
+    struct extract *x = work->x;
+
+    for (unsigned n = 0; n < count; n++)
+        if (make_worker(&workers[n], work, e) < 0)
+            return e->status;
+    if (get_trees(work, workers[0].store, e) < 0 ||
+        team_run(run_worker, workers, count, sizeof *workers, watch, arg, e) < 0)
+        return e->status;
+    for (size_t i = 0; i < x->count; i++)
+        if (x->images[i].kind != COPY_TO_NOTHING && fsync(x->images[i].target) < 0)
+            return error_errno(e, "%s: make it durable", x->images[i].name);
+    return OK;
+}
+
+int extract_run(struct extract *x, team_watch watch, void *arg, struct error *e)
+{
+    struct work work = {.x = x};
+    unsigned count = team_size(x->workers, UINT64_MAX);
+    AUTO_FREE struct worker *workers = calloc(count, sizeof *workers);
+    int rc;
+
+    if (!workers)
+        return error_set(e, NO_SPACE, "out of memory");
+    rc = run(&work, workers, count, watch, arg, e);
+    for (unsigned n = 0; n < count; n++) {
+        store_worker_free(workers[n].store);
+        free(workers[n].content);
+        free(workers[n].found);
+    }
+    for (size_t i = 0; work.trees && i < x->count; i++)
+        tree_release(&work.trees[i]);
+    free(work.trees);
+    return rc;
+}

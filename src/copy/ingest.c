@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "copy/ingest.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "base/interrupt.h"
+#include "base/time.h"
+
+/* Read at once: large enough for a cold disk, small enough to stay in the L2 cache until it is
+ * compressed. */
+#define READ_BYTES (1u << 20)
+
+/* Any alignment that O_DIRECT may ask for. */
+#define ALIGNMENT 4096
+
+struct work {
+    struct ingest *in;
+    struct worker *workers;           /* in->workers of them */
+    struct tree *trees;               /* one an image, being filled */
+    uint64_t leaf_count;              /* of all images */
+    atomic_uint_least64_t next;       /* leaf, counted over all images */
+    atomic_uint_least64_t allowed_ns; /* when the next read may begin, if there is a limit */
+};
+
+struct worker {
+    struct work *work;
+    struct store_worker *store;
+    uint8_t *buffer;
+    const atomic_bool *stop;
+    atomic_uint_least64_t leaf; /* that it is at, or was: all before it are another's, or done */
+};
+
+/* ---- what need not be read ---- */
+
+/* A list of changes says something only of an image as long as this. */
+static bool knows_changes(const struct ingest_image *image, const struct tree *tree)
+{
+    return image->changed && image->previous && image->previous->image_bytes == image->bytes &&
+           image->previous->chunk_bytes == tree->chunk_bytes;
+}
+
+/* Where the image may differ from its earlier state next, at or after `offset`; its end if nowhere.
+ */
+static uint64_t next_changed(const struct ingest_image *image, uint64_t offset)
+{
+    size_t low = 0, high = image->changed_count;
+
+    /* The first extent that ends after `offset`. */
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        const struct extent *x = &image->changed[middle];
+
+        if (x->offset + x->bytes <= offset)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low == image->changed_count)
+        return image->bytes;
+    return image->changed[low].offset > offset ? image->changed[low].offset : offset;
+}
+
+/* Where it has data next; block devices, and file systems that can't say, have data everywhere. */
+static uint64_t next_data(const struct ingest_image *image, uint64_t offset)
+{
+    off_t data = lseek(image->source, (off_t)offset, SEEK_DATA);
+
+    if (data < 0)
+        return errno == ENXIO ? image->bytes : offset;
+    return (uint64_t)data < image->bytes ? (uint64_t)data : image->bytes;
+}
+
+/* ---- a leaf ---- */
+
+static int wait_for_leave(struct worker *w, uint64_t bytes, struct error *e)
+{
+    uint64_t rate = w->work->in->bytes_per_second, now_ns, at_ns;
+
+    if (!rate)
+        return team_check(w->stop, e);
+    at_ns = atomic_fetch_add(&w->work->allowed_ns, bytes * 1000000000 / rate);
+    while ((now_ns = time_monotonic_ns()) < at_ns) {
+        struct pollfd fd = {interrupt_fd(), POLLIN, 0};
+        uint64_t left_ms = (at_ns - now_ns) / 1000000 + 1;
+
+        if (team_check(w->stop, e) < 0)
+            return e->status;
+        poll(&fd, 1, left_ms < 200 ? (int)left_ms : 200);
+    }
+    return team_check(w->stop, e);
+}
+
+/* Read chunks from `offset` on and put them; `count` are to be read at most. */
+static int put_chunks(struct worker *w, const struct ingest_image *image, uint64_t offset,
+                      size_t count, const struct chunk_id *previous, struct chunk_id *ids,
+                      struct error *e)
+{
+    uint32_t chunk_bytes = store_chunk_bytes(w->work->in->store);
+    uint64_t bytes = (uint64_t)count * chunk_bytes;
+
+    if (bytes > image->bytes - offset)
+        bytes = image->bytes - offset;
+    if (wait_for_leave(w, bytes, e) < 0)
+        return e->status;
+    if (pread_full(image->source, w->buffer, bytes, offset) < 0)
+        return error_errno(e, "%s: read at %llu", image->name, (unsigned long long)offset);
+    for (size_t i = 0; i < count; i++) {
+        uint64_t at = (uint64_t)i * chunk_bytes;
+        uint32_t n = bytes - at < chunk_bytes ? (uint32_t)(bytes - at) : chunk_bytes;
+
+        if (store_put(w->store, w->buffer + at, n, previous ? &previous[i] : NULL, &ids[i], e) < 0)
+            return error_prefix(e, "%s", image->name);
+    }
+    return OK;
+}
+
+static int fill_leaf(struct worker *w, const struct ingest_image *image, const struct tree *tree,
+                     uint64_t leaf, const struct chunk_id *previous, struct chunk_id ids[LIST_IDS],
+                     struct error *e)
+{
+    uint32_t chunk_bytes = tree->chunk_bytes, chunks = tree_leaf_chunks(tree, leaf);
+    uint64_t start = leaf * LIST_IDS * chunk_bytes;
+
+    for (uint32_t i = 0; i < chunks;) {
+        uint64_t offset = start + (uint64_t)i * chunk_bytes, from = offset;
+        uint32_t count = READ_BYTES / chunk_bytes;
+
+        if (knows_changes(image, tree)) {
+            from = next_changed(image, offset);
+            if (from >= offset + chunk_bytes || from >= image->bytes) {
+                ids[i] = previous[i];
+                i++;
+                continue;
+            }
+            /* One at a time: what lies between changes is not read. */
+            count = 1;
+        } else {
+            from = next_data(image, offset);
+            if (from >= image->bytes)
+                from = start + tree_leaf_bytes(tree, leaf);
+            if (from >= offset + chunk_bytes || from >= image->bytes) {
+                uint64_t skipped = (from - offset) / chunk_bytes;
+
+                /* They stay zero. */
+                i += from >= image->bytes || skipped > chunks - i ? chunks - i : (uint32_t)skipped;
+                continue;
+            }
+        }
+        if (count > chunks - i)
+            count = chunks - i;
+        if (put_chunks(w, image, offset, count, previous ? previous + i : NULL, ids + i, e) < 0)
+            return e->status;
+        i += count;
+    }
+    return OK;
+}
+
+/* An earlier state counts only where it has the same shape. */
+static bool has_previous(const struct ingest_image *image, const struct tree *tree, uint64_t leaf)
+{
+    return image->previous && image->previous->chunk_bytes == tree->chunk_bytes &&
+           leaf < image->previous->leaf_count &&
+           tree_leaf_chunks(image->previous, leaf) == tree_leaf_chunks(tree, leaf);
+}
+
+static int ingest_leaf(struct worker *w, struct ingest_image *image, struct tree *tree,
+                       uint64_t leaf, struct error *e)
+{
+    struct chunk_id ids[LIST_IDS] = {0}, previous[LIST_IDS];
+    uint64_t start = leaf * LIST_IDS * tree->chunk_bytes, bytes = tree_leaf_bytes(tree, leaf);
+    bool known = has_previous(image, tree, leaf);
+
+    if (knows_changes(image, tree) && next_changed(image, start) >= start + bytes) {
+        tree->leaves[leaf] = image->previous->leaves[leaf];
+    } else if (knows_changes(image, tree) || next_data(image, start) < start + bytes) {
+        if (known && tree_get_leaf(image->previous, w->store, leaf, previous, e) < 0)
+            return error_prefix(e, "%s, as it was", image->name);
+        if (fill_leaf(w, image, tree, leaf, known ? previous : NULL, ids, e) < 0 ||
+            tree_put_leaf(tree, w->store, leaf, ids, e) < 0)
+            return e->status;
+    }
+    progress_add(w->work->in->progress, bytes);
+    return OK;
+}
+
+/* Tell how far all workers are. */
+static void tell_positions(struct work *work)
+{
+    uint64_t first = UINT64_MAX;
+
+    for (unsigned n = 0; n < work->in->workers; n++) {
+        uint64_t leaf = atomic_load(&work->workers[n].leaf);
+
+        first = leaf < first ? leaf : first;
+    }
+    for (size_t i = 0; i < work->in->count; i++) {
+        uint64_t leaves = work->trees[i].leaf_count, done = first < leaves ? first : leaves;
+
+        atomic_store(&work->in->images[i].position, done * LIST_IDS * work->trees[i].chunk_bytes);
+        first -= done;
+    }
+}
+
+static int run_worker(void *part, const atomic_bool *stop, struct error *e)
+{
+    struct worker *w = part;
+    struct work *work = w->work;
+    uint64_t n;
+
+    w->stop = stop;
+    while ((n = atomic_fetch_add(&work->next, 1)) < work->leaf_count) {
+        size_t i = 0;
+
+        atomic_store(&w->leaf, n);
+        tell_positions(work);
+        for (; n >= work->trees[i].leaf_count; i++)
+            n -= work->trees[i].leaf_count;
+        if (team_check(stop, e) < 0 ||
+            ingest_leaf(w, &work->in->images[i], &work->trees[i], n, e) < 0)
+            return e->status;
+    }
+    return OK;
+}
+
+/* ---- the whole ---- */
+
+static int make_trees(struct work *work, struct error *e)
+{
+    struct ingest *in = work->in;
+
+    work->trees = calloc(in->count + 1, sizeof *work->trees);
+    if (!work->trees)
+        return error_set(e, NO_SPACE, "out of memory");
+    for (size_t i = 0; i < in->count; i++) {
+        if (tree_new(&work->trees[i], in->images[i].bytes, store_chunk_bytes(in->store), e) < 0)
+            return error_prefix(e, "%s", in->images[i].name);
+        work->leaf_count += work->trees[i].leaf_count;
+    }
+    return OK;
+}
+
+static int make_worker(struct worker *w, struct work *work, struct error *e)
+{
+    w->work = work;
+    w->buffer = aligned_alloc(ALIGNMENT, READ_BYTES);
+    if (!w->buffer)
+        return error_set(e, NO_SPACE, "out of memory");
+    return store_worker_new(&w->store, work->in->store, e);
+}
+
+static int finish(struct work *work, struct error *e)
+{
+    struct ingest *in = work->in;
+    struct worker *workers = work->workers;
+
+    for (size_t i = 0; i < in->count; i++)
+        if (tree_put(&work->trees[i], workers[0].store, &in->images[i].root, e) < 0)
+            return error_prefix(e, "%s", in->images[i].name);
+    for (unsigned n = 0; n < in->workers; n++) {
+        const struct store_stats *stats = store_worker_stats(workers[n].store);
+
+        if (store_worker_finish(workers[n].store, e) < 0)
+            return e->status;
+        in->stats.put_bytes += stats->put_bytes;
+        in->stats.known_bytes += stats->known_bytes;
+        in->stats.stored_bytes += stats->stored_bytes;
+    }
+    return store_save(in->store, e);
+}
+
+static int run(struct work *work, team_watch watch, void *arg, struct error *e)
+{
+    struct ingest *in = work->in;
+
+    if (make_trees(work, e) < 0)
+        return e->status;
+    in->workers = team_size(in->workers, work->leaf_count);
+    work->workers = calloc(in->workers, sizeof *work->workers);
+    if (!work->workers)
+        return error_set(e, NO_SPACE, "out of memory");
+    for (unsigned n = 0; n < in->workers; n++)
+        if (make_worker(&work->workers[n], work, e) < 0)
+            return e->status;
+    if (team_run(run_worker, work->workers, in->workers, sizeof *work->workers, watch, arg, e) < 0)
+        return e->status;
+    return finish(work, e);
+}
+
+int ingest_run(struct ingest *in, team_watch watch, void *arg, struct error *e)
+{
+    struct work work = {.in = in, .allowed_ns = time_monotonic_ns()};
+    int rc;
+
+    in->stats = (struct store_stats){0};
+    rc = run(&work, watch, arg, e);
+    for (unsigned n = 0; work.workers && n < in->workers; n++) {
+        store_worker_free(work.workers[n].store);
+        free(work.workers[n].buffer);
+    }
+    for (size_t i = 0; work.trees && i < in->count; i++)
+        tree_release(&work.trees[i]);
+    free(work.workers);
+    free(work.trees);
+    return rc;
+}

@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "repo/pack.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+
+/* Written at once. Packs go past the page cache: nobody reads them soon, and each newly touched
+ * page of it would cost more than its write. */
+#define BUFFER_BYTES (4u << 20)
+#define ALIGNMENT    4096u
+
+/* A pack of the smallest records that are worth one, and never more than fit. */
+#define ENTRIES_MAX 65536u
+
+struct pack_writer {
+    int dirfd, fd; /* -1: no pack is under way */
+    pack_closed closed;
+    void *arg;
+    char name[PACK_NAME];
+    uint8_t *buffer; /* what is not written yet, from a multiple of ALIGNMENT on */
+    size_t buffered_bytes;
+    uint64_t written_bytes;
+    struct table_entry *entries;
+    size_t entry_count;
+};
+
+static void file_names(const char *name, char part[PACK_NAME + 8], char whole[PACK_NAME + 8])
+{
+    snprintf(part, PACK_NAME + 8, ".%s.pack", name);
+    snprintf(whole, PACK_NAME + 8, "%s.pack", name);
+}
+
+/* ---- writing ---- */
+
+int pack_writer_new(struct pack_writer **out, int dirfd, pack_closed closed, void *arg,
+                    struct error *e)
+{
+    struct pack_writer *w = calloc(1, sizeof *w);
+
+    if (!w)
+        return error_errno(e, "memory for a pack");
+    w->dirfd = dirfd;
+    w->fd = -1;
+    w->closed = closed;
+    w->arg = arg;
+    w->buffer = aligned_alloc(ALIGNMENT, BUFFER_BYTES);
+    w->entries = malloc(ENTRIES_MAX * sizeof *w->entries);
+    if (!w->buffer || !w->entries) {
+        pack_writer_free(w);
+        return error_set(e, NO_SPACE, "out of memory");
+    }
+    *out = w;
+    return OK;
+}
+
+static int write_out(struct pack_writer *w, size_t bytes, struct error *e)
+{
+    if (pwrite_full(w->fd, w->buffer, bytes, w->written_bytes) < 0)
+        return error_errno(e, "pack %s: write", w->name);
+    w->written_bytes += bytes;
+    return OK;
+}
+
+static int put(struct pack_writer *w, const void *data, size_t bytes, struct error *e)
+{
+    const uint8_t *from = data;
+
+    while (bytes) {
+        size_t n = BUFFER_BYTES - w->buffered_bytes;
+
+        if (n > bytes)
+            n = bytes;
+        memcpy(w->buffer + w->buffered_bytes, from, n);
+        w->buffered_bytes += n;
+        from += n;
+        bytes -= n;
+        if (w->buffered_bytes == BUFFER_BYTES) {
+            if (write_out(w, BUFFER_BYTES, e) < 0)
+                return e->status;
+            w->buffered_bytes = 0;
+        }
+    }
+    return OK;
+}
+
+static int begin(struct pack_writer *w, struct error *e)
+{
+    char part[PACK_NAME + 8], whole[PACK_NAME + 8];
+    uint8_t random[16], head[PACK_HEAD_BYTES];
+
+    if (getrandom(random, sizeof random, 0) != sizeof random)
+        return error_errno(e, "random number");
+    for (size_t i = 0; i < sizeof random; i++)
+        snprintf(w->name + 2 * i, 3, "%02x", random[i]);
+    file_names(w->name, part, whole);
+    w->fd = openat(w->dirfd, part, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_DIRECT, 0600);
+    /* tmpfs, for one, has no O_DIRECT. */
+    if (w->fd < 0 && errno == EINVAL)
+        w->fd = openat(w->dirfd, part, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (w->fd < 0)
+        return error_errno(e, "pack %s: create", w->name);
+    /* All at once: else each write would wait for its own blocks. What can't do it does without. */
+    if (fallocate(w->fd, 0, 0, PACK_FULL_BYTES) < 0 && errno == ENOSPC)
+        return error_errno(e, "pack %s: room for it", w->name);
+    w->buffered_bytes = w->written_bytes = w->entry_count = 0;
+    pack_head_put(head);
+    return put(w, head, sizeof head, e);
+}
+
+static int compare_entries(const void *a, const void *b)
+{
+    return memcmp(a, b, ID_BYTES);
+}
+
+static int put_table(struct pack_writer *w, uint64_t *bytes, struct error *e)
+{
+    struct pack_tail tail = {
+        .entries = (uint32_t)w->entry_count,
+        .table_offset = (uint32_t)(w->written_bytes + w->buffered_bytes),
+    };
+    size_t table_bytes = w->entry_count * TABLE_ENTRY_BYTES;
+    AUTO_FREE uint8_t *table = malloc(table_bytes);
+    uint8_t to[PACK_TAIL_BYTES];
+
+    if (!table)
+        return error_set(e, NO_SPACE, "out of memory");
+    qsort(w->entries, w->entry_count, sizeof *w->entries, compare_entries);
+    for (size_t i = 0; i < w->entry_count; i++)
+        table_entry_put(table + i * TABLE_ENTRY_BYTES, &w->entries[i]);
+    if (!EVP_Digest(table, table_bytes, tail.sum, NULL, EVP_sha256(), NULL))
+        return error_set(e, FAILED, "SHA-256 is not to be had from libcrypto");
+    pack_tail_put(to, &tail);
+    if (put(w, table, table_bytes, e) < 0 || put(w, to, sizeof to, e) < 0)
+        return e->status;
+    *bytes = w->written_bytes + w->buffered_bytes;
+    return OK;
+}
+
+static int close_pack(struct pack_writer *w, struct error *e)
+{
+    char part[PACK_NAME + 8], whole[PACK_NAME + 8];
+    uint64_t bytes = 0;
+    size_t rest;
+
+    if (put_table(w, &bytes, e) < 0)
+        return e->status;
+    rest = (w->buffered_bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    memset(w->buffer + w->buffered_bytes, 0, rest - w->buffered_bytes);
+    if (write_out(w, rest, e) < 0)
+        return e->status;
+    file_names(w->name, part, whole);
+    if (ftruncate(w->fd, (off_t)bytes) < 0 || fdatasync(w->fd) < 0)
+        return error_errno(e, "pack %s: make it durable", w->name);
+    if (renameat(w->dirfd, part, w->dirfd, whole) < 0)
+        return error_errno(e, "pack %s: rename", w->name);
+    close(w->fd);
+    w->fd = -1;
+    return w->closed(w->arg, w->name, bytes, w->entries, w->entry_count, e);
+}
+
+int pack_append(struct pack_writer *w, const struct record_head *h, const void *first,
+                size_t first_bytes, const void *second, size_t second_bytes, struct error *e)
+{
+    uint8_t head[RECORD_HEAD_BYTES];
+    uint64_t offset;
+
+    if (w->fd < 0 && begin(w, e) < 0)
+        return e->status;
+    offset = w->written_bytes + w->buffered_bytes;
+    record_head_put(head, h);
+    if (put(w, head, sizeof head, e) < 0 || put(w, first, first_bytes, e) < 0 ||
+        put(w, second, second_bytes, e) < 0)
+        return e->status;
+    w->entries[w->entry_count++] = (struct table_entry){
+        .id = h->id,
+        .offset = (uint32_t)offset,
+        .full_bytes = h->full_bytes,
+        .stored_bytes = h->stored_bytes,
+        .encoding = h->encoding,
+    };
+    if (w->written_bytes + w->buffered_bytes < PACK_FULL_BYTES && w->entry_count < ENTRIES_MAX)
+        return OK;
+    return close_pack(w, e);
+}
+
+int pack_writer_finish(struct pack_writer *w, struct error *e)
+{
+    return w->fd < 0 ? OK : close_pack(w, e);
+}
+
+void pack_writer_free(struct pack_writer *w)
+{
+    char part[PACK_NAME + 8], whole[PACK_NAME + 8];
+
+    if (!w)
+        return;
+    if (w->fd >= 0) {
+        file_names(w->name, part, whole);
+        unlinkat(w->dirfd, part, 0);
+        close(w->fd);
+    }
+    free(w->buffer);
+    free(w->entries);
+    free(w);
+}
+
+/* ---- reading ---- */
+
+int pack_open(int dirfd, const char name[PACK_NAME], int *fd, uint64_t *bytes, struct error *e)
+{
+    char part[PACK_NAME + 8], whole[PACK_NAME + 8];
+    uint8_t head[PACK_HEAD_BYTES];
+
+    file_names(name, part, whole);
+    *fd = openat(dirfd, whole, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (*fd < 0)
+        return error_errno(e, "pack %s: open", name);
+    if (file_size(*fd, whole, bytes, e) == OK) {
+        if (*bytes < PACK_HEAD_BYTES + PACK_TAIL_BYTES || *bytes > PACK_MAX_BYTES)
+            error_set(e, DAMAGED, "pack %s: its length is not that of a pack", name);
+        else if (pread_full(*fd, head, sizeof head, 0) < 0)
+            error_errno(e, "pack %s: read", name);
+        else if (pack_head_take(head, e) == OK)
+            return OK;
+        else
+            error_prefix(e, "pack %s", name);
+    }
+    close(*fd);
+    *fd = -1;
+    return e->status;
+}
+
+/* Sorted, within the pack, and without overlaps in what they claim. */
+static int check_entry(const struct table_entry *t, const struct table_entry *before,
+                       uint32_t table_offset, struct error *e)
+{
+    if ((uint64_t)t->offset + RECORD_HEAD_BYTES + t->stored_bytes > table_offset)
+        return error_set(e, DAMAGED, "its table leads out of it");
+    if (before && memcmp(before->id.bytes, t->id.bytes, ID_BYTES) > 0)
+        return error_set(e, DAMAGED, "its table is not sorted");
+    return OK;
+}
+
+static int take_table(const struct pack_tail *tail, const uint8_t *table,
+                      struct table_entry *entries, struct error *e)
+{
+    uint8_t sum[ID_BYTES];
+
+    if (!EVP_Digest(table, (size_t)tail->entries * TABLE_ENTRY_BYTES, sum, NULL, EVP_sha256(),
+                    NULL))
+        return error_set(e, FAILED, "SHA-256 is not to be had from libcrypto");
+    if (memcmp(sum, tail->sum, ID_BYTES) != 0)
+        return error_set(e, DAMAGED, "its table is not what was written");
+    for (uint32_t i = 0; i < tail->entries; i++)
+        if (table_entry_take(&entries[i], table + (size_t)i * TABLE_ENTRY_BYTES, e) < 0 ||
+            check_entry(&entries[i], i ? &entries[i - 1] : NULL, tail->table_offset, e) < 0)
+            return e->status;
+    return OK;
+}
+
+int pack_read_table(int fd, uint64_t pack_bytes, struct table_entry **out, size_t *count,
+                    struct error *e)
+{
+    AUTO_FREE struct table_entry *entries = NULL;
+    AUTO_FREE uint8_t *table = NULL;
+    uint8_t from[PACK_TAIL_BYTES];
+    struct pack_tail tail;
+
+    if (pread_full(fd, from, sizeof from, pack_bytes - sizeof from) < 0)
+        return error_errno(e, "read");
+    if (pack_tail_take(&tail, from, pack_bytes, e) < 0)
+        return e->status;
+    table = malloc((size_t)tail.entries * TABLE_ENTRY_BYTES + 1);
+    entries = malloc((size_t)tail.entries * sizeof *entries + 1);
+    if (!table || !entries)
+        return error_set(e, NO_SPACE, "out of memory");
+    if (pread_full(fd, table, (size_t)tail.entries * TABLE_ENTRY_BYTES, tail.table_offset) < 0)
+        return error_errno(e, "read");
+    if (take_table(&tail, table, entries, e) < 0)
+        return e->status;
+    *count = tail.entries;
+    *out = entries;
+    entries = NULL;
+    return OK;
+}
+
+int pack_read(int fd, uint32_t offset, uint32_t stored_bytes, uint8_t *record,
+              struct record_head *h, struct error *e)
+{
+    if (pread_full(fd, record, RECORD_HEAD_BYTES + (size_t)stored_bytes, offset) < 0)
+        return error_errno(e, "read at %u", offset);
+    if (record_head_take(h, record, e) < 0)
+        return error_prefix(e, "at %u", offset);
+    if (h->stored_bytes != stored_bytes)
+        return error_set(e, DAMAGED, "at %u: a record of another length", offset);
+    return OK;
+}
