@@ -5,9 +5,11 @@
  *
  *     boot N            once, at the start: N is the number found on disk one
  *     count N MS        RAM holds N; then disk one is made to hold N, durably; then disk two, and
- * so on gap LONGEST MS    tick=1: once a second, the longest time between two ticks of 10 ms lat
- * B:N B:N …     latency_mib=M: once a second, how many writes, of 4 KiB each to a random place of a
- * file of M MiB on disk one, with fdatasync, have taken 2^(B/8) µs so far
+ *                       so on
+ *     gap LONGEST MS    tick=1: once a second, the longest time between two ticks of 10 ms
+ *     lat B:N B:N …     latency_mib=M: once a second, how many writes, of 4 KiB each to a random
+ *                       place of a file of M MiB on disk one, with fdatasync, have taken
+ *                       2^(B/8) µs so far
  *
  * So at any instant RAM >= disk one >= disk two … >= RAM - 1.
  *

@@ -40,7 +40,7 @@ static void print(void *arg)
     const json_t *finding;
     size_t i;
 
-    json_array_foreach((json_t *)arg, i, finding)
+    json_array_foreach ((json_t *)arg, i, finding)
         printf("%-5s %-12s %s\n", json_string_value(json_object_get(finding, "level")),
                json_string_value(json_object_get(finding, "subject")),
                json_string_value(json_object_get(finding, "text")));

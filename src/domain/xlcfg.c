@@ -155,8 +155,9 @@ static bool texts_are_fine(const json_t *list)
     const json_t *item;
     size_t i;
 
-    json_array_foreach(list, i, item) if (!json_is_string(item) ||
-                                          !quote_for(json_string_value(item))) return false;
+    json_array_foreach (list, i, item)
+        if (!json_is_string(item) || !quote_for(json_string_value(item)))
+            return false;
     return json_is_array(list);
 }
 
@@ -166,8 +167,7 @@ static bool put_list(FILE *out, const json_t *list)
     size_t i;
 
     fputs("[ ", out);
-    json_array_foreach(list, i, item)
-    {
+    json_array_foreach (list, i, item) {
         fputs(i ? ", " : "", out);
         put_text(out, json_string_value(item));
     }
@@ -279,7 +279,9 @@ static void put_vcpus(FILE *out, json_t *left)
 
     if (!json_is_array(online))
         return;
-    json_array_foreach(online, i, cpu) if (json_integer_value(cpu) != (json_int_t)i) return;
+    json_array_foreach (online, i, cpu)
+        if (json_integer_value(cpu) != (json_int_t)i)
+            return;
     fprintf(out, "vcpus = %zu\n", json_array_size(online));
     json_object_del(build, "avail_vcpus");
 }
@@ -290,7 +292,7 @@ static bool put_cpu_list(FILE *out, const json_t *cpus)
     size_t i;
 
     fputc('"', out);
-    json_array_foreach(cpus, i, cpu)
+    json_array_foreach (cpus, i, cpu)
         fprintf(out, "%s%" JSON_INTEGER_FORMAT, i ? "," : "", json_integer_value(cpu));
     fputc('"', out);
     return true;
@@ -303,12 +305,13 @@ static void put_affinity(FILE *out, json_t *left, const char *path, const char *
     const json_t *all = json_object_get(build, path), *cpus;
     size_t i;
 
-    json_array_foreach(all, i, cpus) if (json_array_size(cpus) == 0) return;
+    json_array_foreach (all, i, cpus)
+        if (json_array_size(cpus) == 0)
+            return;
     if (json_array_size(all) == 0)
         return;
     fprintf(out, "%s = [ ", key);
-    json_array_foreach(all, i, cpus)
-    {
+    json_array_foreach (all, i, cpus) {
         fputs(i ? ", " : "", out);
         put_cpu_list(out, cpus);
     }
@@ -483,14 +486,12 @@ static void put_left_over(FILE *out, const json_t *value, const char *path, int 
     size_t i;
 
     if (json_is_object(value) && depth < DEPTH_MAX) {
-        json_object_foreach((json_t *)value, key, item)
-        {
+        json_object_foreach ((json_t *)value, key, item) {
             snprintf(child, sizeof child, "%s%s%s", path, *path ? "." : "", key);
             put_left_over(out, item, child, depth + 1);
         }
     } else if (json_is_array(value) && depth < DEPTH_MAX) {
-        json_array_foreach(value, i, item)
-        {
+        json_array_foreach (value, i, item) {
             snprintf(child, sizeof child, "%s[%zu]", path, i);
             put_left_over(out, item, child, depth + 1);
         }

@@ -5,7 +5,9 @@
  *     describe   what the domain is and what would be done; refuse early; nothing is touched
  *     prepare    journal, then make everything that can take time or fail
  *     stop       the guest stands still: its RAM, or the last of it, out; the instant fixed on the
- * disks; it runs again copy       the disks, out of their snapshots discard    the snapshots
+ *                disks; it runs again
+ *     copy       the disks, out of their snapshots
+ *     discard    the snapshots
  *     publish    commit point; the files get their names
  *
  * Whatever fails, settle_create() leads back from the journal's entry alone.

@@ -94,8 +94,7 @@ static void examine_journal(struct examination *x)
         find(x, FINDING_BAD, "journal", "%s", e.text);
         return;
     }
-    json_array_foreach(names, i, name)
-    {
+    json_array_foreach (names, i, name) {
         struct journal j;
 
         /* Only looked at: released, the entry stays. */

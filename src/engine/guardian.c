@@ -54,7 +54,8 @@ static void let_go(struct watch *w)
     size_t i;
 
     /* The disks first: a guest that runs on without them would only wait again. */
-    json_array_foreach(records, i, record) volume_lift(w->engine.volumes, record, &ignored);
+    json_array_foreach (records, i, record)
+        volume_lift(w->engine.volumes, record, &ignored);
     settle_resume(&w->engine, w->entry, &ignored);
 }
 

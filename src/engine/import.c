@@ -2,8 +2,9 @@
 /*
  * import: a manifest for files that were made by hand, as in
  *
- *     xl save -p linux01 linux01.sav; dd if=/dev/xenvols/linux01 of=linux01.xvda.img; xl unpause
- * linux01
+ *     xl save -p linux01 linux01.sav
+ *     dd if=/dev/xenvols/linux01 of=linux01.xvda.img
+ *     xl unpause linux01
  *
  * so that restore can check them and bring them back. The files themselves are only read.
  */

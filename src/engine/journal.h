@@ -6,8 +6,8 @@
  *
  *     { "version": 1, "operation": "create", "phase": …, "id": "3f9c01d2", "started": …,
  *       "domain": { "name", "uuid", "domid" },
- *       "suspends": true, "folder": "/data/x", "folder_made": true, "files": […], "volumes":
- * [records of drivers] }
+ *       "suspends": true, "folder": "/data/x", "folder_made": true, "files": […],
+ *       "volumes": [records of drivers] }
  *
  * Phases, in order; what each one owes if the run dies in it:
  *

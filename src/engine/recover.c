@@ -84,8 +84,7 @@ int engine_recover(struct engine *engine, struct recovery **list, size_t *count,
     *list = calloc(json_array_size(names) + 1, sizeof **list);
     if (!*list)
         return error_set(e, NO_SPACE, "out of memory");
-    json_array_foreach(names, i, name)
-    {
+    json_array_foreach (names, i, name) {
         struct recovery *r = &(*list)[(*count)++];
 
         r->domain = strdup(json_string_value(name));

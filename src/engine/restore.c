@@ -7,7 +7,7 @@
  *     replace  commit point: the journal says so; a running domain of this name is destroyed
  *     write    the images onto the volumes
  *     start    the save file through a pipe into the toolstack's own restore; without RAM, a boot
- * from the configuration
+ *              from the configuration
  *
  * Past the commit point there is only forward: the journal names the folder, and recover does it
  * again.

@@ -42,11 +42,11 @@ int settle_volumes(struct engine *engine, json_t *entry, struct error *e)
     int rc = OK;
     size_t i;
 
-    json_array_foreach(records, i, record) if (volume_discard(engine->volumes, record, &why) < 0)
-    {
-        *e = why;
-        rc = e->status;
-    }
+    json_array_foreach (records, i, record)
+        if (volume_discard(engine->volumes, record, &why) < 0) {
+            *e = why;
+            rc = e->status;
+        }
     if (rc == OK)
         json_object_set_new(entry, "volumes", json_array());
     return rc;

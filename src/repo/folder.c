@@ -36,8 +36,7 @@ int folder_check_free(int dirfd, const json_t *names, struct error *e)
 
     if (faccessat(dirfd, ".", W_OK | X_OK, AT_EACCESS) < 0)
         return error_errno(e, "can't write there");
-    json_array_foreach(names, i, item)
-    {
+    json_array_foreach (names, i, item) {
         const char *name = json_string_value(item);
         AUTO_FREE char *staged = staged_name(name);
 
@@ -92,8 +91,7 @@ int folder_publish(int dirfd, const json_t *names, struct error *e)
     const json_t *item;
     size_t i;
 
-    json_array_foreach(names, i, item)
-    {
+    json_array_foreach (names, i, item) {
         const char *name = json_string_value(item);
         AUTO_FREE char *staged = staged_name(name);
 
@@ -115,8 +113,7 @@ int folder_abandon(int dirfd, const json_t *names, struct error *e)
     const json_t *item;
     size_t i;
 
-    json_array_foreach(names, i, item)
-    {
+    json_array_foreach (names, i, item) {
         AUTO_FREE char *staged = staged_name(json_string_value(item));
         AUTO_FREE char *half = staged ? format_text(".%s.new", staged) : NULL;
 
@@ -135,7 +132,7 @@ int folder_read_manifest(int dirfd, struct manifest *m, struct error *e)
 
     if (json_read(dirfd, FOLDER_MANIFEST, MANIFEST_MAX_BYTES, &json, e) < 0)
         return e->status;
-    if (seal_check(json, e) < 0 || manifest_parse(m, json, e) < 0)
+    if (seal_check(json, e) < 0 || manifest_parse(m, json, MANIFEST_FOLDER, e) < 0)
         return error_prefix(e, FOLDER_MANIFEST);
     return OK;
 }

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * A snapshot as plain files in one folder, as `create --to DIR` leaves it. Files are written under
- * temporary names
- * (".NAME.part") and get their final ones, manifest.json last, when all are whole and durable.
+ * temporary names (".NAME.part") and get their final ones, manifest.json last, when all are whole and durable.
  *
- *     folder_open → folder_stage … → folder_write_manifest → [commit point: journal] →
- * folder_publish → folder_abandon
+ *     folder_open → folder_stage … → folder_write_manifest
+ *          → [commit point: journal] → folder_publish
+ *          → folder_abandon
  *
  * publish and abandon need only the folder and the list of names, so that another process can do
  * them after a crash; both may be called twice.

@@ -16,6 +16,8 @@
 
 static json_t *file_to_json(const struct manifest_file *f)
 {
+    if (f->root[0])
+        return json_pack("{s:I, s:s}", "bytes", (json_int_t)f->bytes, "root", f->root);
     return json_pack("{s:s, s:I, s:s}", "file", f->file, "bytes", (json_int_t)f->bytes, "sha256",
                      f->sha256);
 }
@@ -58,9 +60,9 @@ json_t *manifest_to_json(const struct manifest *m)
                   "total_ns", (json_int_t)m->pause.total_ns);
     bool ok = json_object_set_new(json, "domain", domain) == 0;
 
-    if (m->ram.file)
+    if (manifest_has(&m->ram))
         ok = json_object_set_new(json, "ram", file_to_json(&m->ram)) == 0 && ok;
-    if (m->config.file)
+    if (manifest_has(&m->config))
         ok = json_object_set_new(json, "config", file_to_json(&m->config)) == 0 && ok;
     ok = json_object_set_new(json, "disks", disks_to_json(m)) == 0 && ok;
     ok = json_object_set_new(json, "left_out", left_out_to_json(m)) == 0 && ok;
@@ -102,31 +104,45 @@ static int take_number(uint64_t *to, const json_t *from, const char *key, struct
     return OK;
 }
 
-static int take_sum(char to[65], const json_t *from, struct error *e)
+static int take_hex(char to[65], const json_t *from, const char *key, struct error *e)
 {
-    const char *s = json_string_value(json_object_get(from, "sha256"));
+    const char *s = json_string_value(json_object_get(from, key));
 
     if (!s || strlen(s) != 64 || strspn(s, "0123456789abcdef") != 64)
-        return error_set(e, DAMAGED, "\"sha256\" is missing or not 64 hexadecimal digits");
+        return error_set(e, DAMAGED, "\"%s\" is missing or not 64 hexadecimal digits", key);
     strcpy(to, s);
     return OK;
 }
 
-/* A file of the snapshot's own folder, never a path to elsewhere. */
-static int take_file(struct manifest_file *f, const json_t *from, const char *key, struct error *e)
+static int take_tree(struct manifest_file *f, const json_t *json, struct error *e)
 {
-    const json_t *json = json_object_get(from, key);
+    return take_number(&f->bytes, json, "bytes", e) < 0 ? e->status
+                                                        : take_hex(f->root, json, "root", e);
+}
 
+/* A file of the snapshot's own folder, never a path to elsewhere. */
+static int take_named(struct manifest_file *f, const json_t *json, struct error *e)
+{
     if (take_text(&f->file, json, "file", e) < 0 || take_number(&f->bytes, json, "bytes", e) < 0 ||
-        take_sum(f->sha256, json, e) < 0)
-        return error_prefix(e, "\"%s\"", key);
+        take_hex(f->sha256, json, "sha256", e) < 0)
+        return e->status;
     if (!*f->file || *f->file == '.' || strchr(f->file, '/'))
-        return error_set(e, DAMAGED, "\"%s\": \"%s\" is not the name of a file in its folder", key,
-                         f->file);
+        return error_set(e, DAMAGED, "\"%s\" is not the name of a file in its folder", f->file);
     return OK;
 }
 
-static int take_disks(struct manifest *m, const json_t *from, struct error *e)
+static int take_file(struct manifest_file *f, const json_t *from, const char *key,
+                     enum manifest_place place, struct error *e)
+{
+    const json_t *json = json_object_get(from, key);
+
+    if ((place == MANIFEST_FOLDER ? take_named(f, json, e) : take_tree(f, json, e)) < 0)
+        return error_prefix(e, "\"%s\"", key);
+    return OK;
+}
+
+static int take_disks(struct manifest *m, const json_t *from, enum manifest_place place,
+                      struct error *e)
 {
     const json_t *disks = json_object_get(from, "disks");
     size_t count = json_array_size(disks);
@@ -142,7 +158,7 @@ static int take_disks(struct manifest *m, const json_t *from, struct error *e)
 
         if (take_text(&d->vdev, json, "vdev", e) < 0 || take_text(&d->path, json, "path", e) < 0 ||
             take_text(&d->driver, json, "driver", e) < 0 ||
-            take_file(&d->image, json, "image", e) < 0)
+            take_file(&d->image, json, "image", place, e) < 0)
             return error_prefix(e, "disk %zu", i + 1);
     }
     return OK;
@@ -195,7 +211,8 @@ static int take_pause(struct manifest_pause *p, const json_t *from, struct error
     return OK;
 }
 
-static int take_all(struct manifest *m, const json_t *json, struct error *e)
+static int take_all(struct manifest *m, const json_t *json, enum manifest_place place,
+                    struct error *e)
 {
     const char *format = json_string_value(json_object_get(json, "format"));
     json_int_t version = json_integer_value(json_object_get(json, "version"));
@@ -211,20 +228,21 @@ static int take_all(struct manifest *m, const json_t *json, struct error *e)
         take_text(&m->host, json, "host", e) < 0 ||
         take_text(&m->hypervisor, json, "hypervisor", e) < 0 ||
         take_text(&m->method, json, "method", e) < 0 || take_domain(m, json, e) < 0 ||
-        (json_object_get(json, "ram") && take_file(&m->ram, json, "ram", e) < 0) ||
-        (json_object_get(json, "config") && take_file(&m->config, json, "config", e) < 0) ||
-        take_disks(m, json, e) < 0 || take_left_out(m, json, e) < 0)
+        (json_object_get(json, "ram") && take_file(&m->ram, json, "ram", place, e) < 0) ||
+        (json_object_get(json, "config") && take_file(&m->config, json, "config", place, e) < 0) ||
+        take_disks(m, json, place, e) < 0 || take_left_out(m, json, e) < 0)
         return e->status;
-    if (!m->ram.file && !m->config.file)
+    if (!manifest_has(&m->ram) && !manifest_has(&m->config))
         return error_set(e, DAMAGED,
                          "it has neither RAM nor a configuration to start a domain from");
     return take_pause(&m->pause, json, e);
 }
 
-int manifest_parse(struct manifest *m, const json_t *json, struct error *e)
+int manifest_parse(struct manifest *m, const json_t *json, enum manifest_place place,
+                   struct error *e)
 {
     *m = (struct manifest){0};
-    if (take_all(m, json, e) < 0) {
+    if (take_all(m, json, place, e) < 0) {
         manifest_release(m);
         return e->status;
     }

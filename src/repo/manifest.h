@@ -4,29 +4,41 @@
  * checked. On disk it is JSON (manifest.json):
  *
  *     { "format": "domsnap-manifest", "version": 1, "domsnap": "0.1.0",
- *       "created": "2026-11-23T01:55:03Z", "host": "xen01", "hypervisor": "Xen 4.17.5", "method":
- * "snapshot", "domain": { "name": …, "uuid": …, "type": "pv", "vcpus": 1, "memory_bytes": … },
- *       "ram":    { "file": "linux01.sav", "bytes": …, "sha256": … },            absent: of the
- * disks only "config": { "file": "linux01.cfg", "bytes": …, "sha256": … },            absent if
- * unknown "disks":  [ { "vdev": "xvda", "path": "/dev/xenvols/linux01", "driver": "lvm", "image": {
- * "file": "linux01.xvda.img", "bytes": …, "sha256": … } } ], "left_out": [ { "vdev": "xvdb", "why":
- * "read-only" } ], "pause": { "save_ns": …, "disks_ns": …, "resume_ns": …, "total_ns": … },    0:
- * did not stop, or not measured "sha256": … } of all the above
+ *       "created": "2026-11-23T01:55:03Z", "host": "xen01", "hypervisor": "Xen 4.17.5",
+ *       "method": "snapshot",
+ *       "domain": { "name": …, "uuid": …, "type": "pv", "vcpus": 1, "memory_bytes": … },
+ *       "ram":    { "file": "linux01.sav", "bytes": …, "sha256": … },   absent: the disks only
+ *       "config": { "file": "linux01.cfg", "bytes": …, "sha256": … },   absent: unknown
+ *       "disks":  [ { "vdev": "xvda", "path": "/dev/xenvols/linux01", "driver": "lvm",
+ *                     "image": { "file": "linux01.xvda.img", "bytes": …, "sha256": … } } ],
+ *       "left_out": [ { "vdev": "xvdb", "why": "read-only" } ],
+ *       "pause": { "save_ns": …, "disks_ns": …, "resume_ns": …,         0: did not stop, or not
+ *                  "total_ns": … },                                     measured
+ *       "sha256": … }                                                   of all the above
+ *
+ * In a repository a file's place is taken by { "bytes": …, "root": … }.
  */
 #ifndef REPO_MANIFEST_H
 #define REPO_MANIFEST_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "base/error.h"
 
 struct manifest_file {
-    char *file; /* a name within the snapshot's folder; NULL: there is none */
+    char *file; /* a name in the snapshot's folder; NULL: there is none, or it is in a repository */
     uint64_t bytes;
-    char sha256[65]; /* lower-case hexadecimal */
+    char sha256[65]; /* lower-case hexadecimal: of a file; "" in a repository */
+    char root[65];   /* in a repository: the name of its tree (repo/tree.h); "" in a folder */
 };
+
+static inline bool manifest_has(const struct manifest_file *f)
+{
+    return f->file || f->root[0];
+}
 
 struct manifest_disk {
     char *vdev, *path, *driver;
@@ -62,8 +74,12 @@ struct manifest {
 /* As JSON, the caller's reference; NULL when memory is short. */
 json_t *manifest_to_json(const struct manifest *m);
 
+/* Where the snapshot is: its images are files, or trees. */
+enum manifest_place { MANIFEST_FOLDER, MANIFEST_REPOSITORY };
+
 /* Nothing in `json` is trusted: DAMAGED names what is wrong. On failure `m` holds nothing. */
-int manifest_parse(struct manifest *m, const json_t *json, struct error *e);
+int manifest_parse(struct manifest *m, const json_t *json, enum manifest_place place,
+                   struct error *e);
 
 /* Free what it holds; an all-zero manifest holds nothing. */
 void manifest_release(struct manifest *m);

@@ -2,10 +2,14 @@
 /*
  * A file of the index (index/NAME.idx): sorted entries of where records are, mapped, never changed.
  *
- *     0   16  "domsnap index"     24  8       entries, N
- *     16   4  version, 1          32  20 × P  a pack's name (16), its length (4)
- *     20   4  packs, P            …   32 × N  the first 20 bytes of an id, pack (4, which of P),
- * offset (4), stored bytes (4); sorted …       32  SHA-256 of all before
+ *     0   16      "domsnap index"
+ *     16   4      version, 1
+ *     20   4      packs, P
+ *     24   8      entries, N
+ *     32  20 × P  a pack's name (16), its length (4)
+ *     …   32 × N  the first 20 bytes of an id, pack (4, which of P), offset (4), stored bytes (4);
+ *                 sorted
+ *     …       32  SHA-256 of all before
  *
  * 20 of an id's 32 bytes: nobody finds two chunks with the same (2^80 tries), and each record is
  * held against its whole id whenever it is read.

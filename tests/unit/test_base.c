@@ -305,9 +305,9 @@ static void manifests_are_not_trusted(void **state)
         json = json_loads(changed, 0, NULL);
         assert_non_null(json);
         if (i == 0) {
-            assert_int_equal(manifest_parse(&m, json, &e), OK);
+            assert_int_equal(manifest_parse(&m, json, MANIFEST_FOLDER, &e), OK);
             manifest_release(&m);
-        } else if (manifest_parse(&m, json, &e) >= 0) {
+        } else if (manifest_parse(&m, json, MANIFEST_FOLDER, &e) >= 0) {
             fail_msg("taken with %s", changes[i - 1].to);
         }
     }
