@@ -18,14 +18,26 @@ struct command {
     int (*run)(int argc, char **argv); /* argv[0] is "domsnap NAME"; returns the exit status */
 };
 
-extern const struct command command_create, command_doctor, command_import, command_recover,
-    command_restore;
+extern const struct command command_create, command_doctor, command_import, command_init,
+    command_list, command_recover, command_restore, command_show, command_verify;
 
 /* --json and --verbose, which every command has: a child of its argp. */
 extern const struct argp_child common_options[];
 
 /* The engine with the real drivers; one a process. */
 struct engine *cli_engine(void);
+
+/* The repository: what the option --repo said, or (NULL) $DOMSNAP_REPO, or the usual place. */
+const char *cli_repo(const char *option);
+
+/* Take "DOMAIN@NAME" apart, in place: the name is NULL if there is none. */
+void cli_split_ref(char *arg, const char **domain, const char **name);
+
+/* An option that commands have that work with a repository; 'r' is its key. */
+#define CLI_REPO_OPTION                                                                            \
+    {                                                                                              \
+        "repo", 'r', "DIR", 0, "the repository (or $DOMSNAP_REPO; else /var/lib/domsnap/repo)", 0  \
+    }
 
 /* Around the work: show progress while stderr is a terminal. */
 void cli_progress_start(struct engine *engine);
@@ -38,7 +50,7 @@ int cli_finish(int rc, const struct error *e, json_t *json, void (*print)(void *
 /* "1.4 GiB". The text is valid until the fourth call after. */
 const char *cli_size(uint64_t bytes);
 
-/* Print what a snapshot in a folder holds. */
+/* Print what a snapshot holds. */
 void cli_print_manifest(const struct manifest *m);
 
 #endif

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -21,6 +22,8 @@ enum {
     OPTION_COLD = 256,
     OPTION_DISKS_ONLY,
     OPTION_TO,
+    OPTION_CONFIG,
+    OPTION_LIMIT,
     OPTION_DEADLINE,
     OPTION_MAX_PAUSE,
     OPTION_GO_ON,
@@ -31,6 +34,10 @@ enum {
 
 static const struct argp_option options[] = {
     {"to", OPTION_TO, "DIR", 0, "the folder for the files", 0},
+    {"config", OPTION_CONFIG, "FILE", 0,
+     "the guest does not run: the disks that this xl configuration names, into a repository", 0},
+    CLI_REPO_OPTION,
+    {"limit", OPTION_LIMIT, "MB/S", 0, "with --config: read no faster", 0},
     {"cold", OPTION_COLD, NULL, 0, "copy the disks while the guest stands still", 0},
     {"disks-only", OPTION_DISKS_ONLY, NULL, 0,
      "no RAM; without --cold the guest does not stop at all", 0},
@@ -61,71 +68,150 @@ static uint32_t parse_time(const char *arg, double unit_ms, const char *unit,
     return (uint32_t)ms;
 }
 
-static error_t parse(int key, char *arg, struct argp_state *state)
+struct request {
+    struct create_params running;
+    struct create_off_params off;
+    bool of_running; /* an option was given that is of no use to a guest that does not run */
+};
+
+struct result {
+    struct manifest m;
+    struct create_stats stats;
+};
+
+static bool parse_running(int key, char *arg, struct argp_state *state)
 {
-    struct create_params *p = state->input;
+    struct request *r = state->input;
+    struct create_params *p = &r->running;
 
     switch (key) {
     case OPTION_TO:
         p->folder = arg;
-        return 0;
+        break;
     case OPTION_COLD:
         p->method = CREATE_COLD;
-        return 0;
+        break;
     case OPTION_DISKS_ONLY:
         p->disks_only = true;
-        return 0;
+        break;
     case OPTION_LVM_SNAPSHOT:
         cli_engine()->volumes = volume_drivers_lvm_snapshot;
-        return 0;
+        break;
     case OPTION_DEADLINE:
         p->deadline_ms = parse_time(arg, 1000, "seconds", state);
-        return 0;
+        break;
     case OPTION_MAX_PAUSE:
         p->max_pause_ms = parse_time(arg, 1, "milliseconds", state);
-        return 0;
+        break;
     case OPTION_GO_ON:
         p->go_on = true;
+        break;
+    default:
+        return false;
+    }
+    r->of_running = true;
+    return true;
+}
+
+static uint64_t parse_rate(const char *arg, struct argp_state *state)
+{
+    char *end;
+    double mb = strtod(arg, &end);
+
+    if (end == arg || *end || !(mb >= 0.1) || mb > 1e6)
+        argp_error(state, "\"%s\" is not a number of MB/s", arg);
+    return (uint64_t)(mb * 1e6);
+}
+
+static void check(const struct request *r, struct argp_state *state)
+{
+    if (r->off.config_file && r->of_running)
+        argp_error(state, "a guest that does not run (--config) goes into a repository, and has no "
+                          "RAM and no pause");
+    if (r->off.config_file)
+        return;
+    if (!r->off.domain)
+        argp_error(state, "which DOMAIN?");
+    if (!r->running.folder)
+        argp_error(state,
+                   "where to? Give --to DIR, or, of a guest that does not run, --config FILE");
+    if (r->off.name || r->off.repo || r->off.bytes_per_second)
+        argp_error(state, "@NAME, --repo and --limit are for a repository");
+    if (r->running.go_on && !r->running.max_pause_ms)
+        argp_error(state, "--go-on says what to do past --max-pause, which was not given");
+}
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+    struct request *r = state->input;
+
+    switch (key) {
+    case OPTION_CONFIG:
+        r->off.config_file = arg;
+        return 0;
+    case OPTION_LIMIT:
+        r->off.bytes_per_second = parse_rate(arg, state);
+        return 0;
+    case 'r':
+        r->off.repo = arg;
         return 0;
     case ARGP_KEY_ARG:
-        if (p->domain)
+        if (r->off.domain)
             argp_error(state, "one DOMAIN at a time");
-        p->domain = arg;
+        cli_split_ref(arg, &r->off.domain, &r->off.name);
         return 0;
     case ARGP_KEY_END:
-        if (!p->domain)
-            argp_error(state, "which DOMAIN?");
-        if (!p->folder)
-            argp_error(state, "where to? Give --to DIR");
-        if (p->go_on && !p->max_pause_ms)
-            argp_error(state, "--go-on says what to do past --max-pause, which was not given");
+        check(r, state);
         return 0;
     default:
-        return ARGP_ERR_UNKNOWN;
+        return parse_running(key, arg, state) ? 0 : ARGP_ERR_UNKNOWN;
     }
 }
 
 static void print(void *arg)
 {
-    cli_print_manifest(arg);
+    const struct result *r = arg;
+
+    cli_print_manifest(&r->m);
+    if (r->m.name)
+        printf("  %s read, %s of that known already, %s stored\n", cli_size(r->stats.put_bytes),
+               cli_size(r->stats.known_bytes), cli_size(r->stats.stored_bytes));
+}
+
+static json_t *to_json(const struct result *r)
+{
+    json_t *json = manifest_to_json(&r->m);
+
+    if (json && r->m.name)
+        json_object_set_new(json, "stats",
+                            json_pack("{s:I, s:I, s:I}", "put_bytes",
+                                      (json_int_t)r->stats.put_bytes, "known_bytes",
+                                      (json_int_t)r->stats.known_bytes, "stored_bytes",
+                                      (json_int_t)r->stats.stored_bytes));
+    return json;
 }
 
 static int run(int argc, char **argv)
 {
-    static const struct argp argp = {options, parse, "DOMAIN --to DIR", doc, common_options,
-                                     NULL,    NULL};
-    struct create_params params = {.method = CREATE_SNAPSHOT, .deadline_ms = DEADLINE_DEFAULT_MS};
+    static const struct argp argp = {
+        options, parse, "DOMAIN --to DIR\n[DOMAIN[@NAME]] --config FILE", doc, common_options,
+        NULL,    NULL};
+    struct request request = {
+        .running = {.method = CREATE_SNAPSHOT, .deadline_ms = DEADLINE_DEFAULT_MS},
+    };
     struct engine *engine = cli_engine();
-    struct manifest m = {0};
+    struct result r = {0};
     struct error e = {0};
     int rc, status;
 
-    argp_parse(&argp, argc, argv, 0, NULL, &params);
+    argp_parse(&argp, argc, argv, 0, NULL, &request);
+    request.running.domain = request.off.domain;
+    request.off.repo = cli_repo(request.off.repo);
     cli_progress_start(engine);
-    rc = engine_create(engine, &params, &m, &e);
-    status =
-        cli_finish(rc, &e, rc == OK ? manifest_to_json(&m) : NULL, rc == OK ? print : NULL, &m);
-    manifest_release(&m);
+    rc = request.off.config_file ? engine_create_off(engine, &request.off, &r.m, &r.stats, &e)
+                                 : engine_create(engine, &request.running, &r.m, &e);
+    status = cli_finish(rc, &e, rc == OK ? to_json(&r) : NULL, rc == OK ? print : NULL, &r);
+    manifest_release(&r.m);
     return status;
 }
 

@@ -4,8 +4,10 @@
 #include "cli/cli.h"
 
 static const char doc[] =
-    "Bring a guest back to the instant that a folder holds: its disks, its RAM, running.\v"
-    "From a folder without RAM (`create --disks-only`) it boots. "
+    "Bring a guest back to the instant that a snapshot holds: its disks, its RAM, running.\v"
+    "From a snapshot without RAM (`create --disks-only`) it boots; from one of when it did not run "
+    "(`create "
+    "--config`) only its disks come back. "
     "Every checksum is verified before anything is touched. The volumes must exist, with the sizes "
     "of the "
     "images, and are overwritten.";
@@ -13,7 +15,9 @@ static const char doc[] =
 enum { OPTION_FROM = 256, OPTION_PAUSED, OPTION_REPLACE };
 
 static const struct argp_option options[] = {
-    {"from", OPTION_FROM, "DIR", 0, "the folder that `create --to` made, or `import`", 0},
+    {"from", OPTION_FROM, "DIR", 0,
+     "not from a repository: the folder that `create --to` made, or `import`", 0},
+    CLI_REPO_OPTION,
     {"replace", OPTION_REPLACE, NULL, 0, "destroy the guest if it is running", 0},
     {"paused", OPTION_PAUSED, NULL, 0, "leave the guest paused (xl unpause)", 0},
     {0},
@@ -25,7 +29,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
     switch (key) {
     case OPTION_FROM:
-        p->folder = arg;
+        p->from.folder = arg;
+        return 0;
+    case 'r':
+        p->from.repo = arg;
         return 0;
     case OPTION_REPLACE:
         p->replace = true;
@@ -34,11 +41,16 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         p->start = START_PAUSED;
         return 0;
     case ARGP_KEY_ARG:
-        argp_error(state, "unexpected \"%s\"; the folder says which guest it is", arg);
+        if (p->from.domain)
+            argp_error(state, "one snapshot at a time");
+        cli_split_ref(arg, &p->from.domain, &p->from.name);
         return 0;
     case ARGP_KEY_END:
-        if (!p->folder)
-            argp_error(state, "from where? Give --from DIR");
+        if (p->from.folder && p->from.domain)
+            argp_error(state, "the folder says which guest it is: give either");
+        if (!p->from.folder && (!p->from.domain || !p->from.name))
+            argp_error(state,
+                       "which one? Give DOMAIN@NAME (`domsnap list` shows them), or --from DIR");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -54,7 +66,8 @@ static void print(void *arg)
 
 static int run(int argc, char **argv)
 {
-    static const struct argp argp = {options, parse, "--from DIR", doc, common_options, NULL, NULL};
+    static const struct argp argp = {options, parse, "DOMAIN@NAME\n--from DIR", doc, common_options,
+                                     NULL,    NULL};
     struct restore_params params = {.start = START_RUNNING};
     struct engine *engine = cli_engine();
     struct manifest m = {0};
@@ -62,6 +75,7 @@ static int run(int argc, char **argv)
     int rc, status;
 
     argp_parse(&argp, argc, argv, 0, NULL, &params);
+    params.from.repo = cli_repo(params.from.repo);
     cli_progress_start(engine);
     rc = engine_restore(engine, &params, &m, &e);
     status =

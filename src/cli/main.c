@@ -6,7 +6,8 @@
 #include "cli/cli.h"
 
 static const struct command *const commands[] = {
-    &command_doctor, &command_create, &command_restore, &command_import, &command_recover, NULL,
+    &command_doctor,  &command_init,   &command_create, &command_list,    &command_show,
+    &command_restore, &command_verify, &command_import, &command_recover, NULL,
 };
 
 static void print_help(FILE *to)

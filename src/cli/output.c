@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/interrupt.h"
 #include "base/log.h"
 #include "base/time.h"
@@ -140,6 +141,25 @@ void cli_progress_stop(void)
 
 /* ---- the engine and the end ---- */
 
+/* Who is not root keeps the journal and the locks at home: what he may do needs no more. */
+static void use_own_folders(struct engine *engine)
+{
+    const char *home = getenv("HOME"), *state = getenv("XDG_STATE_HOME"),
+               *run = getenv("XDG_RUNTIME_DIR");
+    static char *journal_dir, *lock_dir;
+
+    if (journal_dir || (!home && !state))
+        return;
+    journal_dir = state && *state ? format_text("%s/domsnap/journal", state)
+                                  : format_text("%s/.local/state/domsnap/journal", home);
+    lock_dir =
+        run && *run ? format_text("%s/domsnap", run) : format_text("%s/../lock", journal_dir);
+    if (journal_dir && lock_dir) {
+        engine->journal_dir = journal_dir;
+        engine->lock_dir = lock_dir;
+    }
+}
+
 struct engine *cli_engine(void)
 {
     static struct engine engine = {
@@ -150,10 +170,29 @@ struct engine *cli_engine(void)
     };
     struct error e;
 
+    if (geteuid() != 0)
+        use_own_folders(&engine);
     log_set_sink(print_log);
     if (interrupt_catch(&e) < 0)
         log_warning("%s: it can't be stopped by signals", e.text);
     return &engine;
+}
+
+const char *cli_repo(const char *option)
+{
+    const char *set = getenv("DOMSNAP_REPO");
+
+    return option ? option : set && *set ? set : "/var/lib/domsnap/repo";
+}
+
+void cli_split_ref(char *arg, const char **domain, const char **name)
+{
+    char *at = strchr(arg, '@');
+
+    *domain = arg;
+    *name = at ? at + 1 : NULL;
+    if (at)
+        *at = '\0';
 }
 
 static int exit_status(int rc)
@@ -218,18 +257,22 @@ const char *cli_size(uint64_t bytes)
 
 static void print_file(const char *what, const struct manifest_file *f, const char *note)
 {
-    printf("  %-6s %-28s %10s  %s\n", what, f->file, cli_size(f->bytes), note);
+    if (f->file)
+        printf("  %-6s %-28s %10s  %s\n", what, f->file, cli_size(f->bytes), note);
+    else
+        printf("  %-6s %10s  %s\n", what, cli_size(f->bytes), note);
 }
 
 void cli_print_manifest(const struct manifest *m)
 {
-    printf("%s (%s, %u CPU%s, %s of RAM) as of %s\n", m->domain_name, m->domain_type, m->vcpus,
-           m->vcpus == 1 ? "" : "s", cli_size(m->memory_bytes), m->created);
-    if (m->ram.file)
+    printf("%s%s%s (%s, %u CPU%s, %s of RAM) as of %s\n", m->domain_name, m->name ? "@" : "",
+           m->name ? m->name : "", m->domain_type, m->vcpus, m->vcpus == 1 ? "" : "s",
+           cli_size(m->memory_bytes), m->created);
+    if (manifest_has(&m->ram))
         print_file("RAM", &m->ram, "");
     for (size_t i = 0; i < m->disk_count; i++)
         print_file(m->disks[i].vdev, &m->disks[i].image, m->disks[i].path);
-    if (m->config.file)
+    if (manifest_has(&m->config))
         print_file("config", &m->config, "");
     for (size_t i = 0; i < m->left_out_count; i++)
         printf("  %-6s left out: %s\n", m->left_out[i].vdev, m->left_out[i].why);

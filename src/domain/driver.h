@@ -10,6 +10,8 @@
 #ifndef DOMAIN_DRIVER_H
 #define DOMAIN_DRIVER_H
 
+#include <stddef.h>
+
 #include "base/error.h"
 #include "domain/domain.h"
 
@@ -73,6 +75,11 @@ struct domain_driver {
 
     /* Describe the running domain `name`. NOT_FOUND: there is none. */
     int (*describe)(struct domain_host *host, const char *name, struct domain *d, struct error *e);
+
+    /* Describe a domain from its configuration, `bytes` of the toolstack's own format, out of `file` (for
+     * messages). Needs no connection, and no hypervisor on this machine. */
+    int (*describe_config)(const char *text, size_t bytes, const char *file, struct domain *d,
+                           struct error *e);
 
     /* What it does now. DOMAIN_GONE is no error. */
     int (*state)(struct domain_host *host, const struct domain_id *id, enum domain_state *state,

@@ -22,6 +22,7 @@
 #include "base/run.h"
 #include "base/time.h"
 #include "domain/savefile.h"
+#include "domain/xen_config.h"
 #include "domain/xen_monitor.h"
 #include "domain/xen_ram.h"
 
@@ -512,6 +513,7 @@ const struct domain_driver domain_xen = {
     .forget = xen_forget,
     .version = xen_version,
     .describe = xen_describe,
+    .describe_config = xen_describe_config,
     .state = xen_state,
     .can_suspend = xen_can_suspend,
     .can_save_live = xen_can_save_live,

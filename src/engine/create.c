@@ -122,55 +122,21 @@ static int absolute_folder(struct creation *c, struct error *e)
     return c->folder ? OK : error_set(e, NO_SPACE, "out of memory");
 }
 
-static char *image_name(const struct creation *c, size_t i)
-{
-    return format_text("%s.%s.img", c->d.domain.name, c->d.disks[i].disk->vdev);
-}
-
 /* Everything the manifest says that is known beforehand. */
 static int begin_manifest(struct creation *c, struct error *e)
 {
-    const struct domain *domain = &c->d.domain;
+    const char *name = c->d.domain.name;
     struct manifest *m = &c->m;
-    char host[HOST_NAME_MAX + 1] = "", created[sizeof "2026-11-23T01:55:03Z"];
-    bool ok;
+    bool ok = true;
 
-    gethostname(host, sizeof host - 1);
-    time_utc_iso8601(created);
-    m->created = strdup(created);
-    m->host = strdup(host);
-    m->hypervisor = strdup(c->engine->domains->version(c->engine->host));
-    m->method = strdup(is_cold(c) ? "cold" : "snapshot");
-    m->domain_name = strdup(domain->name);
-    m->domain_uuid = strdup(domain->uuid);
-    m->domain_type = strdup(domain->type);
-    m->vcpus = domain->vcpus;
-    m->memory_bytes = domain->memory_bytes;
+    if (description_to_manifest(&c->d, c->engine, is_cold(c) ? "cold" : "snapshot", m, e) < 0)
+        return e->status;
     if (c->save != SAVE_NOTHING)
-        m->ram.file = format_text("%s.sav", domain->name);
-    m->config.file = format_text("%s.cfg", domain->name);
-    m->disks = calloc(c->d.disk_count + 1, sizeof *m->disks);
-    m->left_out = calloc(c->d.left_out_count + 1, sizeof *m->left_out);
-    ok = m->created && m->host && m->hypervisor && m->method && m->domain_name && m->domain_uuid &&
-         m->domain_type && (m->ram.file || c->save == SAVE_NOTHING) && m->config.file && m->disks &&
-         m->left_out;
-    for (size_t i = 0; ok && i < c->d.disk_count; i++) {
-        struct manifest_disk *disk = &m->disks[m->disk_count++];
-
-        disk->vdev = strdup(c->d.disks[i].disk->vdev);
-        disk->path = strdup(c->d.disks[i].disk->path);
-        disk->driver = strdup(c->d.disks[i].volume->driver->name);
-        disk->image.file = image_name(c, i);
-        disk->image.bytes = c->d.disks[i].volume->size_bytes;
-        ok = disk->vdev && disk->path && disk->driver && disk->image.file;
-    }
-    for (size_t i = 0; ok && i < c->d.left_out_count; i++) {
-        struct manifest_left_out *out = &m->left_out[m->left_out_count++];
-
-        out->vdev = strdup(c->d.left_out[i].disk->vdev);
-        out->why = strdup(c->d.left_out[i].why);
-        ok = out->vdev && out->why;
-    }
+        ok = (m->ram.file = format_text("%s.sav", name)) != NULL;
+    ok = (m->config.file = format_text("%s.cfg", name)) != NULL && ok;
+    for (size_t i = 0; i < m->disk_count; i++)
+        ok = (m->disks[i].image.file = format_text("%s.%s.img", name, m->disks[i].vdev)) != NULL &&
+             ok;
     return ok ? OK : error_set(e, NO_SPACE, "out of memory");
 }
 

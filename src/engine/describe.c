@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "engine/describe.h"
 
+#include <limits.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/time.h"
 
 /* Why a disk need not be in a snapshot; NULL: it must be. */
 static const char *why_left_out(const struct domain_disk *disk)
@@ -31,7 +36,7 @@ static int open_disk(struct described_disk *to, const struct engine *engine,
     return OK;
 }
 
-static int sort_disks(struct description *d, const struct engine *engine, struct error *e)
+int description_open_disks(struct description *d, const struct engine *engine, struct error *e)
 {
     d->disks = calloc(d->domain.disk_count + 1, sizeof *d->disks);
     d->left_out = calloc(d->domain.disk_count + 1, sizeof *d->left_out);
@@ -55,7 +60,7 @@ int description_make(struct description *d, struct engine *engine, const char *n
 {
     if (engine->domains->describe(engine->host, name, &d->domain, e) < 0)
         return e->status;
-    if (sort_disks(d, engine, e) == OK)
+    if (description_open_disks(d, engine, e) == OK)
         return OK;
     description_release(d);
     return e->status;
@@ -71,6 +76,63 @@ void description_release(struct description *d)
     domain_release(&d->domain);
     *d = (struct description){0};
 }
+
+/* ---- to a manifest ---- */
+
+static bool fill_domain(struct manifest *m, const struct domain *domain)
+{
+    m->domain_name = strdup(domain->name);
+    m->domain_uuid = strdup(domain->uuid);
+    m->domain_type = strdup(domain->type);
+    m->vcpus = domain->vcpus;
+    m->memory_bytes = domain->memory_bytes;
+    return m->domain_name && m->domain_uuid && m->domain_type;
+}
+
+static bool fill_disks(struct manifest *m, const struct description *d)
+{
+    bool ok;
+
+    m->disks = calloc(d->disk_count + 1, sizeof *m->disks);
+    m->left_out = calloc(d->left_out_count + 1, sizeof *m->left_out);
+    ok = m->disks && m->left_out;
+    for (size_t i = 0; ok && i < d->disk_count; i++) {
+        struct manifest_disk *disk = &m->disks[m->disk_count++];
+
+        disk->vdev = strdup(d->disks[i].disk->vdev);
+        disk->path = strdup(d->disks[i].disk->path);
+        disk->driver = strdup(d->disks[i].volume->driver->name);
+        disk->image.bytes = d->disks[i].volume->size_bytes;
+        ok = disk->vdev && disk->path && disk->driver;
+    }
+    for (size_t i = 0; ok && i < d->left_out_count; i++) {
+        struct manifest_left_out *out = &m->left_out[m->left_out_count++];
+
+        out->vdev = strdup(d->left_out[i].disk->vdev);
+        out->why = strdup(d->left_out[i].why);
+        ok = out->vdev && out->why;
+    }
+    return ok;
+}
+
+int description_to_manifest(const struct description *d, const struct engine *engine,
+                            const char *method, struct manifest *m, struct error *e)
+{
+    char host[HOST_NAME_MAX + 1] = "", created[sizeof "2026-11-23T01:55:03Z"];
+    bool ok;
+
+    gethostname(host, sizeof host - 1);
+    time_utc_iso8601(created);
+    m->created = strdup(created);
+    m->host = strdup(host);
+    m->hypervisor = strdup(engine->host ? engine->domains->version(engine->host) : "none");
+    m->method = strdup(method);
+    ok = m->created && m->host && m->hypervisor && m->method && fill_domain(m, &d->domain) &&
+         fill_disks(m, d);
+    return ok ? OK : error_set(e, NO_SPACE, "out of memory");
+}
+
+/* ---- snapshots ---- */
 
 /* Do a step for the volumes of each driver, all those of one driver at once. */
 static int each_driver(struct description *d,

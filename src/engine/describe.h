@@ -25,11 +25,18 @@ struct description {
     struct volume **group; /* scratch: the volumes of one driver */
 };
 
+/* Open the writable disks of d->domain, which is set. */
+int description_open_disks(struct description *d, const struct engine *engine, struct error *e);
+
 /* Describe a running domain and open its writable disks. UNSUPPORTED: it has one that can't be
  * copied at all. An all-zero description holds nothing. */
 int description_make(struct description *d, struct engine *engine, const char *name,
                      struct error *e);
 void description_release(struct description *d);
+
+/* All that a manifest says which is known beforehand: not the files, nor the snapshot's name. */
+int description_to_manifest(const struct description *d, const struct engine *engine,
+                            const char *method, struct manifest *m, struct error *e);
 
 /* The snapshots of all its volumes, step by step (volume.h), each driver with all that are its. */
 int description_plan_snapshots(struct description *d, const char *id, struct error *e);

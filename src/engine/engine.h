@@ -29,6 +29,12 @@ struct engine {
 int engine_connect(struct engine *engine, struct error *e);
 void engine_disconnect(struct engine *engine);
 
+/* A snapshot: in a folder, or (`folder` is NULL) in a repository. */
+struct snapshot_ref {
+    const char *folder;
+    const char *repo, *domain, *name;
+};
+
 /* ---- create ---- */
 
 enum create_method {
@@ -57,15 +63,49 @@ struct create_params {
 int engine_create(struct engine *engine, const struct create_params *params, struct manifest *m,
                   struct error *e);
 
+struct create_off_params {
+    const char *config_file; /* of the domain, in xl's format */
+    const char *domain;      /* its name, which must be that in the file; NULL: whichever */
+    const char *repo;
+    const char *name;          /* of the snapshot; NULL: the time */
+    uint64_t bytes_per_second; /* of reading; 0: no limit */
+};
+
+/* What it cost. */
+struct create_stats {
+    uint64_t put_bytes, known_bytes, stored_bytes; /* store_stats of repo/store.h */
+};
+
+/* Snapshot the disks of a domain that does not run, into a repository. With image files this needs neither root nor a
+ * hypervisor. BUSY: it runs. */
+int engine_create_off(struct engine *engine, const struct create_off_params *params,
+                      struct manifest *m, struct create_stats *stats, struct error *e);
+
+/* ---- repository ---- */
+
+int engine_init(const char *repo, uint32_t chunk_bytes, struct error *e); /* 0: the usual size */
+
+/* The snapshots of `domain`, or of all (NULL), by domain, the oldest first; release with engine_list_release(). */
+int engine_list(const char *repo, const char *domain, struct manifest **list, size_t *count,
+                struct error *e);
+void engine_list_release(struct manifest *list, size_t count);
+
+/* Its record; release it. */
+int engine_show(const struct snapshot_ref *ref, struct manifest *m, struct error *e);
+
+/* Read a snapshot and hold every byte against its sum: DAMAGED. */
+int engine_verify(struct engine *engine, const struct snapshot_ref *ref, struct error *e);
+
 /* ---- restore ---- */
 
 struct restore_params {
-    const char *folder;
+    struct snapshot_ref from;
     bool replace; /* a domain that runs under this name is destroyed first */
     enum domain_start start;
 };
 
-/* Bring a domain back from a folder; one without RAM boots. Everything is checked before anything
+/* Bring a domain back; from a snapshot without RAM it boots, from one of when it did not run, only its disks come back.
+ * Everything is checked before anything
  * is touched. Once disks are being overwritten there is no way back: a failure is then
  * NEEDS_RECOVER, and recover goes on forward. */
 int engine_restore(struct engine *engine, const struct restore_params *params, struct manifest *m,

@@ -24,22 +24,25 @@ static int recover_create(struct engine *engine, struct journal *j, const char *
 static int recover_restore(struct engine *engine, struct journal *j, const char **done,
                            struct error *e)
 {
-    AUTO_FREE char *folder = NULL;
-    const char *path = json_string_value(json_object_get(j->entry, "folder"));
-    bool paused = json_is_true(json_object_get(j->entry, "paused"));
+    AUTO_JSON json_t *entry = json_incref(j->entry);
+    const json_t *domain = json_object_get(entry, "domain");
+    bool paused = json_is_true(json_object_get(entry, "paused"));
     struct restore_params params = {
+        .from =
+            {
+                .folder = json_string_value(json_object_get(entry, "folder")),
+                .repo = json_string_value(json_object_get(entry, "repo")),
+                .domain = json_string_value(json_object_get(domain, "name")),
+                .name = json_string_value(json_object_get(entry, "name")),
+            },
         .replace = true,
         .start = paused ? START_PAUSED : START_RUNNING,
     };
     struct manifest m;
 
-    if (!path)
-        return error_set(e, DAMAGED, "the journal does not name the folder");
+    if (!params.from.folder && !(params.from.repo && params.from.domain && params.from.name))
+        return error_set(e, DAMAGED, "the journal does not name the snapshot");
     *done = "an interrupted restore was finished";
-    folder = strdup(path);
-    if (!folder)
-        return error_set(e, NO_SPACE, "out of memory");
-    params.folder = folder;
     journal_release(j);
     if (engine_restore(engine, &params, &m, e) < 0)
         return e->status;

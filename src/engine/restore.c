@@ -1,22 +1,25 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * restore: a domain back to the instant that a folder holds.
+ * restore: a domain back to the instant that a snapshot holds.
  *
- *     read     manifest and save file's head; the volumes; everything compared; nothing is touched
+ *     read     the record, and what it names; the volumes; everything compared; nothing is touched
  *     verify   every byte against its sum
  *     replace  commit point: the journal says so; a running domain of this name is destroyed
  *     write    the images onto the volumes
- *     start    the save file through a pipe into the toolstack's own restore; without RAM, a boot
- *              from the configuration
+ *     start    RAM through a pipe into the toolstack's own restore; without RAM, a boot from the
+ *              configuration; not at all if the domain did not run
  *
- * Past the commit point there is only forward: the journal names the folder, and recover does it
- * again.
+ * Past the commit point there is only forward: the journal names the snapshot, and recover does it
+ * again. Image files that do not exist yet have no names until all of it is written, so for them alone nothing needs to be verified
+ * before, or finished after.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <libgen.h>
 #include <limits.h>
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -25,95 +28,66 @@
 #include "base/interrupt.h"
 #include "base/log.h"
 #include "base/time.h"
-#include "copy/copy.h"
-#include "domain/savefile.h"
 #include "engine/engine.h"
 #include "engine/journal.h"
-#include "repo/folder.h"
+#include "engine/place.h"
 
 struct restoration {
     struct engine *engine;
     const struct restore_params *params;
-    char *folder; /* absolute */
-    int dirfd;
+    char *path; /* absolute: of the folder, or the repository */
+    const struct place_driver *driver;
+    struct place *place;
     struct manifest m;
-    struct domain saved;      /* the configuration in the save file */
-    struct volume **volumes;  /* one a disk of the manifest */
-    int start_fd, *image_fds; /* what the domain is started from: its RAM, or its configuration */
-    struct copy *copies;
+    struct volume **volumes; /* one a disk of the manifest; NULL: a file that is to be made */
+    struct place_target *targets;
     struct domain_id running; /* destroyed before; domid 0: there is none */
     struct journal journal;
 };
 
-/* What the domain is started from. */
-static const struct manifest_file *start_file(const struct restoration *r)
+/* A domain that did not run when it was snapshotted is not started, and needs no hypervisor. */
+static bool was_off(const struct restoration *r)
 {
-    return r->m.ram.file ? &r->m.ram : &r->m.config;
+    return strcmp(r->m.method, "off") == 0;
+}
+
+static bool all_new(const struct restoration *r)
+{
+    for (size_t i = 0; i < r->m.disk_count; i++)
+        if (r->volumes[i])
+            return false;
+    return was_off(r);
 }
 
 /* ---- read ---- */
 
-static int open_folder(struct restoration *r, struct error *e)
+static int open_place(struct restoration *r, struct error *e)
 {
-    r->folder = realpath(r->params->folder, NULL);
-    if (!r->folder)
-        return error_errno(e, "%s", r->params->folder);
-    if (folder_open(r->folder, &r->dirfd, e) < 0)
-        return e->status;
-    if (folder_read_manifest(r->dirfd, &r->m, e) == OK)
+    struct snapshot_ref ref = r->params->from;
+
+    r->path = realpath(ref.folder ? ref.folder : ref.repo, NULL);
+    if (!r->path)
+        return error_errno(e, "%s", ref.folder ? ref.folder : ref.repo);
+    r->driver = ref.folder ? &place_folder : &place_repository;
+    *(ref.folder ? &ref.folder : &ref.repo) = r->path;
+    return r->driver->open(&r->place, &ref, &r->m, e);
+}
+
+static int connect(struct restoration *r, struct error *e)
+{
+    if (engine_connect(r->engine, e) == OK || (e->status == UNSUPPORTED && was_off(r)))
         return OK;
-    if (e->status == NOT_FOUND)
-        return error_set(e, NOT_FOUND,
-                         "%s has no manifest.json: it holds no snapshot; for files made by hand, "
-                         "`domsnap import` writes one",
-                         r->folder);
-    return error_prefix(e, "%s", r->folder);
+    return e->status;
 }
 
 static int allocate(struct restoration *r, struct error *e)
 {
     r->volumes = calloc(r->m.disk_count + 1, sizeof *r->volumes);
-    r->image_fds = calloc(r->m.disk_count + 1, sizeof *r->image_fds);
-    r->copies = calloc(r->m.disk_count + 1, sizeof *r->copies);
-    if (!r->volumes || !r->image_fds || !r->copies)
+    r->targets = calloc(r->m.disk_count + 1, sizeof *r->targets);
+    if (!r->volumes || !r->targets)
         return error_set(e, NO_SPACE, "out of memory");
     for (size_t i = 0; i < r->m.disk_count; i++)
-        r->image_fds[i] = -1;
-    return OK;
-}
-
-static int open_files(struct restoration *r, struct error *e)
-{
-    if (allocate(r, e) < 0 || folder_open_file(r->dirfd, start_file(r), &r->start_fd, e) < 0)
-        return e->status;
-    for (size_t i = 0; i < r->m.disk_count; i++)
-        if (folder_open_file(r->dirfd, &r->m.disks[i].image, &r->image_fds[i], e) < 0)
-            return e->status;
-    return OK;
-}
-
-/* The domain that will run is the one in the save file; the manifest must speak of the same. */
-static int read_saved_domain(struct restoration *r, struct error *e)
-{
-    AUTO_JSON json_t *config = NULL;
-
-    if (!r->m.ram.file)
-        return OK;
-    if (savefile_read_head(r->start_fd, &config, e) < 0 || domain_parse(&r->saved, config, e) < 0)
-        return error_prefix(e, "%s", r->m.ram.file);
-    if (strcmp(r->saved.name, r->m.domain_name) != 0)
-        return error_set(e, DAMAGED, "manifest.json is of %s, and %s of %s", r->m.domain_name,
-                         r->m.ram.file, r->saved.name);
-    for (size_t i = 0; i < r->m.disk_count; i++) {
-        const struct manifest_disk *d = &r->m.disks[i];
-        size_t j = 0;
-
-        while (j < r->saved.disk_count && strcmp(r->saved.disks[j].vdev, d->vdev) != 0)
-            j++;
-        if (j == r->saved.disk_count || strcmp(r->saved.disks[j].path, d->path) != 0)
-            return error_set(e, DAMAGED, "manifest.json has disk %s on %s, and %s does not",
-                             d->vdev, d->path, r->m.ram.file);
-    }
+        r->targets[i].fd = -1;
     return OK;
 }
 
@@ -122,9 +96,11 @@ static int open_volume(struct restoration *r, size_t i, struct error *e)
     const struct manifest_disk *d = &r->m.disks[i];
 
     if (volume_open(r->engine->volumes, d->path, &r->volumes[i], e) < 0) {
+        /* A file can be made; a volume is for its owner to make. */
+        if (e->status == NOT_FOUND && d->path[0] == '/' && strncmp(d->path, "/dev/", 5) != 0)
+            return OK;
         if (e->status == NOT_FOUND)
-            error_append(e, "make it first, with %" PRIu64 " bytes (lvcreate, truncate)",
-                         d->image.bytes);
+            error_append(e, "make it first, with %" PRIu64 " bytes (lvcreate)", d->image.bytes);
         return error_prefix(e, "disk %s", d->vdev);
     }
     if (r->volumes[i]->size_bytes == d->image.bytes)
@@ -139,8 +115,11 @@ static int open_volume(struct restoration *r, size_t i, struct error *e)
 static int look_for_running(struct restoration *r, struct error *e)
 {
     struct domain running;
-    int rc = r->engine->domains->describe(r->engine->host, r->m.domain_name, &running, e);
+    int rc;
 
+    if (!r->engine->host)
+        return OK;
+    rc = r->engine->domains->describe(r->engine->host, r->m.domain_name, &running, e);
     if (rc == NOT_FOUND)
         return OK;
     if (rc < 0)
@@ -154,13 +133,14 @@ static int look_for_running(struct restoration *r, struct error *e)
                      r->m.domain_name);
 }
 
-/* With nobody to replace, nobody may use the volumes. (Else this is seen once the domain is gone.)
- */
+/* With nobody to replace, nobody may use the volumes. (Else this is seen once the domain is gone.) */
 static int check_idle(struct restoration *r, struct error *e)
 {
     for (size_t i = 0; !r->running.domid && i < r->m.disk_count; i++) {
         int fd;
 
+        if (!r->volumes[i])
+            continue;
         if (volume_open_idle(r->volumes[i], &fd, e) < 0)
             return error_prefix(e, "disk %s", r->m.disks[i].vdev);
         close(fd);
@@ -171,15 +151,15 @@ static int check_idle(struct restoration *r, struct error *e)
 static int read_all(struct restoration *r, struct error *e)
 {
     progress_begin(&r->engine->progress, "read", 0);
-    if (open_files(r, e) < 0 || read_saved_domain(r, e) < 0)
-        return error_prefix(e, "%s", r->folder);
+    if (allocate(r, e) < 0 || r->driver->check(r->place, &r->m, e) < 0)
+        return error_prefix(e, "%s", r->path);
     for (size_t i = 0; i < r->m.disk_count; i++)
         if (open_volume(r, i, e) < 0)
             return e->status;
     return look_for_running(r, e) < 0 ? e->status : check_idle(r, e);
 }
 
-/* ---- verify and write: the same copies, to nothing or to the volumes ---- */
+/* ---- verify, write ---- */
 
 static uint64_t images_bytes(const struct restoration *r)
 {
@@ -190,66 +170,73 @@ static uint64_t images_bytes(const struct restoration *r)
     return total;
 }
 
-static void fill_copy(struct copy *p, struct restoration *r, int fd, const struct manifest_file *f)
+static int verify(struct restoration *r, struct error *e)
 {
-    *p = (struct copy){
-        .source = fd,
-        .target = -1,
-        .source_name = f->file,
-        .size_bytes = f->bytes,
-        .kind = COPY_TO_NOTHING,
-        .progress = &r->engine->progress,
-    };
-}
-
-static int compare_sum(const struct copy *p, const struct manifest_file *f, struct error *e)
-{
-    if (strcmp(p->sha256, f->sha256) == 0)
+    if (all_new(r))
         return OK;
-    return error_set(e, DAMAGED, "%s is damaged: its SHA-256 is not the manifest's", f->file);
-}
-
-static int compare_images(const struct restoration *r, struct error *e)
-{
-    for (size_t i = 0; i < r->m.disk_count; i++)
-        if (compare_sum(&r->copies[i], &r->m.disks[i].image, e) < 0)
-            return e->status;
+    progress_begin(&r->engine->progress, "verify",
+                   images_bytes(r) + (manifest_has(&r->m.ram) ? r->m.ram : r->m.config).bytes);
+    if (r->driver->verify(r->place, &r->m, &r->engine->progress, e) < 0)
+        return error_prefix(e, "%s", r->path);
     return OK;
 }
 
-static int verify(struct restoration *r, struct error *e)
+/* A file without a name, in the folder where it will get its own. */
+static int begin_file(const char *path, int *fd, struct error *e)
 {
-    progress_begin(&r->engine->progress, "verify", images_bytes(r) + start_file(r)->bytes);
-    for (size_t i = 0; i < r->m.disk_count; i++)
-        fill_copy(&r->copies[i], r, r->image_fds[i], &r->m.disks[i].image);
-    fill_copy(&r->copies[r->m.disk_count], r, r->start_fd, start_file(r));
-    if (copy_all(r->copies, r->m.disk_count + 1, NULL, NULL, e) < 0 || compare_images(r, e) < 0 ||
-        compare_sum(&r->copies[r->m.disk_count], start_file(r), e) < 0)
-        return error_prefix(e, "%s", r->folder);
+    AUTO_FREE char *copy = strdup(path);
+
+    if (!copy)
+        return error_set(e, NO_SPACE, "out of memory");
+    *fd = open(dirname(copy), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (*fd < 0)
+        return error_errno(e, "%s: make it (or make it first: truncate)", path);
+    return OK;
+}
+
+static int end_file(const char *path, int fd, struct error *e)
+{
+    AUTO_FREE char *self = format_text("/proc/self/fd/%d", fd);
+    AUTO_FREE char *copy = strdup(path);
+    AUTO_CLOSE int dirfd = -1;
+
+    if (!self || !copy)
+        return error_set(e, NO_SPACE, "out of memory");
+    if (linkat(AT_FDCWD, self, AT_FDCWD, path, AT_SYMLINK_FOLLOW) < 0)
+        return error_errno(e, "%s: give it its name", path);
+    dirfd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return dirfd < 0 || fsync(dirfd) < 0 ? error_errno(e, "%s: make it durable", path) : OK;
+}
+
+static int open_targets(struct restoration *r, struct error *e)
+{
+    for (size_t i = 0; i < r->m.disk_count; i++) {
+        struct place_target *t = &r->targets[i];
+
+        t->kind = r->volumes[i] ? COPY_OVER_OLD : COPY_TO_NEW;
+        if ((r->volumes[i] ? volume_open_idle(r->volumes[i], &t->fd, e)
+                           : begin_file(r->m.disks[i].path, &t->fd, e)) < 0)
+            return e->status;
+    }
     return OK;
 }
 
 static int write_images(struct restoration *r, struct error *e)
 {
-    int rc = OK;
+    int rc;
 
     progress_begin(&r->engine->progress, "write", images_bytes(r));
-    for (size_t i = 0; i < r->m.disk_count; i++)
-        fill_copy(&r->copies[i], r, r->image_fds[i], &r->m.disks[i].image);
-    for (size_t i = 0; rc == OK && i < r->m.disk_count; i++) {
-        struct copy *copy = &r->copies[i];
-
-        copy->kind = COPY_OVER_OLD;
-        copy->target_name = r->m.disks[i].path;
-        rc = volume_open_idle(r->volumes[i], &copy->target, e);
-    }
+    rc = open_targets(r, e);
     if (rc == OK)
-        rc = copy_all(r->copies, r->m.disk_count, NULL, NULL, e);
-    for (size_t i = 0; i < r->m.disk_count; i++)
-        if (r->copies[i].target >= 0)
-            close(r->copies[i].target);
-    /* Read a second time: it may have been damaged since. */
-    return rc == OK ? compare_images(r, e) : rc;
+        rc = r->driver->write(r->place, &r->m, r->targets, &r->engine->progress, e);
+    for (size_t i = 0; i < r->m.disk_count; i++) {
+        if (rc == OK && !r->volumes[i])
+            rc = end_file(r->m.disks[i].path, r->targets[i].fd, e);
+        if (r->targets[i].fd >= 0)
+            close(r->targets[i].fd);
+        r->targets[i].fd = -1;
+    }
+    return rc;
 }
 
 /* ---- start ---- */
@@ -259,8 +246,8 @@ struct feeder {
     struct progress *progress;
 };
 
-/* The toolstack reads from a pipe, so that a save file need not exist as one. It ends when the pipe
- * breaks: the reader then has its reason. */
+/* The toolstack reads from a pipe, so that a save file need not exist as one. It ends when the pipe breaks:
+ * the reader then has its reason. */
 static void *feed(void *arg)
 {
     enum { BLOCK = 1 << 20 };
@@ -277,19 +264,19 @@ static void *feed(void *arg)
     return NULL;
 }
 
-static int restore_ram(struct restoration *r, struct error *e)
+static int restore_ram(struct restoration *r, int fd, struct error *e)
 {
-    struct feeder feeder = {.file = r->start_fd, .progress = &r->engine->progress};
+    struct feeder feeder = {.file = fd, .progress = &r->engine->progress};
     pthread_t thread;
     int fds[2], rc;
 
     if (pipe2(fds, O_CLOEXEC) < 0)
-        return error_errno(e, "%s", r->m.ram.file);
+        return error_errno(e, "pipe for the RAM");
     feeder.pipe = fds[1];
     if ((errno = pthread_create(&thread, NULL, feed, &feeder)) != 0) {
         close(fds[0]);
         close(fds[1]);
-        return error_errno(e, "thread for the save file");
+        return error_errno(e, "thread for the RAM");
     }
     rc =
         r->engine->domains->restore(r->engine->host, r->m.domain_name, fds[0], r->params->start, e);
@@ -300,13 +287,17 @@ static int restore_ram(struct restoration *r, struct error *e)
 
 static int start(struct restoration *r, struct error *e)
 {
-    progress_begin(&r->engine->progress, "start", start_file(r)->bytes);
-    if (lseek(r->start_fd, 0, SEEK_SET) < 0)
-        return error_errno(e, "%s", start_file(r)->file);
-    if (r->m.ram.file)
-        return restore_ram(r, e);
-    return r->engine->domains->boot(r->engine->host, r->m.domain_name, r->start_fd,
-                                    r->params->start, e);
+    bool ram = manifest_has(&r->m.ram);
+    AUTO_CLOSE int fd = -1;
+
+    if (was_off(r))
+        return OK;
+    progress_begin(&r->engine->progress, "start", (ram ? r->m.ram : r->m.config).bytes);
+    if (r->driver->open_start(r->place, &r->m, &fd, e) < 0)
+        return e->status;
+    if (ram)
+        return restore_ram(r, fd, e);
+    return r->engine->domains->boot(r->engine->host, r->m.domain_name, fd, r->params->start, e);
 }
 
 /* ---- the whole ---- */
@@ -317,10 +308,10 @@ static int write_journal(struct restoration *r, const char *phase, struct error 
     AUTO_JSON json_t *entry = NULL;
 
     time_utc_iso8601(started);
-    entry =
-        json_pack("{s:s, s:s, s:s, s:{s:s, s:s}, s:s, s:b}", "operation", "restore", "phase", phase,
-                  "started", started, "domain", "name", r->m.domain_name, "uuid", r->m.domain_uuid,
-                  "folder", r->folder, "paused", r->params->start == START_PAUSED);
+    entry = json_pack("{s:s, s:s, s:s, s:{s:s, s:s}, s:s, s:s*, s:b}", "operation", "restore",
+                      "phase", phase, "started", started, "domain", "name", r->m.domain_name,
+                      "uuid", r->m.domain_uuid, r->params->from.folder ? "folder" : "repo", r->path,
+                      "name", r->m.name, "paused", r->params->start == START_PAUSED);
     if (!entry)
         return error_set(e, NO_SPACE, "out of memory");
     return journal_write(&r->journal, entry, e);
@@ -328,8 +319,12 @@ static int write_journal(struct restoration *r, const char *phase, struct error 
 
 static int replace_write_start(struct restoration *r, struct error *e)
 {
+    if (interrupt_check(e) < 0)
+        return e->status;
+    if (all_new(r))
+        return write_images(r, e);
     /* The commit point. */
-    if (interrupt_check(e) < 0 || write_journal(r, PHASE_WRITING, e) < 0)
+    if (write_journal(r, PHASE_WRITING, e) < 0)
         return e->status;
     if ((!r->running.domid || r->engine->domains->destroy(r->engine->host, &r->running, e) == OK) &&
         write_images(r, e) == OK && start(r, e) == OK)
@@ -345,37 +340,24 @@ static void release(struct restoration *r)
 {
     for (size_t i = 0; r->volumes && i < r->m.disk_count; i++)
         volume_close(r->volumes[i]);
-    for (size_t i = 0; r->image_fds && i < r->m.disk_count; i++)
-        if (r->image_fds[i] >= 0)
-            close(r->image_fds[i]);
-    if (r->start_fd >= 0)
-        close(r->start_fd);
-    if (r->dirfd >= 0)
-        close(r->dirfd);
+    if (r->place)
+        r->driver->close(r->place);
     journal_release(&r->journal);
-    domain_release(&r->saved);
     free(r->volumes);
-    free(r->image_fds);
-    free(r->copies);
-    free(r->folder);
+    free(r->targets);
+    free(r->path);
 }
 
 int engine_restore(struct engine *engine, const struct restore_params *params, struct manifest *m,
                    struct error *e)
 {
-    struct restoration r = {
-        .engine = engine,
-        .params = params,
-        .dirfd = -1,
-        .start_fd = -1,
-        .journal = JOURNAL_NONE,
-    };
-    int rc = open_folder(&r, e);
+    struct restoration r = {.engine = engine, .params = params, .journal = JOURNAL_NONE};
+    int rc = open_place(&r, e);
 
     if (rc == OK)
         rc = domain_name_check(r.m.domain_name, e);
     if (rc == OK)
-        rc = engine_connect(engine, e);
+        rc = connect(&r, e);
     if (rc == OK)
         rc = journal_open(&r.journal, engine, r.m.domain_name, "restore", e);
     if (rc == OK)

@@ -60,6 +60,8 @@ json_t *manifest_to_json(const struct manifest *m)
                   "total_ns", (json_int_t)m->pause.total_ns);
     bool ok = json_object_set_new(json, "domain", domain) == 0;
 
+    if (m->name)
+        ok = json_object_set_new(json, "name", json_string(m->name)) == 0 && ok;
     if (manifest_has(&m->ram))
         ok = json_object_set_new(json, "ram", file_to_json(&m->ram)) == 0 && ok;
     if (manifest_has(&m->config))
@@ -224,6 +226,8 @@ static int take_all(struct manifest *m, const json_t *json, enum manifest_place 
             e, UNSUPPORTED,
             "a manifest of version %lld, and this domsnap reads version %d; use a newer one",
             (long long)version, VERSION);
+    if (place == MANIFEST_REPOSITORY && take_text(&m->name, json, "name", e) < 0)
+        return e->status;
     if (take_text(&m->created, json, "created", e) < 0 ||
         take_text(&m->host, json, "host", e) < 0 ||
         take_text(&m->hypervisor, json, "hypervisor", e) < 0 ||
@@ -265,6 +269,7 @@ void manifest_release(struct manifest *m)
     free(m->left_out);
     free(m->ram.file);
     free(m->config.file);
+    free(m->name);
     free(m->created);
     free(m->host);
     free(m->hypervisor);

@@ -58,8 +58,9 @@ struct manifest_pause {
 };
 
 struct manifest {
+    char *name; /* of the snapshot, in a repository; NULL in a folder */
     char *created, *host, *hypervisor;
-    char *method; /* "snapshot", "cold", "import" */
+    char *method; /* "snapshot", "cold", "import", "off" (the domain did not run) */
     char *domain_name, *domain_uuid, *domain_type;
     unsigned vcpus;
     uint64_t memory_bytes;

@@ -109,6 +109,11 @@ int store_init(const char *path, uint32_t chunk_bytes, struct error *e)
     return write_config(dirfd, chunk_bytes, e) < 0 ? error_prefix(e, "%s", path) : OK;
 }
 
+static int no_repository(struct error *e)
+{
+    return error_set(e, NOT_FOUND, "it is no repository (`domsnap init` makes one)");
+}
+
 static int read_config(struct store *s, struct error *e)
 {
     AUTO_JSON json_t *config = NULL;
@@ -116,9 +121,7 @@ static int read_config(struct store *s, struct error *e)
     json_int_t version, chunk_bytes;
 
     if (json_read(s->dirfd, "config", CONFIG_MAX_BYTES, &config, e) < 0)
-        return e->status == NOT_FOUND
-                   ? error_set(e, NOT_FOUND, "it is no repository (`domsnap init` makes one)")
-                   : e->status;
+        return e->status == NOT_FOUND ? no_repository(e) : e->status;
     format = json_string_value(json_object_get(config, "format"));
     if (!format || strcmp(format, FORMAT) != 0)
         return error_set(e, DAMAGED, "its config is not that of a repository");
@@ -168,7 +171,7 @@ int store_open(struct store **out, const char *path, enum store_use use, struct 
     s->lock = s->packs_dirfd = -1;
     s->dirfd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (s->dirfd < 0)
-        error_errno(e, "open");
+        errno == ENOENT ? no_repository(e) : error_errno(e, "open");
     else if (read_config(s, e) == OK && take_lock(s, use, e) == OK && open_packs(s, e) == OK &&
              index_open(&s->index, s->dirfd, e) == OK) {
         *out = s;

@@ -22,7 +22,7 @@ expect "--version" 0 '^domsnap [0-9]' --version
 expect "--help" 0 'Usage: domsnap COMMAND' --help
 expect "no command" 2 'Usage:'
 expect "an unknown command" 2 'no command "frobnicate"' frobnicate
-for command in create restore import recover doctor; do
+for command in create restore import recover doctor init list show verify; do
     expect "$command --help" 0 "Usage: domsnap $command" $command --help
     expect "$command with an unknown option" 2 'unrecognized option' $command --frobnicate
 done
@@ -30,7 +30,11 @@ expect "create without a domain" 2 'which DOMAIN' create --to "$work/x"
 expect "create without a folder" 2 'Give --to DIR' create linux01
 expect "create of two domains" 2 'one DOMAIN' create a b --to "$work/x"
 expect "create of an impossible name" 2 "can't begin with" create .hidden --to "$work/x"
-expect "restore without a folder" 2 'Give --from DIR' restore
+expect "restore of nothing" 2 'or --from DIR' restore
+expect "restore of two things" 2 'give either' restore linux01@x --from "$work"
+expect "show of no snapshot" 2 'DOMAIN@NAME' show linux01
+expect "a repository of a running guest's options" 2 'are for a repository' create linux01@x --to "$work/x"
+expect "options of a running guest, of one that does not run" 2 'does not run' create --config x --cold
 expect "restore from nowhere" 1 'No such file' restore --from "$work/nowhere"
 expect "restore from an empty folder" 1 'no manifest.json' restore --from "$work"
 expect "import of an empty folder" 1 'no .sav file' import "$work"

@@ -86,6 +86,17 @@ static int describe(struct domain_host *host, const char *name, struct domain *d
     return OK;
 }
 
+static int describe_config(const char *text, size_t bytes, const char *file, struct domain *d,
+                           struct error *e)
+{
+    AUTO_JSON json_t *json = config();
+
+    (void)text, (void)bytes, (void)file;
+    if (call("describe_config", "", e) < 0)
+        return e->status;
+    return domain_parse(d, json, e);
+}
+
 static int state(struct domain_host *host, const struct domain_id *id, enum domain_state *s,
                  struct error *e)
 {
@@ -248,6 +259,7 @@ static const struct domain_driver domains = {
     .forget = forget,
     .version = version,
     .describe = describe,
+    .describe_config = describe_config,
     .state = state,
     .can_suspend = can_suspend,
     .can_save_live = can_save_live,

@@ -54,7 +54,7 @@ static int create(enum create_method method, struct error *e)
 
 static int restore(bool replace, struct error *e)
 {
-    struct restore_params from = {fake_path("out"), replace, START_RUNNING};
+    struct restore_params from = {.from.folder = fake_path("out"), .replace = replace};
     struct manifest m;
     int rc;
 

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "domain/xen_config.h"
+
+#include <libxl.h>
+#include <libxlutil.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+
+/* What a configuration without a uuid is given: xl makes one up at each start. */
+#define NO_UUID "00000000-0000-0000-0000-000000000000"
+
+struct parser {
+    XLU_Config *cfg;
+    char *complaints; /* of libxlutil, which writes them to a stream */
+    size_t complaint_bytes;
+    FILE *stream;
+};
+
+/* The first line of what libxlutil had to say. */
+static int complain(struct parser *p, const char *what, struct error *e)
+{
+    fflush(p->stream);
+    return error_set(e, UNSUPPORTED, "%s: %.*s", what,
+                     (int)(p->complaints ? strcspn(p->complaints, "\n") : 0),
+                     p->complaints ? p->complaints : "");
+}
+
+static const char *string_of(const struct parser *p, const char *key, const char *otherwise)
+{
+    const char *value;
+
+    return xlu_cfg_get_string(p->cfg, key, &value, 1) == 0 ? value : otherwise;
+}
+
+static long long_of(const struct parser *p, const char *key, long otherwise)
+{
+    long value;
+
+    return xlu_cfg_get_long(p->cfg, key, &value, 1) == 0 ? value : otherwise;
+}
+
+static const char *type_of(const struct parser *p)
+{
+    /* "builder" is what "type" was called before. */
+    const char *builder = string_of(p, "builder", "");
+
+    return string_of(p, "type", strcmp(builder, "hvm") == 0 ? "hvm" : "pv");
+}
+
+static json_t *disk_to_json(const libxl_device_disk *disk)
+{
+    return json_pack(
+        "{s:s, s:s, s:s, s:s, s:i, s:s, s:i, s:i}", "vdev", disk->vdev ? disk->vdev : "",
+        "pdev_path", disk->pdev_path ? disk->pdev_path : "", "format",
+        disk->format == LIBXL_DISK_FORMAT_UNKNOWN ? "raw"
+                                                  : libxl_disk_format_to_string(disk->format),
+        "script", disk->script ? disk->script : "", "backend_domid", (int)disk->backend_domid,
+        "backend_domname", disk->backend_domname ? disk->backend_domname : "", "readwrite",
+        disk->readwrite != 0, "is_cdrom", disk->is_cdrom != 0);
+}
+
+static int parse_disks(struct parser *p, json_t *disks, struct error *e)
+{
+    XLU_ConfigList *list;
+    int count = 0;
+
+    if (xlu_cfg_get_list(p->cfg, "disk", &list, &count, 1) != 0)
+        return OK;
+    for (int i = 0; i < count; i++) {
+        const char *spec = xlu_cfg_get_listitem(list, i);
+        libxl_device_disk disk;
+        int rc;
+
+        libxl_device_disk_init(&disk);
+        rc = spec ? xlu_disk_parse(p->cfg, 1, &spec, &disk) : -1;
+        if (rc == 0)
+            json_array_append_new(disks, disk_to_json(&disk));
+        libxl_device_disk_dispose(&disk);
+        if (rc != 0)
+            return complain(p, "disk", e);
+    }
+    return (int)json_array_size(disks) == count ? OK : error_set(e, NO_SPACE, "out of memory");
+}
+
+/* In libxl's JSON form, which domain_parse() checks. */
+static int parse(struct parser *p, const char *text, size_t bytes, struct domain *d,
+                 struct error *e)
+{
+    AUTO_JSON json_t *config = NULL;
+    AUTO_JSON json_t *disks = json_array();
+    long memory_mib, vcpus;
+
+    if (bytes > INT_MAX || xlu_cfg_readdata(p->cfg, text, (int)bytes) != 0)
+        return complain(p, "it can't be read", e);
+    memory_mib = long_of(p, "maxmem", long_of(p, "memory", 0));
+    vcpus = long_of(p, "maxvcpus", long_of(p, "vcpus", 1));
+    if (parse_disks(p, disks, e) < 0)
+        return e->status;
+    config = json_pack("{s:{s:s, s:s, s:s}, s:{s:I, s:I}, s:O}", "c_info", "name",
+                       string_of(p, "name", ""), "uuid", string_of(p, "uuid", NO_UUID), "type",
+                       type_of(p), "b_info", "max_memkb", (json_int_t)memory_mib * 1024,
+                       "max_vcpus", (json_int_t)vcpus, "disks", disks);
+    if (!config)
+        return error_set(e, UNSUPPORTED, "it holds what is no text");
+    return domain_parse(d, config, e);
+}
+
+int xen_describe_config(const char *text, size_t bytes, const char *file, struct domain *d,
+                        struct error *e)
+{
+    struct parser p = {0};
+    int rc;
+
+    p.stream = open_memstream(&p.complaints, &p.complaint_bytes);
+    p.cfg = p.stream ? xlu_cfg_init(p.stream, file) : NULL;
+    rc = p.cfg ? parse(&p, text, bytes, d, e) : error_set(e, NO_SPACE, "out of memory");
+    if (p.cfg)
+        xlu_cfg_destroy(p.cfg);
+    if (p.stream)
+        fclose(p.stream);
+    free(p.complaints);
+    return rc < 0 ? error_prefix(e, "%s", file) : OK;
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Where a snapshot is kept, as a restore sees it: plain files in a folder, or a repository. One table each.
+ *
+ *     open → check → verify → write → (open_start) → close
+ */
+#ifndef ENGINE_PLACE_H
+#define ENGINE_PLACE_H
+
+#include "copy/copy.h"
+#include "engine/engine.h"
+
+struct place;
+
+/* Where a disk's image goes. */
+struct place_target {
+    int fd;
+    enum copy_target kind;
+};
+
+struct place_driver {
+    /* Open it, and read the snapshot's record. Nothing in it is trusted. On failure `*p` and `*m` hold nothing. */
+    int (*open)(struct place **p, const struct snapshot_ref *ref, struct manifest *m,
+                struct error *e);
+    void (*close)(struct place *p);
+
+    /* Open what the record names, and see whether it fits together; quick. */
+    int (*check)(struct place *p, const struct manifest *m, struct error *e);
+
+    /* Read every byte and hold it against its sum: DAMAGED. */
+    int (*verify)(struct place *p, const struct manifest *m, struct progress *progress,
+                  struct error *e);
+
+    /* Write each disk's image to its target, and check it again. */
+    int (*write)(struct place *p, const struct manifest *m, const struct place_target targets[],
+                 struct progress *progress, struct error *e);
+
+    /* A descriptor that reads what the domain is started from, its RAM or else its configuration; the caller's. */
+    int (*open_start)(struct place *p, const struct manifest *m, int *fd, struct error *e);
+};
+
+extern const struct place_driver place_folder, place_repository;
+
+#endif

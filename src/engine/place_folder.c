@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A snapshot as plain files: what `create --to` made, or somebody by hand (import). */
+#include "engine/place.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "domain/savefile.h"
+#include "repo/folder.h"
+
+struct place {
+    int dirfd, start_fd;
+    int *image_fds; /* one a disk */
+    size_t disk_count;
+    struct copy *copies; /* one a disk, and one more */
+};
+
+static void folder_close(struct place *p)
+{
+    if (!p)
+        return;
+    for (size_t i = 0; p->image_fds && i < p->disk_count; i++)
+        if (p->image_fds[i] >= 0)
+            close(p->image_fds[i]);
+    if (p->start_fd >= 0)
+        close(p->start_fd);
+    if (p->dirfd >= 0)
+        close(p->dirfd);
+    free(p->image_fds);
+    free(p->copies);
+    free(p);
+}
+
+static int folder_open_place(struct place **out, const struct snapshot_ref *ref, struct manifest *m,
+                             struct error *e)
+{
+    struct place *p = calloc(1, sizeof *p);
+
+    if (!p)
+        return error_errno(e, "%s", ref->folder);
+    p->dirfd = p->start_fd = -1;
+    if (folder_open(ref->folder, &p->dirfd, e) == OK) {
+        if (folder_read_manifest(p->dirfd, m, e) == OK) {
+            *out = p;
+            return OK;
+        }
+        if (e->status == NOT_FOUND)
+            error_set(e, NOT_FOUND,
+                      "%s has no manifest.json: it holds no snapshot; for files made by hand, "
+                      "`domsnap import` writes one",
+                      ref->folder);
+        else
+            error_prefix(e, "%s", ref->folder);
+    }
+    folder_close(p);
+    return e->status;
+}
+
+/* What the domain is started from. */
+static const struct manifest_file *start_file(const struct manifest *m)
+{
+    return m->ram.file ? &m->ram : &m->config;
+}
+
+static int allocate(struct place *p, size_t disks, struct error *e)
+{
+    p->image_fds = calloc(disks + 1, sizeof *p->image_fds);
+    p->copies = calloc(disks + 1, sizeof *p->copies);
+    if (!p->image_fds || !p->copies)
+        return error_set(e, NO_SPACE, "out of memory");
+    p->disk_count = disks;
+    for (size_t i = 0; i < disks; i++)
+        p->image_fds[i] = -1;
+    return OK;
+}
+
+/* The domain that will run is the one in the save file; the manifest must speak of the same. */
+static int compare_domain(const struct manifest *m, const struct domain *saved, struct error *e)
+{
+    if (strcmp(saved->name, m->domain_name) != 0)
+        return error_set(e, DAMAGED, "manifest.json is of %s, and %s of %s", m->domain_name,
+                         m->ram.file, saved->name);
+    for (size_t i = 0; i < m->disk_count; i++) {
+        const struct manifest_disk *d = &m->disks[i];
+        size_t j = 0;
+
+        while (j < saved->disk_count && strcmp(saved->disks[j].vdev, d->vdev) != 0)
+            j++;
+        if (j == saved->disk_count || strcmp(saved->disks[j].path, d->path) != 0)
+            return error_set(e, DAMAGED, "manifest.json has disk %s on %s, and %s does not",
+                             d->vdev, d->path, m->ram.file);
+    }
+    return OK;
+}
+
+static int check_saved_domain(struct place *p, const struct manifest *m, struct error *e)
+{
+    AUTO_JSON json_t *config = NULL;
+    struct domain saved = {0};
+    int rc;
+
+    if (!m->ram.file)
+        return OK;
+    if (savefile_read_head(p->start_fd, &config, e) < 0 || domain_parse(&saved, config, e) < 0)
+        return error_prefix(e, "%s", m->ram.file);
+    rc = compare_domain(m, &saved, e);
+    domain_release(&saved);
+    return rc;
+}
+
+static int folder_check(struct place *p, const struct manifest *m, struct error *e)
+{
+    if (allocate(p, m->disk_count, e) < 0 ||
+        folder_open_file(p->dirfd, start_file(m), &p->start_fd, e) < 0)
+        return e->status;
+    for (size_t i = 0; i < m->disk_count; i++)
+        if (folder_open_file(p->dirfd, &m->disks[i].image, &p->image_fds[i], e) < 0)
+            return e->status;
+    return check_saved_domain(p, m, e);
+}
+
+/* ---- the same copies, to nothing or to the volumes ---- */
+
+static void fill_copy(struct copy *c, int fd, const struct manifest_file *f,
+                      struct progress *progress)
+{
+    *c = (struct copy){
+        .source = fd,
+        .target = -1,
+        .source_name = f->file,
+        .size_bytes = f->bytes,
+        .kind = COPY_TO_NOTHING,
+        .progress = progress,
+    };
+}
+
+static int compare_sum(const struct copy *c, const struct manifest_file *f, struct error *e)
+{
+    if (strcmp(c->sha256, f->sha256) == 0)
+        return OK;
+    return error_set(e, DAMAGED, "%s is damaged: its SHA-256 is not the manifest's", f->file);
+}
+
+static int compare_images(const struct place *p, const struct manifest *m, struct error *e)
+{
+    for (size_t i = 0; i < m->disk_count; i++)
+        if (compare_sum(&p->copies[i], &m->disks[i].image, e) < 0)
+            return e->status;
+    return OK;
+}
+
+static int folder_verify(struct place *p, const struct manifest *m, struct progress *progress,
+                         struct error *e)
+{
+    for (size_t i = 0; i < m->disk_count; i++)
+        fill_copy(&p->copies[i], p->image_fds[i], &m->disks[i].image, progress);
+    fill_copy(&p->copies[m->disk_count], p->start_fd, start_file(m), progress);
+    if (copy_all(p->copies, m->disk_count + 1, NULL, NULL, e) < 0 || compare_images(p, m, e) < 0)
+        return e->status;
+    return compare_sum(&p->copies[m->disk_count], start_file(m), e);
+}
+
+static int folder_write(struct place *p, const struct manifest *m,
+                        const struct place_target targets[], struct progress *progress,
+                        struct error *e)
+{
+    for (size_t i = 0; i < m->disk_count; i++) {
+        fill_copy(&p->copies[i], p->image_fds[i], &m->disks[i].image, progress);
+        p->copies[i].kind = targets[i].kind;
+        p->copies[i].target = targets[i].fd;
+        p->copies[i].target_name = m->disks[i].path;
+    }
+    /* Read a second time: it may have been damaged since. */
+    return copy_all(p->copies, m->disk_count, NULL, NULL, e) < 0 ? e->status
+                                                                 : compare_images(p, m, e);
+}
+
+static int folder_open_start(struct place *p, const struct manifest *m, int *fd, struct error *e)
+{
+    return folder_open_file(p->dirfd, start_file(m), fd, e);
+}
+
+const struct place_driver place_folder = {
+    .open = folder_open_place,
+    .close = folder_close,
+    .check = folder_check,
+    .verify = folder_verify,
+    .write = folder_write,
+    .open_start = folder_open_start,
+};

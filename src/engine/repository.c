@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What is asked of a repository itself: make one, list, show, verify. */
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "engine/engine.h"
+#include "engine/place.h"
+#include "repo/records.h"
+#include "repo/store.h"
+
+int engine_init(const char *repo, uint32_t chunk_bytes, struct error *e)
+{
+    if (store_init(repo, chunk_bytes ? chunk_bytes : STORE_CHUNK_DEFAULT_BYTES, e) < 0)
+        return error_prefix(e, "init");
+    return OK;
+}
+
+int engine_list(const char *repo, const char *domain, struct manifest **list, size_t *count,
+                struct error *e)
+{
+    struct store *store;
+    int rc;
+
+    if ((domain && domain_name_check(domain, e) < 0) ||
+        store_open(&store, repo, STORE_SHARED, e) < 0)
+        return error_prefix(e, "list");
+    rc = record_list(store_dirfd(store), domain, list, count, e);
+    store_close(store);
+    return rc < 0 ? error_prefix(e, "list") : OK;
+}
+
+void engine_list_release(struct manifest *list, size_t count)
+{
+    record_list_release(list, count);
+}
+
+static int open_snapshot(struct place **p, const struct snapshot_ref *ref, struct manifest *m,
+                         struct error *e)
+{
+    if (domain_name_check(ref->domain, e) < 0 || record_name_check(ref->name, e) < 0)
+        return e->status;
+    return place_repository.open(p, ref, m, e);
+}
+
+int engine_show(const struct snapshot_ref *ref, struct manifest *m, struct error *e)
+{
+    struct place *p;
+
+    if (open_snapshot(&p, ref, m, e) < 0)
+        return error_prefix(e, "show");
+    place_repository.close(p);
+    return OK;
+}
+
+int engine_verify(struct engine *engine, const struct snapshot_ref *ref, struct error *e)
+{
+    struct manifest m;
+    struct place *p;
+    uint64_t total;
+    int rc;
+
+    if (open_snapshot(&p, ref, &m, e) < 0)
+        return error_prefix(e, "verify");
+    total = m.ram.bytes + m.config.bytes;
+    for (size_t i = 0; i < m.disk_count; i++)
+        total += m.disks[i].image.bytes;
+    progress_begin(&engine->progress, "verify", total);
+    rc = place_repository.verify(p, &m, &engine->progress, e);
+    place_repository.close(p);
+    manifest_release(&m);
+    return rc < 0 ? error_prefix(e, "verify %s@%s", ref->domain, ref->name) : OK;
+}

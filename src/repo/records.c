@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "repo/records.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/seal.h"
+
+/* A record of 256 disks has some 100 KiB. */
+#define RECORD_MAX_BYTES (1u << 20)
+
+int record_name_check(const char *name, struct error *e)
+{
+    size_t len = strlen(name);
+
+    if (len == 0 || len > RECORD_NAME_MAX)
+        return error_set(e, USAGE, "a snapshot's name has 1 to %d characters", RECORD_NAME_MAX);
+    for (const char *p = name; *p; p++)
+        if (!isalnum((unsigned char)*p) && (p == name || !strchr("._:+-", *p)))
+            return error_set(e, USAGE,
+                             "\"%s\": a snapshot's name has letters, digits, and \"._:+-\" in it, "
+                             "and begins with "
+                             "a letter or digit",
+                             name);
+    return OK;
+}
+
+void record_name_of_now(char name[static 17])
+{
+    time_t now = time(NULL);
+    struct tm tm;
+
+    gmtime_r(&now, &tm);
+    strftime(name, 17, "%Y%m%dT%H%M%SZ", &tm);
+}
+
+/* The folder of a domain's records, the caller's. */
+static int open_domain(int repo_dirfd, const char *domain, int *dirfd, struct error *e)
+{
+    AUTO_FREE char *path = format_text("snapshots/%s", domain);
+
+    if (!path)
+        return error_set(e, NO_SPACE, "out of memory");
+    *dirfd = openat(repo_dirfd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    return *dirfd < 0 ? error_errno(e, "%s", path) : OK;
+}
+
+static int make_domain(int repo_dirfd, const char *domain, int *dirfd, struct error *e)
+{
+    AUTO_CLOSE int snapshots = openat(repo_dirfd, "snapshots", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (snapshots < 0)
+        return error_errno(e, "snapshots");
+    if (mkdirat(snapshots, domain, 0700) < 0 && errno != EEXIST)
+        return error_errno(e, "snapshots/%s: make it", domain);
+    if (fsync(snapshots) < 0)
+        return error_errno(e, "snapshots: make it durable");
+    return open_domain(repo_dirfd, domain, dirfd, e);
+}
+
+int record_write(int repo_dirfd, const struct manifest *m, struct error *e)
+{
+    AUTO_FREE char *whole = format_text("%s.json", m->name);
+    AUTO_FREE char *part = format_text(".%s.%d.json", m->name, (int)getpid());
+    AUTO_JSON json_t *json = manifest_to_json(m);
+    AUTO_CLOSE int dirfd = -1;
+
+    if (!whole || !part || !json)
+        return error_set(e, NO_SPACE, "out of memory");
+    if (make_domain(repo_dirfd, m->domain_name, &dirfd, e) < 0 || seal_add(json, e) < 0 ||
+        json_write_durable(dirfd, part, json, e) < 0)
+        return error_prefix(e, "record");
+    if (renameat2(dirfd, part, dirfd, whole, RENAME_NOREPLACE) == 0)
+        return fsync(dirfd) < 0 ? error_errno(e, "record: make it durable") : OK;
+    if (errno == EEXIST)
+        error_set(e, BUSY, "there is a snapshot %s@%s already", m->domain_name, m->name);
+    else
+        error_errno(e, "record %s: rename", whole);
+    unlinkat(dirfd, part, 0);
+    return e->status;
+}
+
+bool record_exists(int repo_dirfd, const char *domain, const char *name)
+{
+    AUTO_FREE char *path = format_text("snapshots/%s/%s.json", domain, name);
+    struct stat st;
+
+    return path && fstatat(repo_dirfd, path, &st, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+static int read_file(int dirfd, const char *file, struct manifest *m, struct error *e)
+{
+    AUTO_JSON json_t *json = NULL;
+
+    if (json_read(dirfd, file, RECORD_MAX_BYTES, &json, e) < 0 || seal_check(json, e) < 0)
+        return e->status;
+    return manifest_parse(m, json, MANIFEST_REPOSITORY, e);
+}
+
+int record_read(int repo_dirfd, const char *domain, const char *name, struct manifest *m,
+                struct error *e)
+{
+    AUTO_FREE char *file = format_text("%s.json", name);
+    AUTO_CLOSE int dirfd = -1;
+    int rc;
+
+    if (!file)
+        return error_set(e, NO_SPACE, "out of memory");
+    rc = open_domain(repo_dirfd, domain, &dirfd, e);
+    if (rc == OK)
+        rc = read_file(dirfd, file, m, e);
+    if (rc == NOT_FOUND)
+        return error_set(e, NOT_FOUND, "there is no snapshot %s@%s; `domsnap list` shows them",
+                         domain, name);
+    if (rc < 0)
+        return error_prefix(e, "record %s@%s", domain, name);
+    if (strcmp(m->domain_name, domain) == 0 && strcmp(m->name, name) == 0)
+        return OK;
+    error_set(e, DAMAGED, "record %s@%s is that of %s@%s", domain, name, m->domain_name, m->name);
+    manifest_release(m);
+    return e->status;
+}
+
+int record_delete(int repo_dirfd, const char *domain, const char *name, struct error *e)
+{
+    AUTO_FREE char *file = format_text("%s.json", name);
+    AUTO_CLOSE int dirfd = -1;
+
+    if (!file)
+        return error_set(e, NO_SPACE, "out of memory");
+    if (open_domain(repo_dirfd, domain, &dirfd, e) < 0)
+        return e->status == NOT_FOUND ? OK : e->status;
+    if (unlinkat(dirfd, file, 0) < 0 && errno != ENOENT)
+        return error_errno(e, "record %s@%s: remove", domain, name);
+    return fsync(dirfd) < 0 ? error_errno(e, "record %s@%s", domain, name) : OK;
+}
+
+/* ---- list ---- */
+
+struct list {
+    struct manifest *items;
+    size_t count;
+};
+
+static int append(struct list *list, const struct manifest *m, struct error *e)
+{
+    struct manifest *items = realloc(list->items, (list->count + 1) * sizeof *items);
+
+    if (!items)
+        return error_set(e, NO_SPACE, "out of memory");
+    list->items = items;
+    items[list->count++] = *m;
+    return OK;
+}
+
+/* Of a folder, the names that don't begin with a dot, one by one. */
+static int each_name(int repo_dirfd, const char *path,
+                     int (*step)(int repo_dirfd, const char *in, const char *name,
+                                 struct list *list, struct error *e),
+                     const char *in, struct list *list, struct error *e)
+{
+    int fd = openat(repo_dirfd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    AUTO_CLOSEDIR DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    struct dirent *file;
+
+    if (!dir)
+        return errno == ENOENT ? OK : error_errno(e, "%s", path);
+    while ((file = readdir(dir)))
+        if (file->d_name[0] != '.' && step(repo_dirfd, in, file->d_name, list, e) < 0)
+            return e->status;
+    return OK;
+}
+
+static int add_record(int repo_dirfd, const char *domain, const char *file, struct list *list,
+                      struct error *e)
+{
+    size_t len = strlen(file);
+    char name[RECORD_NAME_MAX + 1];
+    struct manifest m;
+    struct error why;
+
+    if (len <= 5 || len - 5 > RECORD_NAME_MAX || strcmp(file + len - 5, ".json") != 0)
+        return OK;
+    snprintf(name, sizeof name, "%.*s", (int)(len - 5), file);
+    if (record_read(repo_dirfd, domain, name, &m, &why) < 0) {
+        log_warning("%s", why.text);
+        return OK;
+    }
+    if (append(list, &m, e) == OK)
+        return OK;
+    manifest_release(&m);
+    return e->status;
+}
+
+static int add_domain(int repo_dirfd, const char *in, const char *domain, struct list *list,
+                      struct error *e)
+{
+    AUTO_FREE char *path = format_text("snapshots/%s", domain);
+
+    (void)in;
+    if (!path)
+        return error_set(e, NO_SPACE, "out of memory");
+    return each_name(repo_dirfd, path, add_record, domain, list, e);
+}
+
+static int compare(const void *a, const void *b)
+{
+    const struct manifest *x = a, *y = b;
+    int order = strcmp(x->domain_name, y->domain_name);
+
+    if (order == 0)
+        order = strcmp(x->created, y->created);
+    return order ? order : strcmp(x->name, y->name);
+}
+
+int record_list(int repo_dirfd, const char *domain, struct manifest **list, size_t *count,
+                struct error *e)
+{
+    struct list l = {0};
+    int rc = domain ? add_domain(repo_dirfd, NULL, domain, &l, e)
+                    : each_name(repo_dirfd, "snapshots", add_domain, NULL, &l, e);
+
+    if (rc < 0) {
+        record_list_release(l.items, l.count);
+        return rc;
+    }
+    if (l.count)
+        qsort(l.items, l.count, sizeof *l.items, compare);
+    *list = l.items;
+    *count = l.count;
+    return OK;
+}
+
+void record_list_release(struct manifest *list, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        manifest_release(&list[i]);
+    free(list);
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The records of a repository: snapshots/DOMAIN/NAME.json, a sealed manifest each. A snapshot exists exactly when its
+ * record does.
+ */
+#ifndef REPO_RECORDS_H
+#define REPO_RECORDS_H
+
+#include "repo/manifest.h"
+
+#define RECORD_NAME_MAX 64
+
+/* Refuse what is not 1 to RECORD_NAME_MAX letters, digits, '.', '_', ':', '+', '-', the first a letter or digit. */
+int record_name_check(const char *name, struct error *e);
+
+/* "20261123T015503Z", of now: the name of a snapshot that was given none. */
+void record_name_of_now(char name[static 17]);
+
+/* Make the record of m->domain_name and m->name, durably. BUSY: there is one of this name. Everything that it names must be durable
+ * before. */
+int record_write(int repo_dirfd, const struct manifest *m, struct error *e);
+
+/* Whether there is one. */
+bool record_exists(int repo_dirfd, const char *domain, const char *name);
+
+/* DAMAGED: it is not whole, or it is another's. */
+int record_read(int repo_dirfd, const char *domain, const char *name, struct manifest *m,
+                struct error *e);
+
+/* Fine if it is gone. */
+int record_delete(int repo_dirfd, const char *domain, const char *name, struct error *e);
+
+/* All records, of `domain` or (NULL) of all; by domain, and then the oldest first. Those that can't be read are left
+ * out, with a warning. Release with record_list_release(). */
+int record_list(int repo_dirfd, const char *domain, struct manifest **list, size_t *count,
+                struct error *e);
+void record_list_release(struct manifest *list, size_t count);
+
+#endif

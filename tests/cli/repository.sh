@@ -1,0 +1,133 @@
+#!/bin/bash
+# A repository as a user without Xen meets it: guests that do not run, on image files. $1 is the program.
+domsnap=$1
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+export DOMSNAP_REPO=$work/repo XDG_STATE_HOME=$work/state XDG_RUNTIME_DIR=$work/run
+failed=0
+
+check() { # TEXT COMMAND...
+    local text=$1 output
+    shift
+    if output=$("$@" 2>&1); then
+        echo "ok - $text"
+    else
+        echo "not ok - $text: $output"
+        failed=1
+    fi
+}
+check_fails() { # TEXT STATUS PATTERN COMMAND...
+    local text=$1 status=$2 pattern=$3 output got
+    shift 3
+    output=$("$@" 2>&1)
+    got=$?
+    if [ "$got" = "$status" ] && grep -Eq -- "$pattern" <<< "$output"; then
+        echo "ok - $text"
+    else
+        echo "not ok - $text: exit $got, and it said: $output"
+        failed=1
+    fi
+}
+change() { # FILE SEED: some pages of it
+    python3 - "$@" << 'END'
+import random, sys
+r = random.Random(sys.argv[2])
+with open(sys.argv[1], 'r+b') as f:
+    size = f.seek(0, 2)
+    for _ in range(6):
+        f.seek(r.randrange(size // 4096) * 4096)
+        f.write(r.randbytes(4096))
+END
+}
+sums() { sha256sum "$work/one.img" "$work/two.img"; }
+
+truncate -s 300M "$work/one.img"
+truncate -s $((64 << 20 | 512)) "$work/two.img"
+change "$work/one.img" 1
+dd if="$domsnap" of="$work/one.img" bs=64k seek=100 conv=notrunc status=none
+change "$work/two.img" 2
+cat > "$work/off.cfg" << END
+# As a person would write it.
+name = "off01"
+memory = 256
+disk = [ '$work/one.img,raw,xvda,rw', 'file:$work/two.img,xvdb,w', '$work/cd.iso,,hdc,cdrom' ]
+END
+
+check_fails "without a repository" 1 'domsnap init' "$domsnap" list
+check "init" "$domsnap" init
+check_fails "init, again" 1 'is not empty' "$domsnap" init
+check_fails "an empty list" 0 'no snapshots' "$domsnap" list
+check_fails "create" 0 'off01@one .*as of' "$domsnap" create off01@one --config "$work/off.cfg"
+sums > "$work/sums-1"
+check_fails "a name that is taken" 1 'is a snapshot off01@one already' "$domsnap" create off01@one --config "$work/off.cfg"
+check_fails "a name that can't be" 2 'letters, digits' "$domsnap" create off01@../x --config "$work/off.cfg"
+check_fails "another domain's configuration" 2 'is the configuration of off01' "$domsnap" create off02 --config "$work/off.cfg"
+echo 'name = [' > "$work/bad.cfg"
+check_fails "a configuration that is none" 1 'bad.cfg.*(syntax error|can.t be read)' "$domsnap" create --config "$work/bad.cfg"
+change "$work/one.img" 3
+"$domsnap" create off01@two --config "$work/off.cfg" --json > "$work/json" 2> /dev/null
+check "the second costs what has changed" python3 -c '
+import json, sys
+s = json.load(open(sys.argv[1]))["stats"]
+sys.exit(not 0 < s["stored_bytes"] < 100000)' "$work/json"
+sums > "$work/sums-2"
+check "verify" "$domsnap" verify
+check_fails "show" 0 'xvdb +64.0 MiB' "$domsnap" show off01@two
+check "nothing is for others to read" test -z "$(find "$work/repo" -perm /077)"
+
+rm "$work/one.img"
+change "$work/two.img" 4
+check "restore, of a file that is gone and one that has changed" "$domsnap" restore off01@one
+check "both are as they were" sha256sum --quiet -c "$work/sums-1"
+check "and sparse" test "$(du -k "$work/one.img" | cut -f1)" -lt 65536
+check "restore of the other" "$domsnap" restore off01@two
+check "both are as they were then" sha256sum --quiet -c "$work/sums-2"
+rm "$work/one.img" "$work/two.img"
+check "restore of files that are gone" "$domsnap" restore off01@one
+check "they are as they were" sha256sum --quiet -c "$work/sums-1"
+truncate -s +512 "$work/two.img"
+check_fails "a file of another size" 1 'must be the same' "$domsnap" restore off01@one
+truncate -s -512 "$work/two.img"
+check_fails "a snapshot that does not exist" 1 'there is no snapshot' "$domsnap" restore off01@three
+
+# Killed at any time: the repository is as before, and what is listed verifies.
+for ((i = 1; i <= 6; i++)); do
+    change "$work/one.img" $((10 + i))
+    "$domsnap" create "off01@killed$i" --config "$work/off.cfg" > /dev/null 2>&1 &
+    sleep 0.0$((i * 2))
+    kill -KILL $! 2> /dev/null
+    wait $! 2> /dev/null
+done
+check "verify, after kills" "$domsnap" verify
+check "create, after kills" "$domsnap" create off01@after --config "$work/off.cfg"
+check "restore, killed: recover finishes it" bash -c "
+    change() { :; }
+    '$domsnap' restore off01@two > /dev/null 2>&1 & sleep 0.1; kill -KILL \$!; wait \$! 2> /dev/null
+    '$domsnap' recover && '$domsnap' restore off01@two"
+check "both are as they were then" sha256sum --quiet -c "$work/sums-2"
+"$domsnap" create off01@a --config "$work/off.cfg" > /dev/null 2>&1 &
+first=$!
+"$domsnap" create off01@b --config "$work/off.cfg" > /dev/null 2>&1
+wait $first
+check "two at once: at least one is done, and all verify" "$domsnap" verify
+
+# Damage: a byte in each pack in turn.
+damaged=0
+for pack in "$work"/repo/packs/*.pack; do
+    cp "$pack" "$work/good"
+    python3 - "$pack" << 'END'
+import sys
+with open(sys.argv[1], 'r+b') as f:
+    f.seek(200)
+    b = f.read(1)
+    f.seek(200)
+    f.write(bytes([b[0] ^ 1]))
+END
+    "$domsnap" verify > "$work/said" 2>&1 || { grep -q DAMAGED "$work/said" && damaged=$((damaged + 1)); }
+    cp "$work/good" "$pack"
+done
+check "damage is found ($damaged)" test $damaged -gt 0
+check "verify, without the damage" "$domsnap" verify
+mv "$work/repo/snapshots/off01/one.json" "$work/repo/snapshots/off01/other.json"
+check_fails "a record under another's name" 1 'is that of' "$domsnap" restore off01@other
+exit $failed
