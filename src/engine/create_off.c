@@ -161,7 +161,7 @@ static int find_previous(struct creation *c, struct error *e)
     struct manifest *list;
     size_t count;
 
-    if (record_list(store_dirfd(c->store), c->d.domain.name, &list, &count, e) < 0)
+    if (record_list(store_dirfd(c->store), c->d.domain.name, RECORD_WARN, &list, &count, e) < 0)
         return e->status;
     if (count && store_worker_new(&w, c->store, e) == OK)
         for (size_t i = 0; i < c->d.disk_count; i++)

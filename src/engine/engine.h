@@ -90,6 +90,16 @@ int engine_list(const char *repo, const char *domain, struct manifest **list, si
                 struct error *e);
 void engine_list_release(struct manifest *list, size_t count);
 
+/* What became of the space of snapshots that were deleted. */
+struct delete_stats {
+    bool collected; /* false: somebody uses the repository; the next collection frees it */
+    uint64_t freed_bytes;
+};
+
+/* Forget snapshots, all of them or (one is not there) none, and free what only they needed. */
+int engine_delete(struct engine *engine, const char *repo, const struct snapshot_ref *refs,
+                  size_t count, struct delete_stats *stats, struct error *e);
+
 /* Its record; release it. */
 int engine_show(const struct snapshot_ref *ref, struct manifest *m, struct error *e);
 

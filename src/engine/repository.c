@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "engine/engine.h"
 #include "engine/place.h"
+#include "repo/collect.h"
 #include "repo/records.h"
 #include "repo/store.h"
 
@@ -23,9 +24,55 @@ int engine_list(const char *repo, const char *domain, struct manifest **list, si
     if ((domain && domain_name_check(domain, e) < 0) ||
         store_open(&store, repo, STORE_SHARED, e) < 0)
         return error_prefix(e, "list");
-    rc = record_list(store_dirfd(store), domain, list, count, e);
+    rc = record_list(store_dirfd(store), domain, RECORD_WARN, list, count, e);
     store_close(store);
     return rc < 0 ? error_prefix(e, "list") : OK;
+}
+
+/* All must be there before any is removed. */
+static int remove_records(int repo_dirfd, const struct snapshot_ref *refs, size_t count,
+                          struct error *e)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (domain_name_check(refs[i].domain, e) < 0 || record_name_check(refs[i].name, e) < 0)
+            return e->status;
+        if (!record_exists(repo_dirfd, refs[i].domain, refs[i].name))
+            return error_set(e, NOT_FOUND, "there is no snapshot %s@%s; `domsnap list` shows them",
+                             refs[i].domain, refs[i].name);
+    }
+    for (size_t i = 0; i < count; i++)
+        if (record_delete(repo_dirfd, refs[i].domain, refs[i].name, e) < 0)
+            return e->status;
+    return OK;
+}
+
+int engine_delete(struct engine *engine, const char *repo, const struct snapshot_ref *refs,
+                  size_t count, struct delete_stats *stats, struct error *e)
+{
+    struct collect_stats collected;
+    struct store *store;
+    int rc;
+
+    *stats = (struct delete_stats){0};
+    progress_begin(&engine->progress, "delete", 0);
+    if (store_open(&store, repo, STORE_SHARED, e) < 0)
+        return error_prefix(e, "delete");
+    rc = remove_records(store_dirfd(store), refs, count, e);
+    store_close(store);
+    if (rc < 0)
+        return error_prefix(e, "delete");
+    progress_begin(&engine->progress, "collect", 0);
+    rc = store_open(&store, repo, STORE_EXCLUSIVE, e);
+    if (rc == BUSY)
+        return OK;
+    if (rc == OK) {
+        rc = collect_run(store, &collected, e);
+        store_close(store);
+    }
+    if (rc < 0)
+        return error_prefix(e, "the snapshots are deleted, but their space is not free");
+    *stats = (struct delete_stats){true, collected.freed_bytes};
+    return OK;
 }
 
 void engine_list_release(struct manifest *list, size_t count)

@@ -149,6 +149,7 @@ int record_delete(int repo_dirfd, const char *domain, const char *name, struct e
 /* ---- list ---- */
 
 struct list {
+    enum record_damage damage;
     struct manifest *items;
     size_t count;
 };
@@ -194,6 +195,13 @@ static int add_record(int repo_dirfd, const char *domain, const char *file, stru
         return OK;
     snprintf(name, sizeof name, "%.*s", (int)(len - 5), file);
     if (record_read(repo_dirfd, domain, name, &m, &why) < 0) {
+        /* Deleted meanwhile. */
+        if (why.status == NOT_FOUND)
+            return OK;
+        if (list->damage == RECORD_FAIL) {
+            *e = why;
+            return e->status;
+        }
         log_warning("%s", why.text);
         return OK;
     }
@@ -224,10 +232,10 @@ static int compare(const void *a, const void *b)
     return order ? order : strcmp(x->name, y->name);
 }
 
-int record_list(int repo_dirfd, const char *domain, struct manifest **list, size_t *count,
-                struct error *e)
+int record_list(int repo_dirfd, const char *domain, enum record_damage damage,
+                struct manifest **list, size_t *count, struct error *e)
 {
-    struct list l = {0};
+    struct list l = {.damage = damage};
     int rc = domain ? add_domain(repo_dirfd, NULL, domain, &l, e)
                     : each_name(repo_dirfd, "snapshots", add_domain, NULL, &l, e);
 

@@ -30,10 +30,16 @@ int record_read(int repo_dirfd, const char *domain, const char *name, struct man
 /* Fine if it is gone. */
 int record_delete(int repo_dirfd, const char *domain, const char *name, struct error *e);
 
-/* All records, of `domain` or (NULL) of all; by domain, and then the oldest first. Those that can't be read are left
- * out, with a warning. Release with record_list_release(). */
-int record_list(int repo_dirfd, const char *domain, struct manifest **list, size_t *count,
-                struct error *e);
+/* What to do about a record that can't be read. */
+enum record_damage {
+    RECORD_WARN, /* leave it out, and say so */
+    RECORD_FAIL  /* fail: DAMAGED, UNSUPPORTED */
+};
+
+/* All records, of `domain` or (NULL) of all; by domain, and then the oldest first. Release with
+ * record_list_release(). */
+int record_list(int repo_dirfd, const char *domain, enum record_damage damage,
+                struct manifest **list, size_t *count, struct error *e);
 void record_list_release(struct manifest *list, size_t count);
 
 #endif

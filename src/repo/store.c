@@ -276,13 +276,25 @@ const struct store_stats *store_worker_stats(const struct store_worker *w)
     return &w->stats;
 }
 
-int store_name(struct store_worker *w, const void *content, uint32_t bytes, struct chunk_id *id,
-               struct error *e)
+static int hash(struct store_worker *w, const void *content, uint32_t bytes, struct chunk_id *id,
+                struct error *e)
 {
     if (EVP_DigestInit_ex(w->sum, EVP_sha256(), NULL) && EVP_DigestUpdate(w->sum, content, bytes) &&
         EVP_DigestFinal_ex(w->sum, id->bytes, NULL))
         return OK;
     return error_set(e, FAILED, "SHA-256 is not to be had from libcrypto");
+}
+
+static bool is_zero(const uint8_t *p, uint32_t bytes)
+{
+    return bytes == 0 || (p[0] == 0 && memcmp(p, p + 1, bytes - 1) == 0);
+}
+
+int store_name(struct store_worker *w, const void *content, uint32_t bytes, struct chunk_id *id,
+               struct error *e)
+{
+    *id = chunk_id_zero;
+    return is_zero(content, bytes) ? OK : hash(w, content, bytes, id, e);
 }
 
 bool store_has(struct store *s, const struct chunk_id *id)
@@ -412,7 +424,7 @@ static int get(struct store_worker *w, const struct chunk_id *id, uint8_t *to, u
     if (read_record(w, id, &h, e) < 0 ||
         (h.encoding == ENCODING_PATCH ? decode_patch(w, &h, to, bytes, e)
                                       : decode_full(w, &h, to, bytes, e)) < 0 ||
-        store_name(w, to, bytes, &found, e) < 0)
+        hash(w, to, bytes, &found, e) < 0)
         return e->status;
     if (memcmp(found.bytes, id->bytes, ID_BYTES) != 0)
         return error_set(e, DAMAGED, "its SHA-256 is another");
@@ -522,11 +534,6 @@ static int put_full(struct store_worker *w, struct record_head *h, const uint8_t
     return append(w, h, w->zipped, n, NULL, 0, e);
 }
 
-static bool is_zero(const uint8_t *p, uint32_t bytes)
-{
-    return bytes == 0 || (p[0] == 0 && memcmp(p, p + 1, bytes - 1) == 0);
-}
-
 int store_put(struct store_worker *w, const void *content, uint32_t bytes,
               const struct chunk_id *previous, struct chunk_id *id, struct error *e)
 {
@@ -535,13 +542,12 @@ int store_put(struct store_worker *w, const void *content, uint32_t bytes,
     int rc;
 
     w->stats.put_bytes += bytes;
-    if (is_zero(content, bytes)) {
-        *id = chunk_id_zero;
+    if (store_name(w, content, bytes, id, e) < 0)
+        return e->status;
+    if (chunk_id_is_zero(id)) {
         w->stats.known_bytes += bytes;
         return OK;
     }
-    if (store_name(w, content, bytes, id, e) < 0)
-        return e->status;
     rc = index_claim(w->store->index, id, &where, e);
     if (rc == OK)
         w->stats.known_bytes += bytes;
@@ -554,4 +560,16 @@ int store_put(struct store_worker *w, const void *content, uint32_t bytes,
             return rc;
     }
     return put_full(w, &h, content, e);
+}
+
+int store_copy_record(struct store_worker *w, int pack_fd, const struct table_entry *t,
+                      struct error *e)
+{
+    struct record_head h;
+
+    if (pack_read(pack_fd, t->offset, t->stored_bytes, w->record, &h, e) < 0)
+        return e->status;
+    if (memcmp(h.id.bytes, t->id.bytes, ID_BYTES) != 0)
+        return error_set(e, DAMAGED, "a pack's table names another record than is there");
+    return append(w, &h, w->record + RECORD_HEAD_BYTES, h.stored_bytes, NULL, 0, e);
 }

@@ -69,7 +69,11 @@ bool store_has(struct store *s, const struct chunk_id *id);
 int store_get(struct store_worker *w, const struct chunk_id *id, void *content, uint32_t bytes,
               struct error *e);
 
-/* The name of content. */
+/* Copy a record of another pack as it is, into the pack under way; it is found there once that is closed. */
+int store_copy_record(struct store_worker *w, int pack_fd, const struct table_entry *t,
+                      struct error *e);
+
+/* The name of content: zeros have theirs. */
 int store_name(struct store_worker *w, const void *content, uint32_t bytes, struct chunk_id *id,
                struct error *e);
 

@@ -87,6 +87,33 @@ int tree_put(const struct tree *t, struct store_worker *w, struct chunk_id *root
     return OK;
 }
 
+int tree_upper_names(const struct tree *t, struct store_worker *w, struct chunk_id **out,
+                     size_t *out_count, struct error *e)
+{
+    /* Each level has at most a 256th of the one below, and one more. */
+    size_t room = (size_t)parts(t->leaf_count, LIST_IDS - 1) + 8, made = 0;
+    const struct chunk_id *below = t->leaves;
+    AUTO_FREE struct chunk_id *names = calloc(room, sizeof *names);
+
+    if (!names)
+        return error_set(e, NO_SPACE, "out of memory");
+    for (uint64_t count = t->leaf_count; count > 1; count = parts(count, LIST_IDS)) {
+        size_t first = made;
+
+        for (uint64_t from = 0; from < count; from += LIST_IDS) {
+            uint64_t n = count - from < LIST_IDS ? count - from : LIST_IDS;
+
+            if (store_name(w, below + from, (uint32_t)(n * ID_BYTES), &names[made++], e) < 0)
+                return e->status;
+        }
+        below = names + first;
+    }
+    *out_count = made;
+    *out = names;
+    names = NULL;
+    return OK;
+}
+
 /* Names of lists, `lists` of them, become the names that they list, `count`: from the last on,
  * since there are more. */
 static int get_level(struct store_worker *w, struct chunk_id *ids, uint64_t lists, uint64_t count,

@@ -35,6 +35,10 @@ int tree_put(const struct tree *t, struct store_worker *w, struct chunk_id *root
 int tree_get(struct tree *t, struct store_worker *w, const struct chunk_id *root,
              uint64_t image_bytes, uint32_t chunk_bytes, struct error *e);
 
+/* The names of all lists above the leaves, the root among them unless it is the one leaf; to free(). */
+int tree_upper_names(const struct tree *t, struct store_worker *w, struct chunk_id **names,
+                     size_t *count, struct error *e);
+
 /* One leaf: the names of its chunks. */
 int tree_put_leaf(struct tree *t, struct store_worker *w, uint64_t leaf,
                   const struct chunk_id chunks[LIST_IDS], struct error *e);

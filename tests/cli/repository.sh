@@ -128,6 +128,23 @@ END
 done
 check "damage is found ($damaged)" test $damaged -gt 0
 check "verify, without the damage" "$domsnap" verify
+# Deleted: what only it needed goes, what others need stays.
+used() { du -sk "$work/repo/packs" | cut -f1; }
+dd if=/dev/urandom of="$work/one.img" bs=1M count=90 seek=100 conv=notrunc status=none
+"$domsnap" create off01@large --config "$work/off.cfg" > /dev/null 2>&1
+before=$(used)
+check_fails "delete of one that is not there" 1 'there is no snapshot' "$domsnap" delete off01@large off01@none
+check "nothing was deleted" "$domsnap" show off01@large
+check_fails "delete" 0 'are free again' "$domsnap" delete off01@large
+check "its space is free ($before to $(used) KiB)" test $(($(used) + 80000)) -lt "$before"
+check "verify, after that" "$domsnap" verify
+check "delete of most" "$domsnap" delete off01@one off01@after
+check "verify, after that" "$domsnap" verify
+rm -rf "$work"/repo/index/*
+check "verify, without an index" "$domsnap" verify
+check "restore of what is left" "$domsnap" restore off01@two
+check "it is as it was" sha256sum --quiet -c "$work/sums-2"
+"$domsnap" create off01@one --config "$work/off.cfg" > /dev/null 2>&1
 mv "$work/repo/snapshots/off01/one.json" "$work/repo/snapshots/off01/other.json"
 check_fails "a record under another's name" 1 'is that of' "$domsnap" restore off01@other
 exit $failed
