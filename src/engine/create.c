@@ -456,6 +456,15 @@ static void set_deadline(struct creation *c, bool ram_is_saved)
         guardian_allow_ms(c->guardian, ms);
 }
 
+static int was_too_late(const struct creation *c, struct error *e)
+{
+    return error_set(e, TIMED_OUT,
+                     "the guest had to be let go on, since it had been held up for as long as %s "
+                     "allows; what was "
+                     "saved is of no use",
+                     c->params->max_pause_ms && !c->params->go_on ? "--max-pause" : "--deadline");
+}
+
 static int fix_instant(struct creation *c, uint64_t *saved_ns, struct error *e)
 {
     int rc;
@@ -466,16 +475,9 @@ static int fix_instant(struct creation *c, uint64_t *saved_ns, struct error *e)
     set_deadline(c, true);
     if (rc < 0)
         return rc;
+    if (guardian_has_fired(c->guardian))
+        return was_too_late(c, e);
     return is_cold(c) ? copy_disks(c, e) : description_commit(&c->d, e);
-}
-
-static int was_too_late(const struct creation *c, struct error *e)
-{
-    return error_set(e, TIMED_OUT,
-                     "the guest had to be let go on, since it had been held up for as long as %s "
-                     "allows; what was "
-                     "saved is of no use",
-                     c->params->max_pause_ms && !c->params->go_on ? "--max-pause" : "--deadline");
 }
 
 static int stand_still(struct creation *c, struct error *e)

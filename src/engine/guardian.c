@@ -110,6 +110,9 @@ static void watch(struct watch *w)
         setsockopt(w->socket, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
         if (recv(w->socket, &byte, 1, 0) == 0) {
             fire(w);
+            /* It may have fired long before, and domsnap have held the disks back since. */
+            if (atomic_load(&s->state) == FIRED)
+                let_go(w);
             return;
         }
     }
@@ -221,6 +224,11 @@ void guardian_allow_ms(struct guardian *g, uint32_t ms)
 uint64_t guardian_stopped_ns(const struct guardian *g)
 {
     return atomic_load(&g->shared->stopped_ns);
+}
+
+bool guardian_has_fired(const struct guardian *g)
+{
+    return atomic_load(&g->shared->state) == FIRED;
 }
 
 bool guardian_disarm(struct guardian *g)

@@ -35,6 +35,9 @@ void guardian_allow_ms(struct guardian *g, uint32_t ms);
 /* When the guest was seen to stop, or to be held back (CLOCK_MONOTONIC); 0 if it was not. */
 uint64_t guardian_stopped_ns(const struct guardian *g);
 
+/* Whether it has let the guest go on already: then there is no instant to be fixed any more. */
+bool guardian_has_fired(const struct guardian *g);
+
 /* The caller resumes the guest itself. False: too late, the guardian has done it, and what was
  * saved is of no use. */
 bool guardian_disarm(struct guardian *g);
