@@ -6,17 +6,18 @@
 #include "cli/cli.h"
 
 static const char doc[] =
-    "Snapshot a running guest, its RAM and all its disks at one instant, into a folder.\v"
-    "DIR is made if it does not exist, and nothing in it is overwritten. It gets DOMAIN.sav, which "
-    "`xl restore` takes, one "
-    "sparse raw image a disk, DOMAIN.cfg, which `xl create` takes, and manifest.json. The guest "
-    "stands still "
-    "for the last of its RAM (a PV guest, where Xen can't follow its writes, for all of it) and "
-    "one instant on its "
-    "disks; with --cold until its disks are copied too, which needs no LVM; with --disks-only not "
-    "at all, and what comes back "
-    "from that is a guest that boots as after a power cut. `domsnap doctor DOMAIN` tells "
-    "beforehand.";
+    "Snapshot a running guest, its RAM and all its disks at one instant, into a repository, or, "
+    "with "
+    "--to, into a folder of plain files; or, with --config, the disks of a guest that does not "
+    "run.\v"
+    "The snapshot is called NAME, or by the time. DIR is made if it does not exist, and nothing in "
+    "it is overwritten. It gets "
+    "DOMAIN.sav, which `xl restore` takes, one sparse raw image a disk, DOMAIN.cfg, which `xl "
+    "create` takes, and manifest.json. The guest stands still for the last of its RAM (a PV guest, "
+    "where Xen can't follow its writes, for all of it) and one instant on its disks; with --cold "
+    "until its disks are copied too, which needs no LVM; with --disks-only not at all, and what "
+    "comes back from that is a guest that boots as after a power cut. `domsnap doctor DOMAIN` "
+    "tells beforehand.";
 
 enum {
     OPTION_COLD = 256,
@@ -33,11 +34,11 @@ enum {
 #define DEADLINE_DEFAULT_MS 10000
 
 static const struct argp_option options[] = {
-    {"to", OPTION_TO, "DIR", 0, "the folder for the files", 0},
+    {"to", OPTION_TO, "DIR", 0, "into plain files in this folder, not into a repository", 0},
     {"config", OPTION_CONFIG, "FILE", 0,
-     "the guest does not run: the disks that this xl configuration names, into a repository", 0},
+     "the guest does not run: the disks that this xl configuration names", 0},
     CLI_REPO_OPTION,
-    {"limit", OPTION_LIMIT, "MB/S", 0, "with --config: read no faster", 0},
+    {"limit", OPTION_LIMIT, "MB/S", 0, "into a repository: read the disks no faster", 0},
     {"cold", OPTION_COLD, NULL, 0, "copy the disks while the guest stands still", 0},
     {"disks-only", OPTION_DISKS_ONLY, NULL, 0,
      "no RAM; without --cold the guest does not stop at all", 0},
@@ -70,7 +71,8 @@ static uint32_t parse_time(const char *arg, double unit_ms, const char *unit,
 
 struct request {
     struct create_params running;
-    struct create_off_params off;
+    const char *config_file;
+    const char *domain;
     bool of_running; /* an option was given that is of no use to a guest that does not run */
 };
 
@@ -86,7 +88,7 @@ static bool parse_running(int key, char *arg, struct argp_state *state)
 
     switch (key) {
     case OPTION_TO:
-        p->folder = arg;
+        p->to.folder = arg;
         break;
     case OPTION_COLD:
         p->method = CREATE_COLD;
@@ -125,18 +127,15 @@ static uint64_t parse_rate(const char *arg, struct argp_state *state)
 
 static void check(const struct request *r, struct argp_state *state)
 {
-    if (r->off.config_file && r->of_running)
+    const struct create_target *to = &r->running.to;
+
+    if (r->config_file && r->of_running)
         argp_error(state, "a guest that does not run (--config) goes into a repository, and has no "
                           "RAM and no pause");
-    if (r->off.config_file)
-        return;
-    if (!r->off.domain)
+    if (!r->config_file && !r->domain)
         argp_error(state, "which DOMAIN?");
-    if (!r->running.folder)
-        argp_error(state,
-                   "where to? Give --to DIR, or, of a guest that does not run, --config FILE");
-    if (r->off.name || r->off.repo || r->off.bytes_per_second)
-        argp_error(state, "@NAME, --repo and --limit are for a repository");
+    if (to->folder && (to->name || to->repo || to->bytes_per_second))
+        argp_error(state, "@NAME, --repo and --limit are for a repository, not a folder (--to)");
     if (r->running.go_on && !r->running.max_pause_ms)
         argp_error(state, "--go-on says what to do past --max-pause, which was not given");
 }
@@ -144,21 +143,22 @@ static void check(const struct request *r, struct argp_state *state)
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
     struct request *r = state->input;
+    struct create_target *to = &r->running.to;
 
     switch (key) {
     case OPTION_CONFIG:
-        r->off.config_file = arg;
+        r->config_file = arg;
         return 0;
     case OPTION_LIMIT:
-        r->off.bytes_per_second = parse_rate(arg, state);
+        to->bytes_per_second = parse_rate(arg, state);
         return 0;
     case 'r':
-        r->off.repo = arg;
+        to->repo = arg;
         return 0;
     case ARGP_KEY_ARG:
-        if (r->off.domain)
+        if (r->domain)
             argp_error(state, "one DOMAIN at a time");
-        cli_split_ref(arg, &r->off.domain, &r->off.name);
+        cli_split_ref(arg, &r->domain, &to->name);
         return 0;
     case ARGP_KEY_END:
         check(r, state);
@@ -191,28 +191,40 @@ static json_t *to_json(const struct result *r)
     return json;
 }
 
+static int create(struct request *r, struct result *result, struct error *e)
+{
+    struct engine *engine = cli_engine();
+    struct create_target *to = &r->running.to;
+    struct create_off_params off = {.config_file = r->config_file, .domain = r->domain};
+
+    r->running.domain = r->domain;
+    if (!to->folder)
+        to->repo = cli_repo(to->repo);
+    if (!r->config_file)
+        return engine_create(engine, &r->running, &result->m, &result->stats, e);
+    off.to = *to;
+    return engine_create_off(engine, &off, &result->m, &result->stats, e);
+}
+
 static int run(int argc, char **argv)
 {
     static const struct argp argp = {
-        options, parse, "DOMAIN --to DIR\n[DOMAIN[@NAME]] --config FILE", doc, common_options,
-        NULL,    NULL};
+        options, parse,          "DOMAIN[@NAME]\nDOMAIN --to DIR\n[DOMAIN[@NAME]] --config FILE",
+        doc,     common_options, NULL,
+        NULL};
     struct request request = {
         .running = {.method = CREATE_SNAPSHOT, .deadline_ms = DEADLINE_DEFAULT_MS},
     };
-    struct engine *engine = cli_engine();
     struct result r = {0};
     struct error e = {0};
     int rc, status;
 
     argp_parse(&argp, argc, argv, 0, NULL, &request);
-    request.running.domain = request.off.domain;
-    request.off.repo = cli_repo(request.off.repo);
-    cli_progress_start(engine);
-    rc = request.off.config_file ? engine_create_off(engine, &request.off, &r.m, &r.stats, &e)
-                                 : engine_create(engine, &request.running, &r.m, &e);
+    cli_progress_start(cli_engine());
+    rc = create(&request, &r, &e);
     status = cli_finish(rc, &e, rc == OK ? to_json(&r) : NULL, rc == OK ? print : NULL, &r);
     manifest_release(&r.m);
     return status;
 }
 
-const struct command command_create = {"create", "take a snapshot of a running guest", run};
+const struct command command_create = {"create", "take a snapshot of a guest", run};

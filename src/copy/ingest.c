@@ -19,21 +19,29 @@
 /* Any alignment that O_DIRECT may ask for. */
 #define ALIGNMENT 4096
 
-struct work {
-    struct ingest *in;
-    struct worker *workers;           /* in->workers of them */
-    struct tree *trees;               /* one an image, being filled */
-    uint64_t leaf_count;              /* of all images */
-    atomic_uint_least64_t next;       /* leaf, counted over all images */
-    atomic_uint_least64_t allowed_ns; /* when the next read may begin, if there is a limit */
-};
-
 struct worker {
-    struct work *work;
+    struct ingest *in;
     struct store_worker *store;
     uint8_t *buffer;
     const atomic_bool *stop;
     atomic_uint_least64_t leaf; /* that it is at, or was: all before it are another's, or done */
+};
+
+struct ingest {
+    struct store *store;
+    struct worker *workers;
+    unsigned worker_count;
+    uint64_t bytes_per_second;
+    atomic_uint_least64_t allowed_ns; /* when the next read may begin, if there is a limit */
+    struct progress *progress;
+
+    /* Of one ingest_put(): */
+    struct ingest_image *images;
+    size_t count;
+    struct tree *trees;         /* one an image, being filled */
+    unsigned busy;              /* so many workers have a part in it */
+    atomic_uint_least64_t next; /* leaf, counted over all images */
+    uint64_t leaf_count;        /* of all images */
 };
 
 /* ---- what need not be read ---- */
@@ -69,8 +77,11 @@ static uint64_t next_changed(const struct ingest_image *image, uint64_t offset)
 /* Where it has data next; block devices, and file systems that can't say, have data everywhere. */
 static uint64_t next_data(const struct ingest_image *image, uint64_t offset)
 {
-    off_t data = lseek(image->source, (off_t)offset, SEEK_DATA);
+    off_t data;
 
+    if (image->read)
+        return image->next(image->arg, offset);
+    data = lseek(image->source, (off_t)offset, SEEK_DATA);
     if (data < 0)
         return errno == ENXIO ? image->bytes : offset;
     return (uint64_t)data < image->bytes ? (uint64_t)data : image->bytes;
@@ -80,11 +91,11 @@ static uint64_t next_data(const struct ingest_image *image, uint64_t offset)
 
 static int wait_for_leave(struct worker *w, uint64_t bytes, struct error *e)
 {
-    uint64_t rate = w->work->in->bytes_per_second, now_ns, at_ns;
+    uint64_t rate = w->in->bytes_per_second, now_ns, at_ns;
 
     if (!rate)
         return team_check(w->stop, e);
-    at_ns = atomic_fetch_add(&w->work->allowed_ns, bytes * 1000000000 / rate);
+    at_ns = atomic_fetch_add(&w->in->allowed_ns, bytes * 1000000000 / rate);
     while ((now_ns = time_monotonic_ns()) < at_ns) {
         struct pollfd fd = {interrupt_fd(), POLLIN, 0};
         uint64_t left_ms = (at_ns - now_ns) / 1000000 + 1;
@@ -96,20 +107,32 @@ static int wait_for_leave(struct worker *w, uint64_t bytes, struct error *e)
     return team_check(w->stop, e);
 }
 
+static int read_image(const struct ingest_image *image, void *to, uint64_t bytes, uint64_t offset,
+                      struct error *e)
+{
+    if (image->read)
+        return image->read(image->arg, to, bytes, offset, e) < 0
+                   ? error_prefix(e, "%s", image->name)
+                   : OK;
+    if (pread_full(image->source, to, bytes, offset) < 0)
+        return error_errno(e, "%s: read at %llu", image->name, (unsigned long long)offset);
+    return OK;
+}
+
 /* Read chunks from `offset` on and put them; `count` are to be read at most. */
 static int put_chunks(struct worker *w, const struct ingest_image *image, uint64_t offset,
                       size_t count, const struct chunk_id *previous, struct chunk_id *ids,
                       struct error *e)
 {
-    uint32_t chunk_bytes = store_chunk_bytes(w->work->in->store);
+    uint32_t chunk_bytes = store_chunk_bytes(w->in->store);
     uint64_t bytes = (uint64_t)count * chunk_bytes;
 
     if (bytes > image->bytes - offset)
         bytes = image->bytes - offset;
     if (wait_for_leave(w, bytes, e) < 0)
         return e->status;
-    if (pread_full(image->source, w->buffer, bytes, offset) < 0)
-        return error_errno(e, "%s: read at %llu", image->name, (unsigned long long)offset);
+    if (read_image(image, w->buffer, bytes, offset, e) < 0)
+        return e->status;
     for (size_t i = 0; i < count; i++) {
         uint64_t at = (uint64_t)i * chunk_bytes;
         uint32_t n = bytes - at < chunk_bytes ? (uint32_t)(bytes - at) : chunk_bytes;
@@ -185,24 +208,24 @@ static int ingest_leaf(struct worker *w, struct ingest_image *image, struct tree
             tree_put_leaf(tree, w->store, leaf, ids, e) < 0)
             return e->status;
     }
-    progress_add(w->work->in->progress, bytes);
+    progress_add(w->in->progress, bytes);
     return OK;
 }
 
 /* Tell how far all workers are. */
-static void tell_positions(struct work *work)
+static void tell_positions(struct ingest *in)
 {
     uint64_t first = UINT64_MAX;
 
-    for (unsigned n = 0; n < work->in->workers; n++) {
-        uint64_t leaf = atomic_load(&work->workers[n].leaf);
+    for (unsigned n = 0; n < in->busy; n++) {
+        uint64_t leaf = atomic_load(&in->workers[n].leaf);
 
         first = leaf < first ? leaf : first;
     }
-    for (size_t i = 0; i < work->in->count; i++) {
-        uint64_t leaves = work->trees[i].leaf_count, done = first < leaves ? first : leaves;
+    for (size_t i = 0; i < in->count; i++) {
+        uint64_t leaves = in->trees[i].leaf_count, done = first < leaves ? first : leaves;
 
-        atomic_store(&work->in->images[i].position, done * LIST_IDS * work->trees[i].chunk_bytes);
+        atomic_store(&in->images[i].position, done * LIST_IDS * in->trees[i].chunk_bytes);
         first -= done;
     }
 }
@@ -210,19 +233,18 @@ static void tell_positions(struct work *work)
 static int run_worker(void *part, const atomic_bool *stop, struct error *e)
 {
     struct worker *w = part;
-    struct work *work = w->work;
+    struct ingest *in = w->in;
     uint64_t n;
 
     w->stop = stop;
-    while ((n = atomic_fetch_add(&work->next, 1)) < work->leaf_count) {
+    while ((n = atomic_fetch_add(&in->next, 1)) < in->leaf_count) {
         size_t i = 0;
 
         atomic_store(&w->leaf, n);
-        tell_positions(work);
-        for (; n >= work->trees[i].leaf_count; i++)
-            n -= work->trees[i].leaf_count;
-        if (team_check(stop, e) < 0 ||
-            ingest_leaf(w, &work->in->images[i], &work->trees[i], n, e) < 0)
+        tell_positions(in);
+        for (; n >= in->trees[i].leaf_count; i++)
+            n -= in->trees[i].leaf_count;
+        if (team_check(stop, e) < 0 || ingest_leaf(w, &in->images[i], &in->trees[i], n, e) < 0)
             return e->status;
     }
     return OK;
@@ -230,82 +252,113 @@ static int run_worker(void *part, const atomic_bool *stop, struct error *e)
 
 /* ---- the whole ---- */
 
-static int make_trees(struct work *work, struct error *e)
+static int make_trees(struct ingest *in, struct error *e)
 {
-    struct ingest *in = work->in;
-
-    work->trees = calloc(in->count + 1, sizeof *work->trees);
-    if (!work->trees)
+    in->leaf_count = 0;
+    in->trees = calloc(in->count + 1, sizeof *in->trees);
+    if (!in->trees)
         return error_set(e, NO_SPACE, "out of memory");
     for (size_t i = 0; i < in->count; i++) {
-        if (tree_new(&work->trees[i], in->images[i].bytes, store_chunk_bytes(in->store), e) < 0)
+        if (tree_new(&in->trees[i], in->images[i].bytes, store_chunk_bytes(in->store), e) < 0)
             return error_prefix(e, "%s", in->images[i].name);
-        work->leaf_count += work->trees[i].leaf_count;
+        in->leaf_count += in->trees[i].leaf_count;
     }
     return OK;
 }
 
-static int make_worker(struct worker *w, struct work *work, struct error *e)
+static void release_trees(struct ingest *in)
 {
-    w->work = work;
+    for (size_t i = 0; in->trees && i < in->count; i++)
+        tree_release(&in->trees[i]);
+    free(in->trees);
+    in->trees = NULL;
+}
+
+static int put(struct ingest *in, team_watch watch, void *arg, struct error *e)
+{
+    if (make_trees(in, e) < 0)
+        return e->status;
+    in->busy = team_size(in->worker_count, in->leaf_count);
+    atomic_store(&in->next, 0);
+    for (unsigned n = 0; n < in->busy; n++)
+        atomic_store(&in->workers[n].leaf, 0);
+    if (team_run(run_worker, in->workers, in->busy, sizeof *in->workers, watch, arg, e) < 0)
+        return e->status;
+    for (size_t i = 0; i < in->count; i++)
+        if (tree_put(&in->trees[i], in->workers[0].store, &in->images[i].root, e) < 0)
+            return error_prefix(e, "%s", in->images[i].name);
+    return OK;
+}
+
+int ingest_put(struct ingest *in, struct ingest_image *images, size_t count, team_watch watch,
+               void *arg, struct error *e)
+{
+    int rc;
+
+    in->images = images;
+    in->count = count;
+    rc = put(in, watch, arg, e);
+    release_trees(in);
+    return rc;
+}
+
+static int make_worker(struct worker *w, struct ingest *in, struct error *e)
+{
+    w->in = in;
     w->buffer = aligned_alloc(ALIGNMENT, READ_BYTES);
     if (!w->buffer)
         return error_set(e, NO_SPACE, "out of memory");
-    return store_worker_new(&w->store, work->in->store, e);
+    return store_worker_new(&w->store, in->store, e);
 }
 
-static int finish(struct work *work, struct error *e)
+int ingest_new(struct ingest **out, struct store *store, unsigned workers,
+               uint64_t bytes_per_second, struct progress *progress, struct error *e)
 {
-    struct ingest *in = work->in;
-    struct worker *workers = work->workers;
+    struct ingest *in = calloc(1, sizeof *in);
+    int rc = OK;
 
-    for (size_t i = 0; i < in->count; i++)
-        if (tree_put(&work->trees[i], workers[0].store, &in->images[i].root, e) < 0)
-            return error_prefix(e, "%s", in->images[i].name);
-    for (unsigned n = 0; n < in->workers; n++) {
-        const struct store_stats *stats = store_worker_stats(workers[n].store);
+    if (!in)
+        return error_set(e, NO_SPACE, "out of memory");
+    in->store = store;
+    in->bytes_per_second = bytes_per_second;
+    in->allowed_ns = time_monotonic_ns();
+    in->progress = progress;
+    in->worker_count = team_size(workers, UINT64_MAX);
+    in->workers = calloc(in->worker_count, sizeof *in->workers);
+    if (!in->workers)
+        rc = error_set(e, NO_SPACE, "out of memory");
+    for (unsigned n = 0; rc == OK && n < in->worker_count; n++)
+        rc = make_worker(&in->workers[n], in, e);
+    if (rc < 0)
+        ingest_free(in);
+    else
+        *out = in;
+    return rc;
+}
 
-        if (store_worker_finish(workers[n].store, e) < 0)
+int ingest_finish(struct ingest *in, struct store_stats *stats, struct error *e)
+{
+    *stats = (struct store_stats){0};
+    for (unsigned n = 0; n < in->worker_count; n++) {
+        const struct store_stats *s = store_worker_stats(in->workers[n].store);
+
+        if (store_worker_finish(in->workers[n].store, e) < 0)
             return e->status;
-        in->stats.put_bytes += stats->put_bytes;
-        in->stats.known_bytes += stats->known_bytes;
-        in->stats.stored_bytes += stats->stored_bytes;
+        stats->put_bytes += s->put_bytes;
+        stats->known_bytes += s->known_bytes;
+        stats->stored_bytes += s->stored_bytes;
     }
     return store_save(in->store, e);
 }
 
-static int run(struct work *work, team_watch watch, void *arg, struct error *e)
+void ingest_free(struct ingest *in)
 {
-    struct ingest *in = work->in;
-
-    if (make_trees(work, e) < 0)
-        return e->status;
-    in->workers = team_size(in->workers, work->leaf_count);
-    work->workers = calloc(in->workers, sizeof *work->workers);
-    if (!work->workers)
-        return error_set(e, NO_SPACE, "out of memory");
-    for (unsigned n = 0; n < in->workers; n++)
-        if (make_worker(&work->workers[n], work, e) < 0)
-            return e->status;
-    if (team_run(run_worker, work->workers, in->workers, sizeof *work->workers, watch, arg, e) < 0)
-        return e->status;
-    return finish(work, e);
-}
-
-int ingest_run(struct ingest *in, team_watch watch, void *arg, struct error *e)
-{
-    struct work work = {.in = in, .allowed_ns = time_monotonic_ns()};
-    int rc;
-
-    in->stats = (struct store_stats){0};
-    rc = run(&work, watch, arg, e);
-    for (unsigned n = 0; work.workers && n < in->workers; n++) {
-        store_worker_free(work.workers[n].store);
-        free(work.workers[n].buffer);
+    if (!in)
+        return;
+    for (unsigned n = 0; in->workers && n < in->worker_count; n++) {
+        store_worker_free(in->workers[n].store);
+        free(in->workers[n].buffer);
     }
-    for (size_t i = 0; work.trees && i < in->count; i++)
-        tree_release(&work.trees[i]);
-    free(work.workers);
-    free(work.trees);
-    return rc;
+    free(in->workers);
+    free(in);
 }

@@ -20,7 +20,13 @@ struct extent {
 };
 
 struct ingest_image {
-    int source;       /* borrowed; may be open with O_DIRECT */
+    int source; /* borrowed; may be open with O_DIRECT */
+    /* Instead of a descriptor, if `read` is not NULL: read a part, at a multiple of the chunks'
+     * length, and say where content is next at or after `offset` (`bytes`: nowhere). By any
+     * thread. */
+    int (*read)(const void *arg, void *to, size_t bytes, uint64_t offset, struct error *e);
+    uint64_t (*next)(const void *arg, uint64_t offset);
+    const void *arg;
     const char *name; /* for messages */
     uint64_t bytes;
     const struct tree *previous; /* an earlier state of it, whose names are there; NULL: none */
@@ -32,18 +38,21 @@ struct ingest_image {
     atomic_uint_least64_t position; /* out, all the while: what is before it has been read */
 };
 
-struct ingest {
-    struct store *store;
-    struct ingest_image *images;
-    size_t count;
-    unsigned workers;          /* 0: as many as there are processors, at most 8 */
-    uint64_t bytes_per_second; /* read; 0: no limit */
-    struct progress *progress;
-    struct store_stats stats; /* out */
-};
+struct ingest;
 
-/* Put all images, and make them durable: records may name their roots then. `watch` as of
- * team_run(). */
-int ingest_run(struct ingest *in, team_watch watch, void *arg, struct error *e);
+/* `workers`: 0 for as many as there are processors, at most 8. `bytes_per_second` are read; 0: no
+ * limit. */
+int ingest_new(struct ingest **in, struct store *store, unsigned workers, uint64_t bytes_per_second,
+               struct progress *progress, struct error *e);
+
+/* Put images, and tell their roots. Any number of times; `watch` as of team_run(). */
+int ingest_put(struct ingest *in, struct ingest_image *images, size_t count, team_watch watch,
+               void *arg, struct error *e);
+
+/* All that was put is durable now: records may name the roots. `stats`: of all of it. */
+int ingest_finish(struct ingest *in, struct store_stats *stats, struct error *e);
+
+/* What was not finished is gone; NULL is fine. */
+void ingest_free(struct ingest *in);
 
 #endif

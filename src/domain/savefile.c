@@ -44,6 +44,39 @@ int savefile_write_head(int fd, const json_t *config, struct error *e)
     return OK;
 }
 
+static int unreadable(struct error *e)
+{
+    return error_set(e, DAMAGED, "too short for a save file, or unreadable: %s", strerror(errno));
+}
+
+static int check_head(const struct head *head, struct error *e)
+{
+    if (memcmp(head->magic, MAGIC, sizeof head->magic) != 0)
+        return error_set(e, DAMAGED, "not a save file as `xl save` writes it");
+    if (head->byteorder != BYTEORDER)
+        return error_set(e, DAMAGED, "a save file of a machine with another byte order");
+    if (head->mandatory_flags != (FLAG_JSON | FLAG_STREAM_V2))
+        return error_set(
+            e, UNSUPPORTED,
+            "a save file of Xen 4.5 or older (flags %#x): restore it with `xl restore`, "
+            "save it anew",
+            head->mandatory_flags);
+    if (head->optional_data_len < sizeof(uint32_t) ||
+        head->optional_data_len > CONFIG_MAX_BYTES + sizeof(uint32_t))
+        return error_set(e, DAMAGED, "a save file without its configuration");
+    return OK;
+}
+
+int savefile_head_bytes(int fd, uint64_t *bytes, struct error *e)
+{
+    struct head head;
+
+    if (pread_full(fd, &head, sizeof head, 0) < 0)
+        return unreadable(e);
+    *bytes = sizeof head + (uint64_t)head.optional_data_len;
+    return check_head(&head, e);
+}
+
 int savefile_read_head(int fd, json_t **config, struct error *e)
 {
     AUTO_FREE char *text = NULL;
@@ -52,21 +85,10 @@ int savefile_read_head(int fd, json_t **config, struct error *e)
     uint32_t len, rest;
 
     if (read_full(fd, &head, sizeof head) < 0)
-        return error_set(e, DAMAGED, "too short for a save file, or unreadable: %s",
-                         strerror(errno));
-    if (memcmp(head.magic, MAGIC, sizeof head.magic) != 0)
-        return error_set(e, DAMAGED, "not a save file as `xl save` writes it");
-    if (head.byteorder != BYTEORDER)
-        return error_set(e, DAMAGED, "a save file of a machine with another byte order");
-    if (head.mandatory_flags != (FLAG_JSON | FLAG_STREAM_V2))
-        return error_set(
-            e, UNSUPPORTED,
-            "a save file of Xen 4.5 or older (flags %#x): restore it with `xl restore`, "
-            "save it anew",
-            head.mandatory_flags);
-    if (head.optional_data_len < sizeof len ||
-        head.optional_data_len > CONFIG_MAX_BYTES + sizeof len ||
-        read_full(fd, &len, sizeof len) < 0)
+        return unreadable(e);
+    if (check_head(&head, e) < 0)
+        return e->status;
+    if (read_full(fd, &len, sizeof len) < 0)
         return error_set(e, DAMAGED, "a save file without its configuration");
     rest = head.optional_data_len - (uint32_t)sizeof len;
     text = malloc((size_t)rest + 1);

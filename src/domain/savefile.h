@@ -14,6 +14,8 @@
 #ifndef DOMAIN_SAVEFILE_H
 #define DOMAIN_SAVEFILE_H
 
+#include <stdint.h>
+
 #include "base/error.h"
 #include "domain/domain.h"
 
@@ -23,5 +25,8 @@ int savefile_write_head(int fd, const json_t *config, struct error *e);
 /* Read the head from `fd` and leave the position at the stream's first byte. DAMAGED: it is not
  * such a file, or not one of this machine's byte order. `*config` is the caller's reference. */
 int savefile_read_head(int fd, json_t **config, struct error *e);
+
+/* How long the head of the save file `fd` is; errors as above. */
+int savefile_head_bytes(int fd, uint64_t *bytes, struct error *e);
 
 #endif

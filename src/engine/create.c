@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * create: a running domain, its RAM and its disks at one instant, into a folder.
+ * create: a running domain, its RAM and its disks at one instant, into a folder or a repository.
  *
  *     describe   what the domain is and what would be done; refuse early; nothing is touched
  *     prepare    journal, then make everything that can take time or fail
@@ -8,39 +8,30 @@
  *                disks; it runs again
  *     copy       the disks, out of their snapshots
  *     discard    the snapshots
- *     publish    commit point; the files get their names
+ *     finish     the RAM, out of memory; all of it durable
+ *     publish    commit point
  *
  * Whatever fails, settle_create() leads back from the journal's entry alone.
  */
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/file.h"
 #include "base/interrupt.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/time.h"
-#include "copy/copy.h"
 #include "copy/spool.h"
 #include "domain/xlcfg.h"
 #include "engine/describe.h"
 #include "engine/engine.h"
 #include "engine/guardian.h"
 #include "engine/journal.h"
+#include "engine/keep.h"
 #include "engine/precopy.h"
 #include "engine/settle.h"
-#include "repo/folder.h"
-
-/* Room in the folder for the configuration, the manifest, the save stream's records and the file
- * system's own needs, beyond RAM and disks. */
-#define FOLDER_SLACK_BYTES (UINT64_C(8) << 20)
 
 /* Of a live save half is for what is written while the guest runs, half for the end, which must not
  * wait for the disk. */
@@ -49,20 +40,20 @@
 struct creation {
     struct engine *engine;
     const struct create_params *params;
+    struct create_stats *stats;
     struct description d;
-    char id[9];    /* of this run: marks all that it makes */
-    char *folder;  /* absolute */
-    json_t *names; /* of the files, manifest.json last */
+    char id[9]; /* of this run: marks all that it makes */
+    const struct keep_driver *driver;
+    struct keep *keep;
+    struct keep_request request; /* of the above */
     struct journal journal;
-    int dirfd;
-    int ram_fd, save_fd; /* the save file; the pipe that libxl writes to */
+    int save_fd; /* the pipe that libxl writes to */
     struct spool *spool;
     enum domain_save save;
     struct precopy precopy;
     bool too_long; /* RAM would take longer than the budget */
     struct guardian *guardian;
-    struct copy *copies; /* one a disk */
-    int *image_fds;      /* the staged images, one a disk */
+    int *sources; /* what to copy the disks from */
     struct manifest m;
 };
 
@@ -95,65 +86,6 @@ static int new_id(struct creation *c, struct error *e)
     return OK;
 }
 
-/* The folder's path must hold in another process, with another working directory. */
-static int absolute_folder(struct creation *c, struct error *e)
-{
-    AUTO_FREE char *copy = strdup(c->params->folder);
-    AUTO_FREE char *parent = NULL;
-    char *slash;
-    size_t len;
-
-    if (!copy || !*copy)
-        return error_set(e, USAGE, "--to wants the path of a folder");
-    for (len = strlen(copy); len > 1 && copy[len - 1] == '/'; len--)
-        copy[len - 1] = '\0';
-    c->folder = realpath(copy, NULL);
-    if (c->folder)
-        return OK;
-    slash = strrchr(copy, '/');
-    if (errno != ENOENT || (slash && !slash[1]))
-        return error_errno(e, "%s", copy);
-    if (slash)
-        *slash = '\0';
-    parent = realpath(!slash ? "." : slash == copy ? "/" : copy, NULL);
-    if (!parent)
-        return error_errno(e, "%s: the folder that is to hold the new one", slash ? copy : ".");
-    c->folder = format_text("%s/%s", parent, slash ? slash + 1 : copy);
-    return c->folder ? OK : error_set(e, NO_SPACE, "out of memory");
-}
-
-/* Everything the manifest says that is known beforehand. */
-static int begin_manifest(struct creation *c, struct error *e)
-{
-    const char *name = c->d.domain.name;
-    struct manifest *m = &c->m;
-    bool ok = true;
-
-    if (description_to_manifest(&c->d, c->engine, is_cold(c) ? "cold" : "snapshot", m, e) < 0)
-        return e->status;
-    if (c->save != SAVE_NOTHING)
-        ok = (m->ram.file = format_text("%s.sav", name)) != NULL;
-    ok = (m->config.file = format_text("%s.cfg", name)) != NULL && ok;
-    for (size_t i = 0; i < m->disk_count; i++)
-        ok = (m->disks[i].image.file = format_text("%s.%s.img", name, m->disks[i].vdev)) != NULL &&
-             ok;
-    return ok ? OK : error_set(e, NO_SPACE, "out of memory");
-}
-
-static int list_names(struct creation *c, struct error *e)
-{
-    size_t count = c->m.disk_count + 2 + (c->m.ram.file != NULL);
-
-    c->names = json_array();
-    if (c->m.ram.file)
-        json_array_append_new(c->names, json_string(c->m.ram.file));
-    json_array_append_new(c->names, json_string(c->m.config.file));
-    for (size_t i = 0; i < c->m.disk_count; i++)
-        json_array_append_new(c->names, json_string(c->m.disks[i].image.file));
-    json_array_append_new(c->names, json_string(FOLDER_MANIFEST));
-    return json_array_size(c->names) == count ? OK : error_set(e, NO_SPACE, "out of memory");
-}
-
 /* Live where it is possible. A cold copy stops the guest for long anyway, and does without the
  * second run over its RAM. */
 static int choose_save(struct creation *c, struct error *e)
@@ -175,17 +107,30 @@ static int choose_save(struct creation *c, struct error *e)
     return OK;
 }
 
+static int open_keep(struct creation *c, struct error *e)
+{
+    if (description_to_manifest(&c->d, c->engine, is_cold(c) ? "cold" : "snapshot", &c->m, e) < 0)
+        return e->status;
+    c->request = (struct keep_request){
+        .to = &c->params->to,
+        .d = &c->d,
+        .ram = c->save != SAVE_NOTHING,
+        .progress = &c->engine->progress,
+        .m = &c->m,
+    };
+    return c->driver->open(&c->keep, &c->request, e);
+}
+
 static int describe(struct creation *c, struct error *e)
 {
     if (new_id(c, e) < 0 || description_make(&c->d, c->engine, c->params->domain, e) < 0 ||
         choose_save(c, e) < 0 ||
         (suspends(c) && c->engine->domains->can_suspend(c->engine->host, &c->d.domain, e) < 0) ||
-        (!is_cold(c) && description_plan_snapshots(&c->d, c->id, e) < 0) ||
-        absolute_folder(c, e) < 0 || begin_manifest(c, e) < 0)
+        (!is_cold(c) && description_plan_snapshots(&c->d, c->id, e) < 0) || open_keep(c, e) < 0)
         return e->status;
     for (size_t i = 0; i < c->d.left_out_count; i++)
         log_note("disk %s is left out: %s", c->d.left_out[i].disk->vdev, c->d.left_out[i].why);
-    return list_names(c, e);
+    return OK;
 }
 
 /* ---- prepare ---- */
@@ -195,118 +140,73 @@ static int write_journal(struct creation *c, struct error *e)
     const struct domain *domain = &c->d.domain;
     char started[sizeof "2026-11-23T01:55:03Z"];
     AUTO_JSON json_t *volumes = json_array();
+    AUTO_JSON json_t *kept = c->driver->journal(c->keep);
     AUTO_JSON json_t *entry = NULL;
-    struct stat st;
 
     time_utc_iso8601(started);
     for (size_t i = 0; i < c->d.disk_count; i++)
         if (c->d.disks[i].volume->record)
             json_array_append(volumes, c->d.disks[i].volume->record);
-    entry = json_pack(
-        "{s:s, s:s, s:s, s:s, s:{s:s, s:s, s:I}, s:b, s:s, s:b, s:O, s:O}", "operation", "create",
-        "phase", PHASE_PREPARED, "id", c->id, "started", started, "domain", "name", domain->name,
-        "uuid", domain->uuid, "domid", (json_int_t)domain->domid, "suspends", suspends(c), "folder",
-        c->folder, "folder_made", lstat(c->folder, &st) < 0, "files", c->names, "volumes", volumes);
-    if (!entry)
+    entry = json_pack("{s:s, s:s, s:s, s:s, s:{s:s, s:s, s:I}, s:b, s:O}", "operation", "create",
+                      "phase", PHASE_PREPARED, "id", c->id, "started", started, "domain", "name",
+                      domain->name, "uuid", domain->uuid, "domid", (json_int_t)domain->domid,
+                      "suspends", suspends(c), "volumes", volumes);
+    if (!entry || (kept && json_object_update(entry, kept) < 0))
         return error_set(e, NO_SPACE, "out of memory");
     return journal_write(&c->journal, entry, e);
 }
 
-static int check_space(const struct creation *c, struct error *e)
+static int prepare_keep(struct creation *c, struct error *e)
 {
-    uint64_t need = ram_bytes(c) + FOLDER_SLACK_BYTES, free_bytes;
+    AUTO_FREE char *config = NULL;
 
-    for (size_t i = 0; i < c->d.disk_count; i++)
-        need += c->d.disks[i].volume->copy_bytes;
-    if (folder_space(c->dirfd, &free_bytes, e) < 0)
+    if (xlcfg_from_json(c->d.domain.config, &config, e) < 0)
         return e->status;
-    if (free_bytes >= need)
-        return OK;
-    return error_set(e, NO_SPACE,
-                     "the snapshot can take up to %" PRIu64 " MiB, and %" PRIu64 " MiB are free "
-                     "there; nothing was done",
-                     need >> 20, free_bytes >> 20);
+    return c->driver->prepare(c->keep, ram_bytes(c), config, e);
 }
 
-static int prepare_folder(struct creation *c, struct error *e)
+/* The stream is longer than the RAM by what is said of it: the frames' numbers, 1/512; the
+ * toolstack's own records. */
+static uint64_t stream_bytes(const struct creation *c)
 {
-    if (mkdir(c->folder, 0700) < 0 && errno != EEXIST)
-        return error_errno(e, "%s: mkdir", c->folder);
-    if (folder_open(c->folder, &c->dirfd, e) < 0)
-        return e->status;
-    if (folder_check_free(c->dirfd, c->names, e) < 0 || check_space(c, e) < 0)
-        return error_prefix(e, "%s", c->folder);
-    return OK;
-}
+    uint64_t ram = c->d.domain.memory_bytes;
 
-static int write_config(struct creation *c, struct error *e)
-{
-    AUTO_FREE char *text = NULL;
-    struct manifest_file *f = &c->m.config;
-    struct sha256 *sum = NULL;
-    AUTO_CLOSE int fd = -1;
-
-    if (xlcfg_from_json(c->d.domain.config, &text, e) < 0 ||
-        folder_stage(c->dirfd, f->file, &fd, e) < 0)
-        return e->status;
-    f->bytes = strlen(text);
-    if (write_full(fd, text, f->bytes) < 0 || fsync(fd) < 0)
-        return error_errno(e, "%s: write", f->file);
-    if (sha256_new(&sum, e) < 0)
-        return e->status;
-    sha256_update(sum, text, f->bytes);
-    sha256_final(sum, f->sha256);
-    sha256_free(sum);
-    return OK;
-}
-
-static int stage_images(struct creation *c, struct error *e)
-{
-    for (size_t i = 0; i < c->m.disk_count; i++)
-        if (folder_stage(c->dirfd, c->m.disks[i].image.file, &c->image_fds[i], e) < 0)
-            return e->status;
-    return OK;
+    return ram + ram / 256 + (UINT64_C(16) << 20);
 }
 
 /* As much of the RAM as dom0 can hold; what does not fit waits for the disk. Of a live save only
  * the end must fit. */
-static size_t spool_bytes(const struct creation *c)
+static void fill_spool_config(const struct creation *c, struct spool_config *config)
 {
-    uint64_t want =
-        c->save == SAVE_LIVE ? LIVE_SPOOL_BYTES : c->d.domain.memory_bytes + (UINT64_C(16) << 20);
-    uint64_t half = memory_available_bytes() / 2;
-    uint64_t least = UINT64_C(16) << 20;
+    uint64_t half = memory_available_bytes() / 2, least = UINT64_C(16) << 20;
 
-    if (want > half)
-        want = half;
-    return want > least ? want : least;
+    half = half > least ? half : least;
+    if (c->save == SAVE_LIVE) {
+        config->pace = SPOOL_AT_ONCE;
+        config->memory_bytes = LIVE_SPOOL_BYTES < half ? LIVE_SPOOL_BYTES : half;
+        config->reserve_bytes = config->memory_bytes / 2;
+    } else {
+        config->pace = stream_bytes(c) <= half ? SPOOL_IN_MEMORY : SPOOL_AFTERWARDS;
+        config->memory_bytes = stream_bytes(c) <= half ? stream_bytes(c) : half;
+    }
 }
 
 static int prepare_ram(struct creation *c, struct error *e)
 {
-    size_t bytes = spool_bytes(c);
-    struct spool_config config;
+    struct spool_config config = {.progress = &c->engine->progress};
 
     if (c->save == SAVE_NOTHING)
         return OK;
-    if (folder_stage(c->dirfd, c->m.ram.file, &c->ram_fd, e) < 0)
+    if (c->driver->open_ram(c->keep, &config.file, &config.name, e) < 0)
         return e->status;
-    config = (struct spool_config){
-        .file = c->ram_fd,
-        .name = c->m.ram.file,
-        .memory_bytes = bytes,
-        .reserve_bytes = c->save == SAVE_LIVE ? bytes / 2 : 0,
-        .pace = c->save == SAVE_LIVE ? SPOOL_AT_ONCE : SPOOL_AFTERWARDS,
-        .progress = &c->engine->progress,
-    };
+    fill_spool_config(c, &config);
     return spool_start(&c->spool, &c->save_fd, &config, e);
 }
 
 static int prepare(struct creation *c, struct error *e)
 {
     progress_begin(&c->engine->progress, "prepare", 0);
-    if (prepare_folder(c, e) < 0 || write_config(c, e) < 0 || stage_images(c, e) < 0 ||
-        (!is_cold(c) && description_prepare(&c->d, e) < 0) ||
+    if (prepare_keep(c, e) < 0 || (!is_cold(c) && description_prepare(&c->d, e) < 0) ||
         guardian_start(&c->guardian, c->engine, c->journal.entry, e) < 0 || prepare_ram(c, e) < 0)
         return e->status;
     return interrupt_check(e);
@@ -321,7 +221,7 @@ static int watch_snapshots(void *arg, struct error *e)
     for (size_t i = 0; i < c->d.disk_count; i++) {
         struct volume *v = c->d.disks[i].volume;
 
-        if (v->driver->watch(v, atomic_load(&c->copies[i].position), e) < 0)
+        if (v->driver->watch(v, c->driver->position(c->keep, i), e) < 0)
             return e->status;
     }
     return OK;
@@ -331,19 +231,9 @@ static int open_sources(struct creation *c, struct error *e)
 {
     for (size_t i = 0; i < c->d.disk_count; i++) {
         struct volume *v = c->d.disks[i].volume;
-        struct copy *copy = &c->copies[i];
 
-        *copy = (struct copy){
-            .source = -1,
-            .source_name = v->name,
-            .target = c->image_fds[i],
-            .target_name = c->m.disks[i].image.file,
-            .size_bytes = v->size_bytes,
-            .kind = COPY_TO_NEW,
-            .progress = &c->engine->progress,
-        };
-        if ((is_cold(c) ? volume_open_live(v, &copy->source, e)
-                        : v->driver->open_image(v, &copy->source, e)) < 0)
+        if ((is_cold(c) ? volume_open_live(v, &c->sources[i], e)
+                        : v->driver->open_image(v, &c->sources[i], e)) < 0)
             return e->status;
     }
     return OK;
@@ -351,11 +241,11 @@ static int open_sources(struct creation *c, struct error *e)
 
 static void close_sources(struct creation *c)
 {
-    for (size_t i = 0; i < c->d.disk_count; i++)
-        if (c->copies[i].source_name && c->copies[i].source >= 0) {
-            close(c->copies[i].source);
-            c->copies[i].source = -1;
-        }
+    for (size_t i = 0; i < c->d.disk_count; i++) {
+        if (c->sources[i] >= 0)
+            close(c->sources[i]);
+        c->sources[i] = -1;
+    }
 }
 
 static int copy_disks(struct creation *c, struct error *e)
@@ -368,33 +258,42 @@ static int copy_disks(struct creation *c, struct error *e)
     atomic_store(&c->engine->progress.total_bytes, total);
     rc = open_sources(c, e);
     if (rc == OK)
-        rc = copy_all(c->copies, c->d.disk_count, is_cold(c) ? NULL : watch_snapshots, c, e);
+        rc = c->driver->put_disks(c->keep, c->sources, is_cold(c) ? NULL : watch_snapshots, c, e);
     close_sources(c);
     /* An image read from a snapshot that broke meanwhile is worth nothing. */
-    if (rc == OK && !is_cold(c))
-        rc = watch_snapshots(c, e);
-    for (size_t i = 0; rc == OK && i < c->d.disk_count; i++)
-        strcpy(c->m.disks[i].image.sha256, c->copies[i].sha256);
-    return rc;
+    return rc == OK && !is_cold(c) ? watch_snapshots(c, e) : rc;
 }
 
 /* ---- stop: the guest stands still from its suspend until the end of stand_still() ---- */
 
-static int close_save_fd(struct creation *c)
+static void close_save_fd(struct creation *c)
 {
-    int rc = c->save_fd >= 0 ? close(c->save_fd) : 0;
-
+    if (c->save_fd >= 0) {
+        close(c->save_fd);
+        spool_end(c->spool);
+    }
     c->save_fd = -1;
-    return rc;
 }
 
 /* Wait until all that libxl wrote is in the file. */
-static int finish_ram(struct creation *c, struct error *e)
+static int finish_spool(struct creation *c, uint64_t *bytes, char sha256[static SHA256_HEX],
+                        struct error *e)
 {
     struct spool *spool = c->spool;
 
     c->spool = NULL;
-    return !spool ? OK : spool_finish(spool, &c->m.ram.bytes, c->m.ram.sha256, e);
+    return spool_finish(spool, bytes, sha256, e);
+}
+
+static int put_ram(struct creation *c, struct error *e)
+{
+    char sha256[SHA256_HEX];
+    uint64_t bytes;
+
+    if (!c->spool)
+        return OK;
+    return finish_spool(c, &bytes, sha256, e) < 0 ? e->status
+                                                  : c->driver->put_ram(c->keep, bytes, sha256, e);
 }
 
 /* Within the save: let its end have all of the spool, and see whether the guest will stand still
@@ -406,6 +305,10 @@ static void watch_save(void *arg, const struct save_progress *at)
              pause_ns;
     struct error why;
 
+    if (interrupt_check(&why) < 0) {
+        spool_break(c->spool, &why);
+        return;
+    }
     precopy_note(&c->precopy, at, now_ns);
     if (at->stands_still)
         spool_use_reserve(c->spool);
@@ -423,19 +326,32 @@ static void watch_save(void *arg, const struct save_progress *at)
         spool_break(c->spool, &why);
 }
 
+/* Drop what is in the spool, and get to know why: the first error that it was told of. */
+static void give_up_ram(struct creation *c, struct error *e)
+{
+    char sha256[SHA256_HEX];
+    uint64_t bytes;
+
+    if (c->spool)
+        spool_break(c->spool, e);
+    close_save_fd(c);
+    if (c->spool)
+        finish_spool(c, &bytes, sha256, e);
+}
+
 /* libxl only sees that its pipe broke; the spool knows why: the user's wish, or a full disk. */
 static int suspend_and_save(struct creation *c, struct error *e)
 {
     const struct save_watcher watcher = {watch_save, c};
-    struct error cause = {0};
     int rc;
 
     c->precopy.ram_pages = c->d.domain.memory_bytes / DOMAIN_PAGE_BYTES;
     rc = c->engine->domains->suspend_save(c->engine->host, &c->d.domain, c->save, c->save_fd,
                                           &watcher, e);
-    close_save_fd(c);
-    if (rc < 0 && finish_ram(c, &cause) < 0)
-        *e = cause;
+    if (rc < 0)
+        give_up_ram(c, e);
+    else
+        close_save_fd(c);
     return rc < 0 ? e->status : OK;
 }
 
@@ -530,14 +446,16 @@ static void look_after(const struct creation *c)
         log_warning("%s was snapshotted, but is not running now: see `xl list`", id.name);
 }
 
+/* Of a folder's files several get their names, so that from here on recover goes forward. A
+ * repository's record has it in one step. */
 static int publish(struct creation *c, struct error *e)
 {
-    if (folder_write_manifest(c->dirfd, &c->m, e) < 0 || interrupt_check(e) < 0)
+    if (c->driver->finish(c->keep, c->stats, e) < 0 || interrupt_check(e) < 0)
         return e->status;
-    /* The commit point: from here on recover goes forward. */
-    if (journal_phase(&c->journal, PHASE_PUBLISH, e) < 0)
+    if (json_object_get(c->journal.entry, "folder") &&
+        journal_phase(&c->journal, PHASE_PUBLISH, e) < 0)
         return e->status;
-    return folder_publish(c->dirfd, c->names, e);
+    return c->driver->publish(c->keep, e);
 }
 
 static int carry_out(struct creation *c, struct error *e)
@@ -548,10 +466,10 @@ static int carry_out(struct creation *c, struct error *e)
     c->guardian = NULL;
     look_after(c);
     progress_begin(&c->engine->progress, "copy", 0);
-    if ((!is_cold(c) && copy_disks(c, e) < 0) || finish_ram(c, e) < 0)
+    if (!is_cold(c) && copy_disks(c, e) < 0)
         return e->status;
     /* Each write of the guest pays for the snapshots: they go before anything else. */
-    if (settle_volumes(c->engine, c->journal.entry, e) < 0)
+    if (settle_volumes(c->engine, c->journal.entry, e) < 0 || put_ram(c, e) < 0)
         return e->status;
     progress_begin(&c->engine->progress, "publish", 0);
     return publish(c, e);
@@ -561,31 +479,21 @@ static int carry_out(struct creation *c, struct error *e)
  * find. */
 static void let_go(struct creation *c)
 {
-    struct error ignored;
-    uint64_t bytes;
-    char sum[SHA256_HEX];
+    struct error given_up = {FAILED, ""};
 
     guardian_stop(c->guardian);
-    close_save_fd(c);
-    if (c->spool)
-        spool_finish(c->spool, &bytes, sum, &ignored);
-    for (size_t i = 0; i < c->d.disk_count; i++)
-        if (c->image_fds[i] >= 0)
-            close(c->image_fds[i]);
-    if (c->ram_fd >= 0)
-        close(c->ram_fd);
-    if (c->dirfd >= 0)
-        close(c->dirfd);
+    give_up_ram(c, &given_up);
+    c->driver->close(c->keep);
+    c->keep = NULL;
 }
 
 static int allocate(struct creation *c, struct error *e)
 {
-    c->copies = calloc(c->d.disk_count + 1, sizeof *c->copies);
-    c->image_fds = calloc(c->d.disk_count + 1, sizeof *c->image_fds);
-    if (!c->copies || !c->image_fds)
+    c->sources = malloc((c->d.disk_count + 1) * sizeof *c->sources);
+    if (!c->sources)
         return error_set(e, NO_SPACE, "out of memory");
     for (size_t i = 0; i < c->d.disk_count; i++)
-        c->image_fds[i] = -1;
+        c->sources[i] = -1;
     return OK;
 }
 
@@ -609,14 +517,14 @@ static int journalled(struct creation *c, struct error *e)
 }
 
 int engine_create(struct engine *engine, const struct create_params *params, struct manifest *m,
-                  struct error *e)
+                  struct create_stats *stats, struct error *e)
 {
     struct creation c = {
         .engine = engine,
         .params = params,
+        .stats = stats,
+        .driver = keep_driver_of(&params->to),
         .journal = JOURNAL_NONE,
-        .dirfd = -1,
-        .ram_fd = -1,
         .save_fd = -1,
     };
     int rc;
@@ -633,12 +541,10 @@ int engine_create(struct engine *engine, const struct create_params *params, str
         rc = allocate(&c, e);
     if (rc == OK)
         rc = journalled(&c, e);
+    c.driver->close(c.keep);
     journal_release(&c.journal);
     description_release(&c.d);
-    json_decref(c.names);
-    free(c.folder);
-    free(c.copies);
-    free(c.image_fds);
+    free(c.sources);
     if (rc < 0) {
         manifest_release(&c.m);
         *m = (struct manifest){0};

@@ -9,59 +9,48 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/interrupt.h"
 #include "base/log.h"
-#include "base/time.h"
-#include "copy/ingest.h"
-#include "engine/describe.h"
-#include "engine/engine.h"
 #include "engine/journal.h"
-#include "repo/records.h"
+#include "engine/keep.h"
 
 #define CONFIG_MAX_BYTES (1u << 20)
 
 struct creation {
     struct engine *engine;
     const struct create_off_params *params;
+    char *config; /* a copy, since the file may change meanwhile */
     struct description d;
     struct journal lock; /* nobody else works on this domain meanwhile */
-    int config_fd;
-    uint64_t config_bytes;
-    struct store *store;
-    int *sources;                /* one a disk, held so that nobody else opens it */
-    struct tree *previous;       /* one a disk; all zero: none */
-    struct ingest_image *images; /* one a disk, and the configuration */
+    int *sources;        /* one a disk, held so that nobody else opens it */
+    struct keep *keep;
+    struct keep_request request; /* of the above */
     struct manifest m;
 };
 
 /* ---- describe ---- */
 
-/* A copy of it, since the file may change meanwhile. */
-static int read_config(struct creation *c, char **text, struct error *e)
+static int read_config(struct creation *c, struct error *e)
 {
     const char *file = c->params->config_file;
     AUTO_CLOSE int fd = open(file, O_RDONLY | O_CLOEXEC);
+    uint64_t bytes;
 
     if (fd < 0)
         return error_errno(e, "%s: open", file);
-    if (file_size(fd, file, &c->config_bytes, e) < 0)
+    if (file_size(fd, file, &bytes, e) < 0)
         return e->status;
-    if (c->config_bytes > CONFIG_MAX_BYTES)
+    if (bytes > CONFIG_MAX_BYTES)
         return error_set(e, UNSUPPORTED, "%s is too large for a configuration", file);
-    *text = calloc(1, c->config_bytes + 1);
-    if (!*text || read_full(fd, *text, c->config_bytes) < 0)
+    c->config = calloc(1, bytes + 1);
+    if (!c->config || read_full(fd, c->config, bytes) < 0)
         return error_errno(e, "%s: read", file);
-    c->config_fd = memfd_create("domsnap", MFD_CLOEXEC);
-    if (c->config_fd < 0 || write_full(c->config_fd, *text, c->config_bytes) < 0)
-        return error_errno(e, "memory for the configuration");
     return OK;
 }
 
@@ -97,152 +86,61 @@ static int open_sources(struct creation *c, struct error *e)
     return OK;
 }
 
-static int check_name(struct creation *c, struct error *e)
-{
-    char now[17];
-
-    if (c->params->domain && strcmp(c->params->domain, c->d.domain.name) != 0)
-        return error_set(e, USAGE, "%s is the configuration of %s", c->params->config_file,
-                         c->d.domain.name);
-    record_name_of_now(now);
-    c->m.name = strdup(c->params->name ? c->params->name : now);
-    if (!c->m.name)
-        return error_set(e, NO_SPACE, "out of memory");
-    if (record_name_check(c->m.name, e) < 0)
-        return e->status;
-    if (record_exists(store_dirfd(c->store), c->d.domain.name, c->m.name))
-        return error_set(e, BUSY, "there is a snapshot %s@%s already", c->d.domain.name, c->m.name);
-    return OK;
-}
-
 static int describe(struct creation *c, struct error *e)
 {
-    AUTO_FREE char *text = NULL;
+    const char *wanted = c->params->domain;
 
-    if (read_config(c, &text, e) < 0 ||
-        c->engine->domains->describe_config(text, c->config_bytes, c->params->config_file,
-                                            &c->d.domain, e) < 0 ||
-        store_open(&c->store, c->params->repo, STORE_SHARED, e) < 0 || check_name(c, e) < 0 ||
-        journal_open(&c->lock, c->engine, c->d.domain.name, NULL, e) < 0 || check_off(c, e) < 0 ||
-        description_open_disks(&c->d, c->engine, e) < 0)
+    if (read_config(c, e) < 0 ||
+        c->engine->domains->describe_config(c->config, strlen(c->config), c->params->config_file,
+                                            &c->d.domain, e) < 0)
+        return e->status;
+    if (wanted && strcmp(wanted, c->d.domain.name) != 0)
+        return error_set(e, USAGE, "%s is the configuration of %s", c->params->config_file,
+                         c->d.domain.name);
+    if (journal_open(&c->lock, c->engine, c->d.domain.name, NULL, e) < 0 || check_off(c, e) < 0 ||
+        description_open_disks(&c->d, c->engine, e) < 0 ||
+        description_to_manifest(&c->d, c->engine, "off", &c->m, e) < 0)
         return e->status;
     for (size_t i = 0; i < c->d.left_out_count; i++)
         log_note("disk %s is left out: %s", c->d.left_out[i].disk->vdev, c->d.left_out[i].why);
     return open_sources(c, e);
 }
 
-/* ---- put ---- */
+/* ---- put, publish ---- */
 
-/* The tree of the same disk, as of `before`. One that can't be read is no hindrance: the disk is stored anew. */
-static void find_tree(struct creation *c, size_t i, const struct manifest *before,
-                      struct store_worker *w)
+static int carry_out(struct creation *c, struct create_stats *stats, struct error *e)
 {
-    const struct domain_disk *disk = c->d.disks[i].disk;
-    struct chunk_id root;
-    struct error why = {0};
+    uint64_t total = strlen(c->config);
 
-    for (size_t j = 0; j < before->disk_count; j++) {
-        const struct manifest_disk *d = &before->disks[j];
-
-        if (strcmp(d->vdev, disk->vdev) != 0)
-            continue;
-        if (chunk_id_from_hex(&root, d->image.root, &why) == OK &&
-            tree_get(&c->previous[i], w, &root, d->image.bytes, store_chunk_bytes(c->store),
-                     &why) == OK)
-            c->images[i].previous = &c->previous[i];
-        else
-            log_warning("%s@%s, disk %s: %s", before->domain_name, before->name, d->vdev, why.text);
-    }
-}
-
-static int find_previous(struct creation *c, struct error *e)
-{
-    struct store_worker *w = NULL;
-    struct manifest *list;
-    size_t count;
-
-    if (record_list(store_dirfd(c->store), c->d.domain.name, RECORD_WARN, &list, &count, e) < 0)
-        return e->status;
-    if (count && store_worker_new(&w, c->store, e) == OK)
-        for (size_t i = 0; i < c->d.disk_count; i++)
-            find_tree(c, i, &list[count - 1], w);
-    store_worker_free(w);
-    record_list_release(list, count);
-    return count && !w ? e->status : OK;
-}
-
-static int put(struct creation *c, struct create_stats *stats, struct error *e)
-{
-    struct ingest in = {
-        .store = c->store,
-        .count = c->d.disk_count + 1,
-        .bytes_per_second = c->params->bytes_per_second,
+    c->request = (struct keep_request){
+        .to = &c->params->to,
+        .d = &c->d,
         .progress = &c->engine->progress,
+        .m = &c->m,
     };
-    uint64_t total = c->config_bytes;
-
-    c->previous = calloc(in.count, sizeof *c->previous);
-    c->images = calloc(in.count, sizeof *c->images);
-    if (!c->previous || !c->images)
-        return error_set(e, NO_SPACE, "out of memory");
-    for (size_t i = 0; i < c->d.disk_count; i++) {
-        const struct volume *v = c->d.disks[i].volume;
-
-        c->images[i] =
-            (struct ingest_image){.source = c->sources[i], .name = v->name, .bytes = v->size_bytes};
-        total += v->size_bytes;
-    }
-    c->images[c->d.disk_count] = (struct ingest_image){
-        .source = c->config_fd,
-        .name = c->params->config_file,
-        .bytes = c->config_bytes,
-    };
-    if (find_previous(c, e) < 0)
-        return e->status;
-    in.images = c->images;
+    for (size_t i = 0; i < c->d.disk_count; i++)
+        total += c->d.disks[i].volume->size_bytes;
     progress_begin(&c->engine->progress, "copy", total);
-    if (ingest_run(&in, NULL, NULL, e) < 0)
-        return e->status;
-    *stats = (struct create_stats){in.stats.put_bytes, in.stats.known_bytes, in.stats.stored_bytes};
-    return OK;
-}
-
-/* ---- publish ---- */
-
-static void name_tree(struct manifest_file *f, const struct ingest_image *image)
-{
-    f->bytes = image->bytes;
-    chunk_id_to_hex(&image->root, f->root);
-}
-
-static int publish(struct creation *c, struct error *e)
-{
-    if (description_to_manifest(&c->d, c->engine, "off", &c->m, e) < 0)
-        return e->status;
-    for (size_t i = 0; i < c->m.disk_count; i++)
-        name_tree(&c->m.disks[i].image, &c->images[i]);
-    name_tree(&c->m.config, &c->images[c->m.disk_count]);
-    if (interrupt_check(e) < 0)
+    if (keep_repository.open(&c->keep, &c->request, e) < 0 ||
+        keep_repository.prepare(c->keep, 0, c->config, e) < 0 ||
+        keep_repository.put_disks(c->keep, c->sources, NULL, NULL, e) < 0)
         return e->status;
     progress_begin(&c->engine->progress, "publish", 0);
-    return record_write(store_dirfd(c->store), &c->m, e);
+    if (keep_repository.finish(c->keep, stats, e) < 0 || interrupt_check(e) < 0)
+        return e->status;
+    return keep_repository.publish(c->keep, e);
 }
 
 static void release(struct creation *c)
 {
+    keep_repository.close(c->keep);
     for (size_t i = 0; c->sources && i < c->d.disk_count; i++)
         if (c->sources[i] >= 0)
             close(c->sources[i]);
-    for (size_t i = 0; c->previous && i < c->d.disk_count; i++)
-        tree_release(&c->previous[i]);
-    if (c->config_fd >= 0)
-        close(c->config_fd);
-    store_close(c->store);
     journal_release(&c->lock);
     description_release(&c->d);
     free(c->sources);
-    free(c->previous);
-    free(c->images);
+    free(c->config);
 }
 
 int engine_create_off(struct engine *engine, const struct create_off_params *params,
@@ -252,16 +150,13 @@ int engine_create_off(struct engine *engine, const struct create_off_params *par
         .engine = engine,
         .params = params,
         .lock = JOURNAL_NONE,
-        .config_fd = -1,
     };
     int rc;
 
     progress_begin(&engine->progress, "describe", 0);
     rc = describe(&c, e);
     if (rc == OK)
-        rc = put(&c, stats, e);
-    if (rc == OK)
-        rc = publish(&c, e);
+        rc = carry_out(&c, stats, e);
     release(&c);
     if (rc < 0) {
         manifest_release(&c.m);

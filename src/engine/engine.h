@@ -43,9 +43,22 @@ enum create_method {
     CREATE_COLD      /* the guest stands still until its disks are copied: any kind of disk */
 };
 
+/* Where to: files in a folder, or (`folder` is NULL) a repository. */
+struct create_target {
+    const char *folder; /* made if it does not exist, in a folder that does */
+    const char *repo;
+    const char *name;          /* of the snapshot; NULL: the time */
+    uint64_t bytes_per_second; /* of reading; 0: no limit */
+};
+
+/* What it cost, in a repository: store_stats of repo/store.h. */
+struct create_stats {
+    uint64_t put_bytes, known_bytes, stored_bytes;
+};
+
 struct create_params {
     const char *domain;
-    const char *folder; /* made if it does not exist, in a folder that does */
+    struct create_target to;
     enum create_method method;
     bool disks_only; /* no RAM; with CREATE_SNAPSHOT the guest does not stop, only its requests wait
                       */
@@ -57,23 +70,15 @@ struct create_params {
     bool go_on;            /* only warn of that */
 };
 
-/* Snapshot a running domain into a folder of plain files. `m` then describes it; release it. On
- * failure all is undone, the guest runs, and `m` holds nothing; NEEDS_RECOVER when undoing failed.
- */
+/* Snapshot a running domain. `m` then describes it; release it. On failure all is undone, the guest
+ * runs, and `m` holds nothing; NEEDS_RECOVER when undoing failed. */
 int engine_create(struct engine *engine, const struct create_params *params, struct manifest *m,
-                  struct error *e);
+                  struct create_stats *stats, struct error *e);
 
 struct create_off_params {
     const char *config_file; /* of the domain, in xl's format */
     const char *domain;      /* its name, which must be that in the file; NULL: whichever */
-    const char *repo;
-    const char *name;          /* of the snapshot; NULL: the time */
-    uint64_t bytes_per_second; /* of reading; 0: no limit */
-};
-
-/* What it cost. */
-struct create_stats {
-    uint64_t put_bytes, known_bytes, stored_bytes; /* store_stats of repo/store.h */
+    struct create_target to; /* a repository */
 };
 
 /* Snapshot the disks of a domain that does not run, into a repository. With image files this needs neither root nor a

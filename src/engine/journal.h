@@ -6,15 +6,15 @@
  *
  *     { "version": 1, "operation": "create", "phase": …, "id": "3f9c01d2", "started": …,
  *       "domain": { "name", "uuid", "domid" },
- *       "suspends": true, "folder": "/data/x", "folder_made": true, "files": […],
- *       "volumes": [records of drivers] }
+ *       "suspends": true, "volumes": [records of drivers],
+ *       "folder": "/data/x", "folder_made": true, "files": […] }    absent: into a repository
  *
  * Phases, in order; what each one owes if the run dies in it:
  *
  *     create   "prepared"   discard the volumes, abandon the files
  *              "suspended"  the same, and resume the domain
  *              "running"    as prepared
- *              "publish"    past the commit point: discard the volumes, publish the files
+ *              "publish"    past the commit point: discard the volumes, publish the files (of a folder)
  *     restore  "writing"    past the commit point: write the disks and start the domain
  */
 #ifndef ENGINE_JOURNAL_H

@@ -2,7 +2,7 @@
 /*
  * Where a snapshot is kept, as a restore sees it: plain files in a folder, or a repository. One table each.
  *
- *     open → check → verify → write → (open_start) → close
+ *     open → check → verify → write → (write_ram, or open_config) → close
  */
 #ifndef ENGINE_PLACE_H
 #define ENGINE_PLACE_H
@@ -35,8 +35,13 @@ struct place_driver {
     int (*write)(struct place *p, const struct manifest *m, const struct place_target targets[],
                  struct progress *progress, struct error *e);
 
-    /* A descriptor that reads what the domain is started from, its RAM or else its configuration; the caller's. */
-    int (*open_start)(struct place *p, const struct manifest *m, int *fd, struct error *e);
+    /* Write the save file, from which RAM is restored, to `fd`, a pipe. By another thread. */
+    int (*write_ram)(struct place *p, const struct manifest *m, int fd, struct progress *progress,
+                     struct error *e);
+
+    /* A descriptor that reads the configuration, from which a domain boots that has no RAM; the
+     * caller's. */
+    int (*open_config)(struct place *p, const struct manifest *m, int *fd, struct error *e);
 };
 
 extern const struct place_driver place_folder, place_repository;

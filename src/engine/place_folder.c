@@ -180,9 +180,29 @@ static int folder_write(struct place *p, const struct manifest *m,
                                                                  : compare_images(p, m, e);
 }
 
-static int folder_open_start(struct place *p, const struct manifest *m, int *fd, struct error *e)
+static int folder_write_ram(struct place *p, const struct manifest *m, int to,
+                            struct progress *progress, struct error *e)
 {
-    return folder_open_file(p->dirfd, start_file(m), fd, e);
+    enum { BLOCK = 1 << 20 };
+    AUTO_FREE char *block = malloc(BLOCK);
+    AUTO_CLOSE int from = -1;
+    ssize_t n;
+
+    if (!block)
+        return error_set(e, NO_SPACE, "out of memory");
+    if (folder_open_file(p->dirfd, &m->ram, &from, e) < 0)
+        return e->status;
+    while ((n = read(from, block, BLOCK)) > 0) {
+        if (write_full(to, block, (size_t)n) < 0)
+            return error_errno(e, "%s: into the pipe", m->ram.file);
+        progress_add(progress, (uint64_t)n);
+    }
+    return n < 0 ? error_errno(e, "%s: read", m->ram.file) : OK;
+}
+
+static int folder_open_config(struct place *p, const struct manifest *m, int *fd, struct error *e)
+{
+    return folder_open_file(p->dirfd, &m->config, fd, e);
 }
 
 const struct place_driver place_folder = {
@@ -191,5 +211,6 @@ const struct place_driver place_folder = {
     .check = folder_check,
     .verify = folder_verify,
     .write = folder_write,
-    .open_start = folder_open_start,
+    .write_ram = folder_write_ram,
+    .open_config = folder_open_config,
 };

@@ -9,7 +9,10 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/file.h"
 #include "copy/extract.h"
+#include "domain/savestream.h"
+#include "repo/reader.h"
 #include "repo/records.h"
 
 struct place {
@@ -71,21 +74,16 @@ static int run(struct place *p, const struct extract_image *images, size_t count
 static int repository_verify(struct place *p, const struct manifest *m, struct progress *progress,
                              struct error *e)
 {
-    AUTO_FREE struct extract_image *images = calloc(m->disk_count + 2, sizeof *images);
+    AUTO_FREE struct extract_image *images = calloc(m->disk_count + 4, sizeof *images);
+    const struct manifest_file *f;
     size_t count = 0;
 
     if (!images)
         return error_set(e, NO_SPACE, "out of memory");
-    for (; count < m->disk_count; count++)
-        if (fill_image(&images[count], &m->disks[count].image, m->disks[count].vdev, -1,
-                       COPY_TO_NOTHING, e) < 0)
+    for (size_t i = 0; (f = manifest_image(m, i)); i++)
+        if (manifest_has(f) &&
+            fill_image(&images[count++], f, manifest_image_name(m, i), -1, COPY_TO_NOTHING, e) < 0)
             return e->status;
-    if (manifest_has(&m->ram) &&
-        fill_image(&images[count++], &m->ram, "RAM", -1, COPY_TO_NOTHING, e) < 0)
-        return e->status;
-    if (manifest_has(&m->config) &&
-        fill_image(&images[count++], &m->config, "configuration", -1, COPY_TO_NOTHING, e) < 0)
-        return e->status;
     return run(p, images, count, progress, e);
 }
 
@@ -104,8 +102,63 @@ static int repository_write(struct place *p, const struct manifest *m,
     return run(p, images, m->disk_count, progress, e);
 }
 
-static int repository_open_start(struct place *p, const struct manifest *m, int *fd,
-                                 struct error *e)
+/* ---- RAM: read in order, at the pace of who takes it ---- */
+
+struct ram {
+    struct reader *readers[SAVE_PARTS];
+    struct progress *progress;
+};
+
+static int read_part(void *arg, enum save_part part, void *to, size_t bytes, uint64_t offset,
+                     struct error *e)
+{
+    struct ram *ram = arg;
+
+    progress_add(ram->progress, bytes);
+    return reader_read(ram->readers[part], to, bytes, offset, e);
+}
+
+/* A stream that was not understood is there as it was. */
+static int write_whole(struct ram *ram, uint64_t bytes, int to, struct error *e)
+{
+    uint8_t block[1 << 16];
+
+    for (uint64_t at = 0; at < bytes;) {
+        size_t n = bytes - at < sizeof block ? bytes - at : sizeof block;
+
+        if (read_part(ram, SAVE_REST, block, n, at, e) < 0)
+            return e->status;
+        if (write_full(to, block, n) < 0)
+            return error_errno(e, "RAM: into the pipe");
+        at += n;
+    }
+    return OK;
+}
+
+static int repository_write_ram(struct place *p, const struct manifest *m, int to,
+                                struct progress *progress, struct error *e)
+{
+    const struct manifest_file *files[SAVE_PARTS] = {
+        [SAVE_REST] = &m->ram, [SAVE_TYPES] = &m->ram_types, [SAVE_FRAMES] = &m->ram_frames};
+    struct ram ram = {.progress = progress};
+    struct save_parts parts = {.pages_at = m->ram_pages_at, .read = read_part, .arg = &ram};
+    int rc = OK;
+
+    for (int i = 0; rc == OK && i < SAVE_PARTS; i++) {
+        parts.bytes[i] = files[i]->bytes;
+        if (manifest_has(files[i]))
+            rc = reader_open(&ram.readers[i], p->store, files[i]->root, files[i]->bytes, "RAM", e);
+    }
+    if (rc == OK)
+        rc = manifest_has(&m->ram_frames) ? save_parts_join(&parts, to, e)
+                                          : write_whole(&ram, m->ram.bytes, to, e);
+    for (int i = 0; i < SAVE_PARTS; i++)
+        reader_close(ram.readers[i]);
+    return rc;
+}
+
+static int repository_open_config(struct place *p, const struct manifest *m, int *fd,
+                                  struct error *e)
 {
     struct progress ignored = {0};
     struct extract_image image;
@@ -128,5 +181,6 @@ const struct place_driver place_repository = {
     .check = repository_check,
     .verify = repository_verify,
     .write = repository_write,
-    .open_start = repository_open_start,
+    .write_ram = repository_write_ram,
+    .open_config = repository_open_config,
 };

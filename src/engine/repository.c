@@ -102,15 +102,11 @@ int engine_verify(struct engine *engine, const struct snapshot_ref *ref, struct 
 {
     struct manifest m;
     struct place *p;
-    uint64_t total;
     int rc;
 
     if (open_snapshot(&p, ref, &m, e) < 0)
         return error_prefix(e, "verify");
-    total = m.ram.bytes + m.config.bytes;
-    for (size_t i = 0; i < m.disk_count; i++)
-        total += m.disks[i].image.bytes;
-    progress_begin(&engine->progress, "verify", total);
+    progress_begin(&engine->progress, "verify", manifest_bytes(&m));
     rc = place_repository.verify(p, &m, &engine->progress, e);
     place_repository.close(p);
     manifest_release(&m);

@@ -18,6 +18,7 @@
 #include <inttypes.h>
 #include <libgen.h>
 #include <limits.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -170,12 +171,17 @@ static uint64_t images_bytes(const struct restoration *r)
     return total;
 }
 
+static uint64_t ram_bytes(const struct restoration *r)
+{
+    return r->m.ram.bytes + r->m.ram_types.bytes + r->m.ram_frames.bytes;
+}
+
 static int verify(struct restoration *r, struct error *e)
 {
     if (all_new(r))
         return OK;
     progress_begin(&r->engine->progress, "verify",
-                   images_bytes(r) + (manifest_has(&r->m.ram) ? r->m.ram : r->m.config).bytes);
+                   images_bytes(r) + (manifest_has(&r->m.ram) ? ram_bytes(r) : r->m.config.bytes));
     if (r->driver->verify(r->place, &r->m, &r->engine->progress, e) < 0)
         return error_prefix(e, "%s", r->path);
     return OK;
@@ -242,34 +248,32 @@ static int write_images(struct restoration *r, struct error *e)
 /* ---- start ---- */
 
 struct feeder {
-    int file, pipe;
-    struct progress *progress;
+    struct restoration *r;
+    int pipe;
+    struct error error; /* why it could not go on; OK if it is who reads that did not */
 };
 
-/* The toolstack reads from a pipe, so that a save file need not exist as one. It ends when the pipe breaks:
- * the reader then has its reason. */
+/* The toolstack reads from a pipe, so that a save file need not exist as one. */
 static void *feed(void *arg)
 {
-    enum { BLOCK = 1 << 20 };
     struct feeder *f = arg;
-    AUTO_FREE char *block = malloc(BLOCK);
-    ssize_t n;
+    struct pollfd fd = {f->pipe, 0, 0};
+    struct restoration *r = f->r;
 
-    while (block && (n = read(f->file, block, BLOCK)) > 0) {
-        if (write_full(f->pipe, block, (size_t)n) < 0)
-            break;
-        progress_add(f->progress, (uint64_t)n);
-    }
+    if (r->driver->write_ram(r->place, &r->m, f->pipe, &r->engine->progress, &f->error) < 0 &&
+        poll(&fd, 1, 0) == 1)
+        f->error.status = OK;
     close(f->pipe);
     return NULL;
 }
 
-static int restore_ram(struct restoration *r, int fd, struct error *e)
+static int restore_ram(struct restoration *r, struct error *e)
 {
-    struct feeder feeder = {.file = fd, .progress = &r->engine->progress};
+    struct feeder feeder = {.r = r};
     pthread_t thread;
     int fds[2], rc;
 
+    progress_begin(&r->engine->progress, "start", ram_bytes(r));
     if (pipe2(fds, O_CLOEXEC) < 0)
         return error_errno(e, "pipe for the RAM");
     feeder.pipe = fds[1];
@@ -282,22 +286,27 @@ static int restore_ram(struct restoration *r, int fd, struct error *e)
         r->engine->domains->restore(r->engine->host, r->m.domain_name, fds[0], r->params->start, e);
     close(fds[0]);
     pthread_join(thread, NULL);
-    return rc;
+    /* The toolstack only sees a stream that ends too early. */
+    if (rc < 0 && feeder.error.status != OK)
+        *e = feeder.error;
+    return rc < 0 ? e->status : OK;
+}
+
+static int boot(struct restoration *r, struct error *e)
+{
+    AUTO_CLOSE int fd = -1;
+
+    progress_begin(&r->engine->progress, "start", 0);
+    if (r->driver->open_config(r->place, &r->m, &fd, e) < 0)
+        return e->status;
+    return r->engine->domains->boot(r->engine->host, r->m.domain_name, fd, r->params->start, e);
 }
 
 static int start(struct restoration *r, struct error *e)
 {
-    bool ram = manifest_has(&r->m.ram);
-    AUTO_CLOSE int fd = -1;
-
     if (was_off(r))
         return OK;
-    progress_begin(&r->engine->progress, "start", (ram ? r->m.ram : r->m.config).bytes);
-    if (r->driver->open_start(r->place, &r->m, &fd, e) < 0)
-        return e->status;
-    if (ram)
-        return restore_ram(r, fd, e);
-    return r->engine->domains->boot(r->engine->host, r->m.domain_name, fd, r->params->start, e);
+    return manifest_has(&r->m.ram) ? restore_ram(r, e) : boot(r, e);
 }
 
 /* ---- the whole ---- */

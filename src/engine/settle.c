@@ -58,8 +58,11 @@ static int settle_files(const json_t *entry, bool publish, struct error *e)
     const json_t *files = json_object_get(entry, "files");
     AUTO_CLOSE int dirfd = -1;
 
-    if (!folder || !files)
-        return error_set(e, DAMAGED, "the journal does not name the folder");
+    /* Of a repository there is nothing to undo. */
+    if (!folder)
+        return OK;
+    if (!files)
+        return error_set(e, DAMAGED, "the journal does not name the files");
     /* A run that died before it made the folder left nothing there. */
     if (folder_open(folder, &dirfd, e) < 0)
         return e->status == NOT_FOUND && !publish ? OK : e->status;

@@ -144,10 +144,10 @@ static int mark_image(struct collection *c, const struct manifest_file *f, struc
 
 static int mark_snapshot(struct collection *c, const struct manifest *m, struct error *e)
 {
-    if (mark_image(c, &m->ram, e) < 0 || mark_image(c, &m->config, e) < 0)
-        return e->status;
-    for (size_t i = 0; i < m->disk_count; i++)
-        if (mark_image(c, &m->disks[i].image, e) < 0)
+    const struct manifest_file *f;
+
+    for (size_t i = 0; (f = manifest_image(m, i)); i++)
+        if (mark_image(c, f, e) < 0)
             return e->status;
     return OK;
 }

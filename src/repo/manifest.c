@@ -12,6 +12,36 @@
 #define DISKS_MAX 256
 #define BYTES_MAX (INT64_C(1) << 60)
 
+const struct manifest_file *manifest_image(const struct manifest *m, size_t i)
+{
+    const struct manifest_file *const first[] = {&m->ram, &m->ram_frames, &m->ram_types,
+                                                 &m->config};
+    const size_t count = sizeof first / sizeof *first;
+
+    if (i < count)
+        return first[i];
+    return i - count < m->disk_count ? &m->disks[i - count].image : NULL;
+}
+
+const char *manifest_image_name(const struct manifest *m, size_t i)
+{
+    static const char *const first[] = {"RAM", "RAM, its pages", "RAM, its pages' types",
+                                        "configuration"};
+    const size_t count = sizeof first / sizeof *first;
+
+    return i < count ? first[i] : m->disks[i - count].vdev;
+}
+
+uint64_t manifest_bytes(const struct manifest *m)
+{
+    const struct manifest_file *f;
+    uint64_t sum = 0;
+
+    for (size_t i = 0; (f = manifest_image(m, i)); i++)
+        sum += f->bytes;
+    return sum;
+}
+
 /* ---- out ---- */
 
 static json_t *file_to_json(const struct manifest_file *f)
@@ -20,6 +50,20 @@ static json_t *file_to_json(const struct manifest_file *f)
         return json_pack("{s:I, s:s}", "bytes", (json_int_t)f->bytes, "root", f->root);
     return json_pack("{s:s, s:I, s:s}", "file", f->file, "bytes", (json_int_t)f->bytes, "sha256",
                      f->sha256);
+}
+
+static json_t *ram_to_json(const struct manifest *m)
+{
+    json_t *json = file_to_json(&m->ram);
+
+    if (json && manifest_has(&m->ram_frames) &&
+        (json_object_set_new(json, "pages_at", json_integer((json_int_t)m->ram_pages_at)) < 0 ||
+         json_object_set_new(json, "frames", file_to_json(&m->ram_frames)) < 0 ||
+         json_object_set_new(json, "types", file_to_json(&m->ram_types)) < 0)) {
+        json_decref(json);
+        return NULL;
+    }
+    return json;
 }
 
 static json_t *disks_to_json(const struct manifest *m)
@@ -63,7 +107,7 @@ json_t *manifest_to_json(const struct manifest *m)
     if (m->name)
         ok = json_object_set_new(json, "name", json_string(m->name)) == 0 && ok;
     if (manifest_has(&m->ram))
-        ok = json_object_set_new(json, "ram", file_to_json(&m->ram)) == 0 && ok;
+        ok = json_object_set_new(json, "ram", ram_to_json(m)) == 0 && ok;
     if (manifest_has(&m->config))
         ok = json_object_set_new(json, "config", file_to_json(&m->config)) == 0 && ok;
     ok = json_object_set_new(json, "disks", disks_to_json(m)) == 0 && ok;
@@ -140,6 +184,24 @@ static int take_file(struct manifest_file *f, const json_t *from, const char *ke
 
     if ((place == MANIFEST_FOLDER ? take_named(f, json, e) : take_tree(f, json, e)) < 0)
         return error_prefix(e, "\"%s\"", key);
+    return OK;
+}
+
+static int take_ram(struct manifest *m, const json_t *from, enum manifest_place place,
+                    struct error *e)
+{
+    const json_t *ram = json_object_get(from, "ram");
+
+    if (!ram)
+        return OK;
+    if (take_file(&m->ram, from, "ram", place, e) < 0)
+        return e->status;
+    if (!json_object_get(ram, "frames"))
+        return OK;
+    if (take_number(&m->ram_pages_at, ram, "pages_at", e) < 0 ||
+        take_file(&m->ram_frames, ram, "frames", MANIFEST_REPOSITORY, e) < 0 ||
+        take_file(&m->ram_types, ram, "types", MANIFEST_REPOSITORY, e) < 0)
+        return error_prefix(e, "\"ram\"");
     return OK;
 }
 
@@ -232,7 +294,7 @@ static int take_all(struct manifest *m, const json_t *json, enum manifest_place 
         take_text(&m->host, json, "host", e) < 0 ||
         take_text(&m->hypervisor, json, "hypervisor", e) < 0 ||
         take_text(&m->method, json, "method", e) < 0 || take_domain(m, json, e) < 0 ||
-        (json_object_get(json, "ram") && take_file(&m->ram, json, "ram", place, e) < 0) ||
+        take_ram(m, json, place, e) < 0 ||
         (json_object_get(json, "config") && take_file(&m->config, json, "config", place, e) < 0) ||
         take_disks(m, json, place, e) < 0 || take_left_out(m, json, e) < 0)
         return e->status;

@@ -16,7 +16,12 @@
  *                  "total_ns": … },                                     measured
  *       "sha256": … }                                                   of all the above
  *
- * In a repository a file's place is taken by { "bytes": …, "root": … }.
+ * In a repository a file's place is taken by { "bytes": …, "root": … }; and RAM is kept frame by
+ * frame, unless it is not understood: then "ram" is the save stream without its pages, and has
+ *
+ *       "pages_at": …,           so much of it comes before them
+ *       "frames": {…},           frame n's last content at n × 4096
+ *       "types": {…}             a byte a frame (domain/savestream.h)
  */
 #ifndef REPO_MANIFEST_H
 #define REPO_MANIFEST_H
@@ -65,12 +70,24 @@ struct manifest {
     unsigned vcpus;
     uint64_t memory_bytes;
     struct manifest_file ram, config;
+    struct manifest_file ram_frames, ram_types; /* if `ram` is without its pages */
+    uint64_t ram_pages_at;
     struct manifest_disk *disks;
     size_t disk_count;
     struct manifest_left_out *left_out;
     size_t left_out_count;
     struct manifest_pause pause;
 };
+
+/* One after the other of its images, or files, in the order RAM, configuration, disks; NULL past
+ * the last. Some may be none: manifest_has(). */
+const struct manifest_file *manifest_image(const struct manifest *m, size_t i);
+
+/* What messages call it. */
+const char *manifest_image_name(const struct manifest *m, size_t i);
+
+/* Of all of them. */
+uint64_t manifest_bytes(const struct manifest *m);
 
 /* As JSON, the caller's reference; NULL when memory is short. */
 json_t *manifest_to_json(const struct manifest *m);

@@ -147,7 +147,6 @@ static int put_table(struct pack_writer *w, uint64_t *bytes, struct error *e)
 
 static int close_pack(struct pack_writer *w, struct error *e)
 {
-    char part[PACK_NAME + 8], whole[PACK_NAME + 8];
     uint64_t bytes = 0;
     size_t rest;
 
@@ -157,11 +156,8 @@ static int close_pack(struct pack_writer *w, struct error *e)
     memset(w->buffer + w->buffered_bytes, 0, rest - w->buffered_bytes);
     if (write_out(w, rest, e) < 0)
         return e->status;
-    file_names(w->name, part, whole);
     if (ftruncate(w->fd, (off_t)bytes) < 0 || fdatasync(w->fd) < 0)
         return error_errno(e, "pack %s: make it durable", w->name);
-    if (renameat(w->dirfd, part, w->dirfd, whole) < 0)
-        return error_errno(e, "pack %s: rename", w->name);
     close(w->fd);
     w->fd = -1;
     return w->closed(w->arg, w->name, bytes, w->entries, w->entry_count, e);
@@ -197,15 +193,28 @@ int pack_writer_finish(struct pack_writer *w, struct error *e)
     return w->fd < 0 ? OK : close_pack(w, e);
 }
 
-void pack_writer_free(struct pack_writer *w)
+int pack_publish(int dirfd, const char name[PACK_NAME], struct error *e)
 {
     char part[PACK_NAME + 8], whole[PACK_NAME + 8];
 
+    file_names(name, part, whole);
+    return renameat(dirfd, part, dirfd, whole) < 0 ? error_errno(e, "pack %s: rename", name) : OK;
+}
+
+void pack_discard(int dirfd, const char name[PACK_NAME])
+{
+    char part[PACK_NAME + 8], whole[PACK_NAME + 8];
+
+    file_names(name, part, whole);
+    unlinkat(dirfd, part, 0);
+}
+
+void pack_writer_free(struct pack_writer *w)
+{
     if (!w)
         return;
     if (w->fd >= 0) {
-        file_names(w->name, part, whole);
-        unlinkat(w->dirfd, part, 0);
+        pack_discard(w->dirfd, w->name);
         close(w->fd);
     }
     free(w->buffer);
@@ -222,6 +231,9 @@ int pack_open(int dirfd, const char name[PACK_NAME], int *fd, uint64_t *bytes, s
 
     file_names(name, part, whole);
     *fd = openat(dirfd, whole, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    /* Only who writes it knows of one that is not published. */
+    if (*fd < 0 && errno == ENOENT)
+        *fd = openat(dirfd, part, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (*fd < 0)
         return error_errno(e, "pack %s: open", name);
     if (file_size(*fd, whole, bytes, e) == OK) {

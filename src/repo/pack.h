@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Packs: files of records, written once. A writer belongs to one thread, and begins a new pack
- * whenever one is full; a pack has its name, and is durable but for its folder, once it is closed.
- * Readers may be many.
+ * whenever one is full. Once a pack is closed it is durable, and its writer may read it; others see it
+ * only when it is published.
  */
 #ifndef REPO_PACK_H
 #define REPO_PACK_H
@@ -32,8 +32,14 @@ int pack_append(struct pack_writer *w, const struct record_head *h, const void *
 /* Close the pack under way, if there is one. After any error only pack_writer_free() may follow. */
 int pack_writer_finish(struct pack_writer *w, struct error *e);
 
-/* A pack that was not closed is gone. NULL is fine. */
+/* The pack that was not closed is gone. NULL is fine. */
 void pack_writer_free(struct pack_writer *w);
+
+/* Give a closed pack its name; that is durable once the folder is. */
+int pack_publish(int dirfd, const char name[PACK_NAME], struct error *e);
+
+/* Remove one that was not published. */
+void pack_discard(int dirfd, const char name[PACK_NAME]);
 
 /* ---- reading ---- */
 

@@ -6,12 +6,14 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <openssl/evp.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 #include <zstd.h>
 
@@ -35,6 +37,9 @@ struct store {
     int dirfd, packs_dirfd, lock;
     uint32_t chunk_bytes;
     struct index *index;
+    pthread_mutex_t mutex;      /* of what follows */
+    char (*unsaved)[PACK_NAME]; /* packs that are closed, and not published */
+    size_t unsaved_count;
 };
 
 struct store_worker {
@@ -169,6 +174,7 @@ int store_open(struct store **out, const char *path, enum store_use use, struct 
     if (!s)
         return error_errno(e, "%s", path);
     s->lock = s->packs_dirfd = -1;
+    pthread_mutex_init(&s->mutex, NULL);
     s->dirfd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (s->dirfd < 0)
         errno == ENOENT ? no_repository(e) : error_errno(e, "open");
@@ -186,12 +192,16 @@ void store_close(struct store *s)
     if (!s)
         return;
     index_close(s->index);
+    for (size_t i = 0; i < s->unsaved_count; i++)
+        pack_discard(s->packs_dirfd, s->unsaved[i]);
+    free(s->unsaved);
     if (s->packs_dirfd >= 0)
         close(s->packs_dirfd);
     if (s->lock >= 0)
         close(s->lock);
     if (s->dirfd >= 0)
         close(s->dirfd);
+    pthread_mutex_destroy(&s->mutex);
     free(s);
 }
 
@@ -210,10 +220,30 @@ struct index *store_index(struct store *s)
     return s->index;
 }
 
+int store_temporary(const struct store *s, int *fd, uint64_t *free_bytes, struct error *e)
+{
+    struct statvfs fs;
+
+    *fd = openat(s->packs_dirfd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    /* NFS, for one, has none without names. */
+    if (*fd < 0 && errno == EOPNOTSUPP) {
+        *fd = openat(s->packs_dirfd, ".temporary", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        if (*fd >= 0)
+            unlinkat(s->packs_dirfd, ".temporary", 0);
+    }
+    if (*fd < 0 || fstatvfs(*fd, &fs) < 0)
+        return error_errno(e, "packs: temporary file");
+    *free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
+    return OK;
+}
+
 int store_save(struct store *s, struct error *e)
 {
     struct error why;
 
+    for (; s->unsaved_count; s->unsaved_count--)
+        if (pack_publish(s->packs_dirfd, s->unsaved[s->unsaved_count - 1], e) < 0)
+            return e->status;
     if (fsync(s->packs_dirfd) < 0)
         return error_errno(e, "packs: make them durable");
     if (index_save(s->index, &why) < 0)
@@ -223,6 +253,25 @@ int store_save(struct store *s, struct error *e)
 }
 
 /* ---- workers ---- */
+
+static int add_pack(void *arg, const char name[PACK_NAME], uint64_t bytes,
+                    const struct table_entry *entries, size_t count, struct error *e)
+{
+    struct store *s = arg;
+    char(*more)[PACK_NAME];
+
+    pthread_mutex_lock(&s->mutex);
+    more = reallocarray(s->unsaved, s->unsaved_count + 1, sizeof *more);
+    if (more) {
+        memcpy(more[s->unsaved_count++], name, PACK_NAME);
+        s->unsaved = more;
+    }
+    pthread_mutex_unlock(&s->mutex);
+    if (more)
+        return index_add_pack(s->index, name, bytes, entries, count, e);
+    pack_discard(s->packs_dirfd, name);
+    return error_set(e, NO_SPACE, "out of memory");
+}
 
 int store_worker_new(struct store_worker **out, struct store *s, struct error *e)
 {
@@ -240,7 +289,7 @@ int store_worker_new(struct store_worker **out, struct store *s, struct error *e
     w->pages = malloc(CHUNK_MAX_BYTES);
     w->zipped = malloc(w->zipped_bytes);
     if (w->zip && w->unzip && w->sum && w->record && w->base && w->pages && w->zipped) {
-        if (pack_writer_new(&w->pack, s->packs_dirfd, index_add_pack, s->index, e) == OK) {
+        if (pack_writer_new(&w->pack, s->packs_dirfd, add_pack, s, e) == OK) {
             *out = w;
             return OK;
         }

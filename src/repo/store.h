@@ -28,13 +28,16 @@ enum store_use {
 };
 
 int store_open(struct store **s, const char *path, enum store_use use, struct error *e);
-void store_close(struct store *s); /* NULL is fine */
+void store_close(struct store *s); /* what was put and not saved is gone; NULL is fine */
 
 uint32_t store_chunk_bytes(const struct store *s);
 int store_dirfd(const struct store *s);
 struct index *store_index(struct store *s);
 
-/* Durable: the names of all closed packs. Then the index, as well as it can. */
+/* A file without a name on the same file system, the caller's, and how much room there is. */
+int store_temporary(const struct store *s, int *fd, uint64_t *free_bytes, struct error *e);
+
+/* Publish all closed packs, durably. Then the index, as well as it can. */
 int store_save(struct store *s, struct error *e);
 
 /* ---- a thread's own ---- */

@@ -27,7 +27,7 @@ for command in create restore import recover doctor init list show verify delete
     expect "$command with an unknown option" 2 'unrecognized option' $command --frobnicate
 done
 expect "create without a domain" 2 'which DOMAIN' create --to "$work/x"
-expect "create without a folder" 2 'Give --to DIR' create linux01
+expect "create into a folder and a repository" 2 'for a repository, not a folder' create linux01@x --to "$work/x"
 expect "create of two domains" 2 'one DOMAIN' create a b --to "$work/x"
 expect "create of an impossible name" 2 "can't begin with" create .hidden --to "$work/x"
 expect "restore of nothing" 2 'or --from DIR' restore

@@ -182,7 +182,7 @@ static void the_watch_stops_it(void **state)
 
 /* ---- spool ---- */
 
-static void spool_bytes(size_t total, size_t memory)
+static void spool_bytes(size_t total, size_t memory, enum spool_pace pace)
 {
     char sum[SHA256_HEX], expected[SHA256_HEX], block[10007];
     int file = temp_file(), fd;
@@ -191,9 +191,7 @@ static void spool_bytes(size_t total, size_t memory)
     uint64_t size;
 
     assert_int_equal(
-        spool_start(&s, &fd,
-                    &(struct spool_config){file, "ram", memory, 0, SPOOL_AFTERWARDS, &progress},
-                    &e),
+        spool_start(&s, &fd, &(struct spool_config){file, "ram", memory, 0, pace, &progress}, &e),
         OK);
     for (size_t done = 0; done < total;) {
         size_t n = total - done < sizeof block ? total - done : sizeof block;
@@ -214,11 +212,40 @@ static void spool_bytes(size_t total, size_t memory)
 static void a_spool_keeps_every_byte(void **state)
 {
     (void)state;
-    spool_bytes(0, MIB);
-    spool_bytes(12345, MIB);
-    spool_bytes(20 * MIB + 1, MIB); /* goes round the ring */
-    spool_bytes(3 * MIB, 64 * MIB); /* never fills it */
-    spool_bytes(5 * MIB, 4096 * 3); /* a ring smaller than the pipe */
+    for (int i = 0; i < 2; i++) {
+        enum spool_pace pace = i ? SPOOL_AT_ONCE : SPOOL_AFTERWARDS;
+
+        spool_bytes(0, MIB, pace);
+        spool_bytes(12345, MIB, pace);
+        spool_bytes(20 * MIB + 1, MIB, pace); /* goes round the ring */
+        spool_bytes(3 * MIB, 64 * MIB, pace); /* never fills it */
+        spool_bytes(5 * MIB, 4096 * 3, pace); /* a ring smaller than the pipe */
+    }
+    spool_bytes(0, MIB, SPOOL_IN_MEMORY);
+    spool_bytes(20 * MIB + 1, 21 * MIB, SPOOL_IN_MEMORY);
+}
+
+static void memory_that_is_given_up(void **state)
+{
+    const struct error why = {TIMED_OUT, "it took too long"};
+    char sum[SHA256_HEX], block[4096] = "";
+    int file = temp_file(), fd;
+    struct spool *s;
+    struct error e;
+    uint64_t size;
+
+    (void)state;
+    assert_int_equal(
+        spool_start(&s, &fd,
+                    &(struct spool_config){file, "ram", MIB, 0, SPOOL_IN_MEMORY, &progress}, &e),
+        OK);
+    assert_int_equal(write_full(fd, block, sizeof block), 0);
+    spool_break(s, &why);
+    assert_int_equal(write_full(fd, block, sizeof block), -1);
+    close(fd);
+    assert_int_equal(spool_finish(s, &size, sum, &e), TIMED_OUT);
+    assert_int_equal(size, 0);
+    close(file);
 }
 
 /* The writer of the pipe must not wait for a disk that is slow, as long as the memory suffices:
@@ -288,6 +315,7 @@ int main(void)
         cmocka_unit_test(a_full_disk_is_named),
         cmocka_unit_test(the_watch_stops_it),
         cmocka_unit_test(a_spool_keeps_every_byte),
+        cmocka_unit_test(memory_that_is_given_up),
         cmocka_unit_test(the_writer_does_not_wait_for_the_disk),
         cmocka_unit_test(a_full_disk_breaks_the_pipe),
     };

@@ -40,24 +40,41 @@ static int teardown(void **state)
 
 static int create(enum create_method method, struct error *e)
 {
+    struct create_stats stats;
     struct manifest m;
     int rc;
 
     params.method = method;
-    params.folder = fake_path("out");
+    if (!params.to.repo)
+        params.to.folder = fake_path("out");
     *e = (struct error){0};
-    rc = engine_create(&fake->engine, &params, &m, e);
+    rc = engine_create(&fake->engine, &params, &m, &stats, e);
     if (rc == OK)
         manifest_release(&m);
     return rc;
 }
 
+/* All that follow are of one snapshot in one repository. */
+static void use_repository(void)
+{
+    struct error e;
+
+    if (access(fake_path("repo"), F_OK) < 0)
+        assert_int_equal(engine_init(fake_path("repo"), 0, &e), OK);
+    params.to = (struct create_target){.repo = fake_path("repo"), .name = "one"};
+}
+
 static int restore(bool replace, struct error *e)
 {
-    struct restore_params from = {.from.folder = fake_path("out"), .replace = replace};
+    struct restore_params from = {.replace = replace};
     struct manifest m;
     int rc;
 
+    if (params.to.repo)
+        from.from =
+            (struct snapshot_ref){.repo = fake_path("repo"), .domain = "linux01", .name = "one"};
+    else
+        from.from = (struct snapshot_ref){.folder = fake_path("out")};
     *e = (struct error){0};
     rc = engine_restore(&fake->engine, &from, &m, e);
     if (rc == OK)
@@ -320,6 +337,8 @@ static void any_failure_is_undone(void **state)
         fake->fail_times = 1;
         fake->trace[0] = '\0';
         engine_disconnect(&fake->engine);
+        if (params.to.repo)
+            use_repository();
         if (create(CREATE_SNAPSHOT, &e) == OK)
             fail_msg("%s failed and create did not", calls[i]);
         if (!strstr(e.text, calls[i]))
@@ -327,6 +346,36 @@ static void any_failure_is_undone(void **state)
         assert_null(fake->fail_at);
         assert_as_before();
     }
+}
+
+static void any_failure_leaves_a_repository_as_it_was(void **state)
+{
+    use_repository();
+    any_failure_is_undone(state);
+    assert_int_equal(fake_file_count(fake_path("repo/packs")), 0);
+    assert_int_equal(fake_file_count(fake_path("repo/snapshots")), 0);
+}
+
+static void a_repository_instead_of_a_folder(void **state)
+{
+    struct snapshot_ref ref = {.domain = "linux01", .name = "one"};
+    struct error e;
+
+    (void)state;
+    use_repository();
+    assert_int_equal(create(CREATE_SNAPSHOT, &e), OK);
+    assert_as_before();
+    use_repository();
+    assert_int_equal(create(CREATE_SNAPSHOT, &e), BUSY);
+    ref.repo = fake_path("repo");
+    assert_int_equal(engine_verify(&fake->engine, &ref, &e), OK);
+    fill("a.img", 'x');
+    fake->state = DOMAIN_GONE;
+    assert_int_equal(restore(false, &e), OK);
+    assert_int_equal(byte_at("a.img", 0), 'a');
+    assert_int_equal(byte_at("a.img", 8192), 0);
+    assert_int_equal(byte_at("b.img", 300 << 10), 'b');
+    assert_int_equal(fake->state, DOMAIN_RUNNING);
 }
 
 static void a_resume_that_fails_is_left_to_recover(void **state)
@@ -572,6 +621,8 @@ int main(void)
         TEST(a_pause_is_told_from_the_rounds_before),
         TEST(a_kill_while_the_guest_stands_still_resumes_it),
         TEST(any_failure_is_undone),
+        TEST(any_failure_leaves_a_repository_as_it_was),
+        TEST(a_repository_instead_of_a_folder),
         TEST(a_resume_that_fails_is_left_to_recover),
         TEST(a_discard_that_fails_is_left_to_recover),
         TEST(a_run_that_died_is_undone),

@@ -394,15 +394,25 @@ static struct ingest_image ingest(int fd, uint64_t bytes, const struct tree *pre
                                   const struct extent *changed, size_t changed_count,
                                   struct store_stats *stats)
 {
-    struct ingest_image image = {fd, "image", bytes, previous, changed, changed_count, {{0}}, 0};
-    struct ingest in = {.images = &image, .count = 1, .workers = 3, .progress = &progress};
+    struct ingest_image image = {
+        .source = fd,
+        .name = "image",
+        .bytes = bytes,
+        .previous = previous,
+        .changed = changed,
+        .changed_count = changed_count,
+    };
+    struct store_stats ignored;
+    struct store *store;
+    struct ingest *in;
     struct error e;
 
-    assert_int_equal(store_open(&in.store, repo, STORE_SHARED, &e), OK);
-    assert_int_equal(ingest_run(&in, NULL, NULL, &e), OK);
-    store_close(in.store);
-    if (stats)
-        *stats = in.stats;
+    assert_int_equal(store_open(&store, repo, STORE_SHARED, &e), OK);
+    assert_int_equal(ingest_new(&in, store, 3, 0, &progress, &e), OK);
+    assert_int_equal(ingest_put(in, &image, 1, NULL, NULL, &e), OK);
+    assert_int_equal(ingest_finish(in, stats ? stats : &ignored, &e), OK);
+    ingest_free(in);
+    store_close(store);
     return image;
 }
 
