@@ -22,8 +22,10 @@ demo: all
 lab: all
 	@lab/shell --with $(BUILD)/src/domsnap
 
+# An hour and a half. BENCH=pause, or BENCH=repository: only that.
+BENCH ?= pause repository
 bench: all
-	@bench/run $(BUILD)
+	@for part in $(BENCH); do bench/$$part $(BUILD) || exit; done
 
 format:
 	@git ls-files '*.c' '*.h' | xargs clang-format -i

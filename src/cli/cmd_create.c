@@ -89,7 +89,7 @@ static bool parse_running(int key, char *arg, struct argp_state *state)
     switch (key) {
     case OPTION_TO:
         p->to.folder = arg;
-        break;
+        return true;
     case OPTION_COLD:
         p->method = CREATE_COLD;
         break;
@@ -130,8 +130,8 @@ static void check(const struct request *r, struct argp_state *state)
     const struct create_target *to = &r->running.to;
 
     if (r->config_file && r->of_running)
-        argp_error(state, "a guest that does not run (--config) goes into a repository, and has no "
-                          "RAM and no pause");
+        argp_error(state,
+                   "a guest that does not run (--config) has no RAM, and does not stand still");
     if (!r->config_file && !r->domain)
         argp_error(state, "which DOMAIN?");
     if (to->folder && (to->name || to->repo || to->bytes_per_second))
@@ -209,8 +209,12 @@ static int create(struct request *r, struct result *result, struct error *e)
 static int run(int argc, char **argv)
 {
     static const struct argp argp = {
-        options, parse,          "DOMAIN[@NAME]\nDOMAIN --to DIR\n[DOMAIN[@NAME]] --config FILE",
-        doc,     common_options, NULL,
+        options,
+        parse,
+        "DOMAIN[@NAME]\nDOMAIN --to DIR\n--config FILE [DOMAIN[@NAME]]\n--config FILE --to DIR",
+        doc,
+        common_options,
+        NULL,
         NULL};
     struct request request = {
         .running = {.method = CREATE_SNAPSHOT, .deadline_ms = DEADLINE_DEFAULT_MS},

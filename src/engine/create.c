@@ -135,27 +135,6 @@ static int describe(struct creation *c, struct error *e)
 
 /* ---- prepare ---- */
 
-static int write_journal(struct creation *c, struct error *e)
-{
-    const struct domain *domain = &c->d.domain;
-    char started[sizeof "2026-11-23T01:55:03Z"];
-    AUTO_JSON json_t *volumes = json_array();
-    AUTO_JSON json_t *kept = c->driver->journal(c->keep);
-    AUTO_JSON json_t *entry = NULL;
-
-    time_utc_iso8601(started);
-    for (size_t i = 0; i < c->d.disk_count; i++)
-        if (c->d.disks[i].volume->record)
-            json_array_append(volumes, c->d.disks[i].volume->record);
-    entry = json_pack("{s:s, s:s, s:s, s:s, s:{s:s, s:s, s:I}, s:b, s:O}", "operation", "create",
-                      "phase", PHASE_PREPARED, "id", c->id, "started", started, "domain", "name",
-                      domain->name, "uuid", domain->uuid, "domid", (json_int_t)domain->domid,
-                      "suspends", suspends(c), "volumes", volumes);
-    if (!entry || (kept && json_object_update(entry, kept) < 0))
-        return error_set(e, NO_SPACE, "out of memory");
-    return journal_write(&c->journal, entry, e);
-}
-
 static int prepare_keep(struct creation *c, struct error *e)
 {
     AUTO_FREE char *config = NULL;
@@ -446,18 +425,6 @@ static void look_after(const struct creation *c)
         log_warning("%s was snapshotted, but is not running now: see `xl list`", id.name);
 }
 
-/* Of a folder's files several get their names, so that from here on recover goes forward. A
- * repository's record has it in one step. */
-static int publish(struct creation *c, struct error *e)
-{
-    if (c->driver->finish(c->keep, c->stats, e) < 0 || interrupt_check(e) < 0)
-        return e->status;
-    if (json_object_get(c->journal.entry, "folder") &&
-        journal_phase(&c->journal, PHASE_PUBLISH, e) < 0)
-        return e->status;
-    return c->driver->publish(c->keep, e);
-}
-
 static int carry_out(struct creation *c, struct error *e)
 {
     if (prepare(c, e) < 0 || stand_still(c, e) < 0)
@@ -472,7 +439,7 @@ static int carry_out(struct creation *c, struct error *e)
     if (settle_volumes(c->engine, c->journal.entry, e) < 0 || put_ram(c, e) < 0)
         return e->status;
     progress_begin(&c->engine->progress, "publish", 0);
-    return publish(c, e);
+    return keep_commit(c->driver, c->keep, &c->journal, c->stats, e);
 }
 
 /* Let go of all that is only in this process, so that settle_create() finds what recover would
@@ -503,7 +470,7 @@ static int journalled(struct creation *c, struct error *e)
     struct error settle_error = {0};
     int rc;
 
-    if (write_journal(c, e) < 0)
+    if (settle_begin(&c->journal, &c->d, c->id, suspends(c), c->driver->journal(c->keep), e) < 0)
         return e->status;
     rc = carry_out(c, e);
     let_go(c);

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * create, of a domain that does not run: its disks, into a repository. Nothing outside the repository is changed, so there is
- * nothing to undo: what a run that died has put there is found by the next collection.
+ * create, of a domain that does not run: its disks, into a folder or a repository. Nothing else is changed.
  *
  *     describe   its configuration; that it does not run; the volumes, which nobody may use meanwhile
- *     put        the disks and the configuration, against the snapshot before
- *     publish    commit point: the record
+ *     put        the disks and the configuration
+ *     publish    commit point
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -15,10 +14,9 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
-#include "base/interrupt.h"
 #include "base/log.h"
-#include "engine/journal.h"
 #include "engine/keep.h"
+#include "engine/settle.h"
 
 #define CONFIG_MAX_BYTES (1u << 20)
 
@@ -27,8 +25,9 @@ struct creation {
     const struct create_off_params *params;
     char *config; /* a copy, since the file may change meanwhile */
     struct description d;
-    struct journal lock; /* nobody else works on this domain meanwhile */
-    int *sources;        /* one a disk, held so that nobody else opens it */
+    struct journal journal;
+    int *sources; /* one a disk, held so that nobody else opens it */
+    const struct keep_driver *driver;
     struct keep *keep;
     struct keep_request request; /* of the above */
     struct manifest m;
@@ -97,8 +96,8 @@ static int describe(struct creation *c, struct error *e)
     if (wanted && strcmp(wanted, c->d.domain.name) != 0)
         return error_set(e, USAGE, "%s is the configuration of %s", c->params->config_file,
                          c->d.domain.name);
-    if (journal_open(&c->lock, c->engine, c->d.domain.name, NULL, e) < 0 || check_off(c, e) < 0 ||
-        description_open_disks(&c->d, c->engine, e) < 0 ||
+    if (journal_open(&c->journal, c->engine, c->d.domain.name, NULL, e) < 0 ||
+        check_off(c, e) < 0 || description_open_disks(&c->d, c->engine, e) < 0 ||
         description_to_manifest(&c->d, c->engine, "off", &c->m, e) < 0)
         return e->status;
     for (size_t i = 0; i < c->d.left_out_count; i++)
@@ -112,32 +111,52 @@ static int carry_out(struct creation *c, struct create_stats *stats, struct erro
 {
     uint64_t total = strlen(c->config);
 
+    for (size_t i = 0; i < c->d.disk_count; i++)
+        total += c->d.disks[i].volume->size_bytes;
+    progress_begin(&c->engine->progress, "copy", total);
+    if (c->driver->prepare(c->keep, 0, c->config, e) < 0 ||
+        c->driver->put_disks(c->keep, c->sources, NULL, NULL, e) < 0)
+        return e->status;
+    progress_begin(&c->engine->progress, "publish", 0);
+    return keep_commit(c->driver, c->keep, &c->journal, stats, e);
+}
+
+static int journalled(struct creation *c, struct create_stats *stats, struct error *e)
+{
+    json_t *kept = c->driver->journal(c->keep);
+    struct error settle_error = {0};
+    int rc;
+
+    /* There may be nothing to undo. */
+    if (!kept)
+        return carry_out(c, stats, e);
+    if (settle_begin(&c->journal, &c->d, "", false, kept, e) < 0)
+        return e->status;
+    rc = carry_out(c, stats, e);
+    if (settle_create(c->engine, &c->journal, &settle_error) == OK)
+        return rc;
+    *e = settle_error;
+    return e->status;
+}
+
+static int open_keep(struct creation *c, struct error *e)
+{
     c->request = (struct keep_request){
         .to = &c->params->to,
         .d = &c->d,
         .progress = &c->engine->progress,
         .m = &c->m,
     };
-    for (size_t i = 0; i < c->d.disk_count; i++)
-        total += c->d.disks[i].volume->size_bytes;
-    progress_begin(&c->engine->progress, "copy", total);
-    if (keep_repository.open(&c->keep, &c->request, e) < 0 ||
-        keep_repository.prepare(c->keep, 0, c->config, e) < 0 ||
-        keep_repository.put_disks(c->keep, c->sources, NULL, NULL, e) < 0)
-        return e->status;
-    progress_begin(&c->engine->progress, "publish", 0);
-    if (keep_repository.finish(c->keep, stats, e) < 0 || interrupt_check(e) < 0)
-        return e->status;
-    return keep_repository.publish(c->keep, e);
+    return c->driver->open(&c->keep, &c->request, e);
 }
 
 static void release(struct creation *c)
 {
-    keep_repository.close(c->keep);
+    c->driver->close(c->keep);
     for (size_t i = 0; c->sources && i < c->d.disk_count; i++)
         if (c->sources[i] >= 0)
             close(c->sources[i]);
-    journal_release(&c->lock);
+    journal_release(&c->journal);
     description_release(&c->d);
     free(c->sources);
     free(c->config);
@@ -149,14 +168,17 @@ int engine_create_off(struct engine *engine, const struct create_off_params *par
     struct creation c = {
         .engine = engine,
         .params = params,
-        .lock = JOURNAL_NONE,
+        .driver = keep_driver_of(&params->to),
+        .journal = JOURNAL_NONE,
     };
     int rc;
 
     progress_begin(&engine->progress, "describe", 0);
     rc = describe(&c, e);
     if (rc == OK)
-        rc = carry_out(&c, stats, e);
+        rc = open_keep(&c, e);
+    if (rc == OK)
+        rc = journalled(&c, stats, e);
     release(&c);
     if (rc < 0) {
         manifest_release(&c.m);

@@ -78,11 +78,11 @@ int engine_create(struct engine *engine, const struct create_params *params, str
 struct create_off_params {
     const char *config_file; /* of the domain, in xl's format */
     const char *domain;      /* its name, which must be that in the file; NULL: whichever */
-    struct create_target to; /* a repository */
+    struct create_target to;
 };
 
-/* Snapshot the disks of a domain that does not run, into a repository. With image files this needs neither root nor a
- * hypervisor. BUSY: it runs. */
+/* Snapshot the disks of a domain that does not run. With image files this needs neither root nor a hypervisor. BUSY: it
+ * runs. */
 int engine_create_off(struct engine *engine, const struct create_off_params *params,
                       struct manifest *m, struct create_stats *stats, struct error *e);
 

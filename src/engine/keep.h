@@ -14,6 +14,7 @@
 #include "copy/team.h"
 #include "engine/describe.h"
 #include "engine/engine.h"
+#include "engine/journal.h"
 
 struct keep;
 
@@ -61,9 +62,10 @@ struct keep_driver {
 
 extern const struct keep_driver keep_folder, keep_repository;
 
-static inline const struct keep_driver *keep_driver_of(const struct create_target *to)
-{
-    return to->folder ? &keep_folder : &keep_repository;
-}
+const struct keep_driver *keep_driver_of(const struct create_target *to);
+
+/* The end of a create: finish, and publish, the commit point. */
+int keep_commit(const struct keep_driver *driver, struct keep *k, struct journal *j,
+                struct create_stats *stats, struct error *e);
 
 #endif

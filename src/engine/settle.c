@@ -7,6 +7,7 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/time.h"
 #include "repo/folder.h"
 
 int settle_domain_id(const json_t *entry, struct domain_id *id, struct error *e)
@@ -21,6 +22,27 @@ int settle_domain_id(const json_t *entry, struct domain_id *id, struct error *e)
     id->domid = (uint32_t)json_integer_value(json_object_get(domain, "domid"));
     strcpy(id->uuid, uuid);
     return OK;
+}
+
+int settle_begin(struct journal *j, const struct description *d, const char *id, bool suspends,
+                 json_t *kept, struct error *e)
+{
+    AUTO_JSON json_t *rest = kept ? kept : json_object();
+    AUTO_JSON json_t *volumes = json_array();
+    AUTO_JSON json_t *entry = NULL;
+    char started[sizeof "2026-11-23T01:55:03Z"];
+
+    time_utc_iso8601(started);
+    for (size_t i = 0; i < d->disk_count; i++)
+        if (d->disks[i].volume->record)
+            json_array_append(volumes, d->disks[i].volume->record);
+    entry = json_pack("{s:s, s:s, s:s, s:s, s:{s:s, s:s, s:I}, s:b, s:O}", "operation", "create",
+                      "phase", PHASE_PREPARED, "id", id, "started", started, "domain", "name",
+                      d->domain.name, "uuid", d->domain.uuid, "domid", (json_int_t)d->domain.domid,
+                      "suspends", suspends, "volumes", volumes);
+    if (!entry || json_object_update(entry, rest) < 0)
+        return error_set(e, NO_SPACE, "out of memory");
+    return journal_write(j, entry, e);
 }
 
 int settle_resume(struct engine *engine, const json_t *entry, struct error *e)

@@ -6,6 +6,7 @@
 #ifndef ENGINE_SETTLE_H
 #define ENGINE_SETTLE_H
 
+#include "engine/describe.h"
 #include "engine/journal.h"
 
 /*
@@ -22,5 +23,10 @@ int settle_volumes(struct engine *engine, json_t *entry, struct error *e); /* th
 
 /* The identity in an entry; its name is borrowed from it. */
 int settle_domain_id(const json_t *entry, struct domain_id *id, struct error *e);
+
+/* Begin the journal's entry of a create: whose it is, the volumes' records, and what else is to be
+ * settled, `kept` (a reference is taken over; NULL: nothing). `id` marks all that the run makes. */
+int settle_begin(struct journal *j, const struct description *d, const char *id, bool suspends,
+                 json_t *kept, struct error *e);
 
 #endif

@@ -58,6 +58,12 @@ check "init" "$domsnap" init
 check_fails "init, again" 1 'is not empty' "$domsnap" init
 check_fails "an empty list" 0 'no snapshots' "$domsnap" list
 check_fails "create" 0 'off01@one .*as of' "$domsnap" create off01@one --config "$work/off.cfg"
+check "create, into a folder" "$domsnap" create --config "$work/off.cfg" --to "$work/folder"
+check "its images are the disks" cmp "$work/one.img" "$work/folder/off01.xvda.img"
+check "and its configuration is the file" cmp "$work/off.cfg" "$work/folder/off01.cfg"
+check_fails "nothing is overwritten" 1 'nothing is overwritten' "$domsnap" create --config "$work/off.cfg" --to "$work/folder"
+check "restore from the folder" "$domsnap" restore --from "$work/folder"
+check_fails "nothing is left to recover" 0 'nothing' "$domsnap" recover
 sums > "$work/sums-1"
 check_fails "a name that is taken" 1 'is a snapshot off01@one already' "$domsnap" create off01@one --config "$work/off.cfg"
 check_fails "a name that can't be" 2 'letters, digits' "$domsnap" create off01@../x --config "$work/off.cfg"

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "engine/keep.h"
+
+#include "base/interrupt.h"
+
+const struct keep_driver *keep_driver_of(const struct create_target *to)
+{
+    return to->folder ? &keep_folder : &keep_repository;
+}
+
+int keep_commit(const struct keep_driver *driver, struct keep *k, struct journal *j,
+                struct create_stats *stats, struct error *e)
+{
+    if (driver->finish(k, stats, e) < 0 || interrupt_check(e) < 0)
+        return e->status;
+    /* Of a folder several files get their names: from here on recover goes forward. A repository's
+     * record has its name in one step. */
+    if (json_object_get(j->entry, "folder") && journal_phase(j, PHASE_PUBLISH, e) < 0)
+        return e->status;
+    return driver->publish(k, e);
+}
