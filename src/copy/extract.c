@@ -32,7 +32,7 @@ static bool is_there(struct worker *w, const struct extract_image *image, const 
     struct chunk_id name;
     struct error ignored;
 
-    return pread_full(image->target, w->found, bytes, offset) == 0 &&
+    return pread_full(image->target.fd, w->found, bytes, offset) == 0 &&
            store_name(w->store, w->found, bytes, &name, &ignored) == OK &&
            memcmp(name.bytes, id->bytes, ID_BYTES) == 0;
 }
@@ -40,14 +40,14 @@ static bool is_there(struct worker *w, const struct extract_image *image, const 
 static int put_chunk(struct worker *w, const struct extract_image *image, const struct chunk_id *id,
                      uint64_t offset, uint32_t bytes, struct error *e)
 {
-    if (image->kind == COPY_OVER_OLD && is_there(w, image, id, offset, bytes))
+    if (image->target.kind == TARGET_OLD && is_there(w, image, id, offset, bytes))
         return OK;
     if (store_get(w->store, id, w->content, bytes, e) < 0)
         return error_prefix(e, "%s at %llu", image->name, (unsigned long long)offset);
-    if (image->kind == COPY_TO_NOTHING)
+    if (image->target.kind == TARGET_NONE)
         return OK;
-    if (pwrite_full(image->target, w->content, bytes, offset) < 0)
-        return error_errno(e, "%s: write", image->name);
+    if (target_put(&image->target, offset, w->content, bytes, e) < 0)
+        return e->status;
     atomic_fetch_add_explicit(&w->work->x->written_bytes, bytes, memory_order_relaxed);
     return OK;
 }
@@ -73,8 +73,7 @@ static int extract_leaf(struct worker *w, const struct extract_image *image,
             n = 1;
             if (put_chunk(w, image, &ids[i], start + at, (uint32_t)len, e) < 0)
                 return e->status;
-        } else if (image->kind == COPY_OVER_OLD &&
-                   copy_zeros(image->target, image->name, start + at, len, e) < 0) {
+        } else if (target_put_zeros(&image->target, start + at, len, e) < 0) {
             return e->status;
         }
         progress_add(w->work->x->progress, len);
@@ -116,8 +115,8 @@ static int get_trees(struct work *work, struct store_worker *store, struct error
                      store_chunk_bytes(x->store), e) < 0)
             return error_prefix(e, "%s", image->name);
         work->leaf_count += work->trees[i].leaf_count;
-        if (image->kind == COPY_TO_NEW && ftruncate(image->target, (off_t)image->bytes) < 0)
-            return error_errno(e, "%s: set its size", image->name);
+        if (target_begin(&image->target, image->bytes, e) < 0)
+            return e->status;
     }
     return OK;
 }
@@ -144,8 +143,8 @@ static int run(struct work *work, struct worker *workers, unsigned count, team_w
         team_run(run_worker, workers, count, sizeof *workers, watch, arg, e) < 0)
         return e->status;
     for (size_t i = 0; i < x->count; i++)
-        if (x->images[i].kind != COPY_TO_NOTHING && fsync(x->images[i].target) < 0)
-            return error_errno(e, "%s: make it durable", x->images[i].name);
+        if (target_end(&x->images[i].target, e) < 0)
+            return e->status;
     return OK;
 }
 

@@ -3,15 +3,16 @@
 #ifndef COPY_EXTRACT_H
 #define COPY_EXTRACT_H
 
-#include "copy/copy.h"
+#include "copy/progress.h"
+#include "copy/target.h"
+#include "copy/team.h"
 #include "repo/tree.h"
 
 struct extract_image {
     struct chunk_id root;
     uint64_t bytes;
-    int target;            /* borrowed; not looked at for COPY_TO_NOTHING, which only checks */
-    const char *name;      /* for messages */
-    enum copy_target kind; /* COPY_OVER_OLD: what is there already is not written again */
+    const char *name;     /* for messages */
+    struct target target; /* what an old one has already is not written again */
 };
 
 struct extract {

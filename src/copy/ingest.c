@@ -139,8 +139,18 @@ static int put_chunks(struct worker *w, const struct ingest_image *image, uint64
 
         if (store_put(w->store, w->buffer + at, n, previous ? &previous[i] : NULL, &ids[i], e) < 0)
             return error_prefix(e, "%s", image->name);
+        if (target_put(&image->target, offset + at, w->buffer + at, n, e) < 0)
+            return e->status;
     }
     return OK;
+}
+
+static int skip_chunks(const struct ingest_image *image, uint64_t offset, uint64_t bytes,
+                       struct error *e)
+{
+    uint64_t left = image->bytes - offset;
+
+    return target_put_zeros(&image->target, offset, bytes < left ? bytes : left, e);
 }
 
 static int fill_leaf(struct worker *w, const struct ingest_image *image, const struct tree *tree,
@@ -170,8 +180,12 @@ static int fill_leaf(struct worker *w, const struct ingest_image *image, const s
             if (from >= offset + chunk_bytes || from >= image->bytes) {
                 uint64_t skipped = (from - offset) / chunk_bytes;
 
-                /* They stay zero. */
-                i += from >= image->bytes || skipped > chunks - i ? chunks - i : (uint32_t)skipped;
+                /* Their names stay zero. */
+                count =
+                    from >= image->bytes || skipped > chunks - i ? chunks - i : (uint32_t)skipped;
+                if (skip_chunks(image, offset, (uint64_t)count * chunk_bytes, e) < 0)
+                    return e->status;
+                i += count;
                 continue;
             }
         }
@@ -207,6 +221,8 @@ static int ingest_leaf(struct worker *w, struct ingest_image *image, struct tree
         if (fill_leaf(w, image, tree, leaf, known ? previous : NULL, ids, e) < 0 ||
             tree_put_leaf(tree, w->store, leaf, ids, e) < 0)
             return e->status;
+    } else if (skip_chunks(image, start, bytes, e) < 0) {
+        return e->status;
     }
     progress_add(w->in->progress, bytes);
     return OK;
@@ -261,6 +277,8 @@ static int make_trees(struct ingest *in, struct error *e)
     for (size_t i = 0; i < in->count; i++) {
         if (tree_new(&in->trees[i], in->images[i].bytes, store_chunk_bytes(in->store), e) < 0)
             return error_prefix(e, "%s", in->images[i].name);
+        if (target_begin(&in->images[i].target, in->images[i].bytes, e) < 0)
+            return e->status;
         in->leaf_count += in->trees[i].leaf_count;
     }
     return OK;
@@ -285,7 +303,9 @@ static int put(struct ingest *in, team_watch watch, void *arg, struct error *e)
     if (team_run(run_worker, in->workers, in->busy, sizeof *in->workers, watch, arg, e) < 0)
         return e->status;
     for (size_t i = 0; i < in->count; i++)
-        if (tree_put(&in->trees[i], in->workers[0].store, &in->images[i].root, e) < 0)
+        if (target_end(&in->images[i].target, e) < 0)
+            return e->status;
+        else if (tree_put(&in->trees[i], in->workers[0].store, &in->images[i].root, e) < 0)
             return error_prefix(e, "%s", in->images[i].name);
     return OK;
 }
@@ -361,4 +381,21 @@ void ingest_free(struct ingest *in)
     }
     free(in->workers);
     free(in);
+}
+
+int ingest_copy(struct ingest_image *images, size_t count, uint32_t chunk_bytes,
+                struct progress *progress, team_watch watch, void *arg, struct error *e)
+{
+    struct ingest *in = NULL;
+    struct store *store;
+    int rc = store_none(&store, chunk_bytes, e);
+
+    if (rc < 0)
+        return rc;
+    rc = ingest_new(&in, store, 0, 0, progress, e);
+    if (rc == OK)
+        rc = ingest_put(in, images, count, watch, arg, e);
+    ingest_free(in);
+    store_close(store);
+    return rc;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Images into a repository. Workers, all alike, each take a leaf of a tree (64 MiB of an image at
+ * Images into a repository, or (of a store that keeps nothing) into files, with their names. Workers, all alike, each take a leaf of a tree (64 MiB of an image at
  * 256 KiB a chunk), read it, and put its chunks and itself; there are no queues, and nothing is
  * shared but the index and who takes what next.
  *
@@ -11,6 +11,7 @@
 #define COPY_INGEST_H
 
 #include "copy/progress.h"
+#include "copy/target.h"
 #include "copy/team.h"
 #include "repo/tree.h"
 
@@ -29,6 +30,7 @@ struct ingest_image {
     const void *arg;
     const char *name; /* for messages */
     uint64_t bytes;
+    struct target target;        /* where it is copied to as well */
     const struct tree *previous; /* an earlier state of it, whose names are there; NULL: none */
     /* What may differ from `previous`: sorted, without overlaps. NULL: anything may. The rest is
      * not read. */
@@ -45,14 +47,18 @@ struct ingest;
 int ingest_new(struct ingest **in, struct store *store, unsigned workers, uint64_t bytes_per_second,
                struct progress *progress, struct error *e);
 
-/* Put images, and tell their roots. Any number of times; `watch` as of team_run(). */
+/* Put images, and tell their roots; what was copied is durable then. Any number of times; `watch` as of team_run(). */
 int ingest_put(struct ingest *in, struct ingest_image *images, size_t count, team_watch watch,
                void *arg, struct error *e);
 
-/* All that was put is durable now: records may name the roots. `stats`: of all of it. */
+/* Make all that was put durable: records may name the roots then. `stats`: of all of it. */
 int ingest_finish(struct ingest *in, struct store_stats *stats, struct error *e);
 
 /* What was not finished is gone; NULL is fine. */
 void ingest_free(struct ingest *in);
+
+/* Without a repository: only copy images to their targets, and name them: see ingest_put(). */
+int ingest_copy(struct ingest_image *images, size_t count, uint32_t chunk_bytes,
+                struct progress *progress, team_watch watch, void *arg, struct error *e);
 
 #endif

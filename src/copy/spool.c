@@ -22,7 +22,6 @@
 
 struct spool {
     struct spool_config config;
-    struct sha256 *sum;
     pthread_t drainer, writer; /* of a file in memory there is no drainer */
 
     int pipe;
@@ -162,7 +161,6 @@ static int write_piece(struct spool *s, const void *from, size_t n)
         spool_break(s, &why);
         return why.status;
     }
-    sha256_update(s->sum, from, n);
     progress_add(s->config.progress, n);
     return OK;
 }
@@ -239,7 +237,6 @@ static void spool_free(struct spool *s)
         munmap(s->ring, s->config.memory_bytes);
     if (s->memory >= 0)
         close(s->memory);
-    sha256_free(s->sum);
     pthread_cond_destroy(&s->moved);
     pthread_mutex_destroy(&s->lock);
     free(s);
@@ -276,7 +273,7 @@ static int spool_new(struct spool **out, const struct spool_config *config, stru
     s->memory = -1;
     s->limit = config->memory_bytes - config->reserve_bytes;
     s->writing = config->pace == SPOOL_AT_ONCE;
-    if (take_memory(s, e) == OK && sha256_new(&s->sum, e) == OK) {
+    if (take_memory(s, e) == OK) {
         *out = s;
         return OK;
     }
@@ -335,8 +332,7 @@ int spool_start(struct spool **out, int *write_fd, const struct spool_config *co
     return OK;
 }
 
-int spool_finish(struct spool *s, uint64_t *size_bytes, char sha256_hex[SHA256_HEX],
-                 struct error *e)
+int spool_finish(struct spool *s, uint64_t *size_bytes, struct error *e)
 {
     int rc = OK;
 
@@ -351,7 +347,6 @@ int spool_finish(struct spool *s, uint64_t *size_bytes, char sha256_hex[SHA256_H
         rc = error_errno(e, "%s: make it durable", s->config.name);
     }
     *size_bytes = s->written;
-    sha256_final(s->sum, sha256_hex);
     spool_free(s);
     return rc;
 }

@@ -8,7 +8,7 @@
  *
  * When the ring is full the drain waits for the disk, and so does the writer. A part of it can be
  * kept free for the end, which then does not wait. While a guest stands still for all of its RAM,
- * nothing is written or summed until then: that would take CPU time and the disk from the save.
+ * nothing is written until then: that would take CPU time and the disk from the save.
  *
  *     writer → file in memory, of at most `memory_bytes` → write thread → file
  *
@@ -22,7 +22,6 @@
 
 #include "base/error.h"
 #include "copy/progress.h"
-#include "base/sha256.h"
 
 struct spool;
 
@@ -63,7 +62,6 @@ void spool_break(struct spool *s, const struct error *why);
  * After spool_end(): wait until all is in the file and durable. Frees the spool, on failure too.
  * Call it also to give up, after closing the writer's end.
  */
-int spool_finish(struct spool *s, uint64_t *size_bytes, char sha256_hex[SHA256_HEX],
-                 struct error *e);
+int spool_finish(struct spool *s, uint64_t *size_bytes, struct error *e);
 
 #endif

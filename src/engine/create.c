@@ -255,24 +255,21 @@ static void close_save_fd(struct creation *c)
 }
 
 /* Wait until all that libxl wrote is in the file. */
-static int finish_spool(struct creation *c, uint64_t *bytes, char sha256[static SHA256_HEX],
-                        struct error *e)
+static int finish_spool(struct creation *c, uint64_t *bytes, struct error *e)
 {
     struct spool *spool = c->spool;
 
     c->spool = NULL;
-    return spool_finish(spool, bytes, sha256, e);
+    return spool_finish(spool, bytes, e);
 }
 
 static int put_ram(struct creation *c, struct error *e)
 {
-    char sha256[SHA256_HEX];
     uint64_t bytes;
 
     if (!c->spool)
         return OK;
-    return finish_spool(c, &bytes, sha256, e) < 0 ? e->status
-                                                  : c->driver->put_ram(c->keep, bytes, sha256, e);
+    return finish_spool(c, &bytes, e) < 0 ? e->status : c->driver->put_ram(c->keep, bytes, e);
 }
 
 /* Within the save: let its end have all of the spool, and see whether the guest will stand still
@@ -308,14 +305,13 @@ static void watch_save(void *arg, const struct save_progress *at)
 /* Drop what is in the spool, and get to know why: the first error that it was told of. */
 static void give_up_ram(struct creation *c, struct error *e)
 {
-    char sha256[SHA256_HEX];
     uint64_t bytes;
 
     if (c->spool)
         spool_break(c->spool, e);
     close_save_fd(c);
     if (c->spool)
-        finish_spool(c, &bytes, sha256, e);
+        finish_spool(c, &bytes, e);
 }
 
 /* libxl only sees that its pipe broke; the spool knows why: the user's wish, or a full disk. */

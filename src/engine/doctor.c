@@ -113,8 +113,8 @@ static void examine_journal(struct examination *x)
 /* ---- a guest ---- */
 
 /* How fast RAM is saved: some of it, by the way that all of it would go, while the guest runs. */
-static int time_save(struct examination *x, const struct domain *d, double *pages_per_ns,
-                     struct error *e)
+static int time_save(struct examination *x, const struct domain *d, enum spool_pace pace,
+                     double *pages_per_ns, struct error *e)
 {
     struct progress progress = {0};
     AUTO_CLOSE int file = memfd_create("domsnap", MFD_CLOEXEC);
@@ -122,11 +122,10 @@ static int time_save(struct examination *x, const struct domain *d, double *page
         .file = file,
         .name = "memory",
         .memory_bytes = REHEARSED_BYTES,
-        .pace = SPOOL_AFTERWARDS,
+        .pace = pace,
         .progress = &progress,
     };
     struct spool *spool;
-    char sum[SHA256_HEX];
     uint64_t began_ns, pages = 0, bytes;
     struct error ignored;
     int fd, rc;
@@ -140,7 +139,7 @@ static int time_save(struct examination *x, const struct domain *d, double *page
                                       &pages, e);
     *pages_per_ns = (double)pages / (double)(time_monotonic_ns() - began_ns);
     close(fd);
-    if (spool_finish(spool, &bytes, sum, rc < 0 ? &ignored : e) < 0 && rc == OK)
+    if (spool_finish(spool, &bytes, rc < 0 ? &ignored : e) < 0 && rc == OK)
         rc = e->status;
     if (rc == OK && !pages)
         rc = error_set(e, FAILED, "none of it could be read");
@@ -159,7 +158,7 @@ static void predict_still(struct examination *x, const struct domain *d)
     double pages_per_ns;
     struct error e;
 
-    if (time_save(x, d, &pages_per_ns, &e) < 0)
+    if (time_save(x, d, SPOOL_IN_MEMORY, &pages_per_ns, &e) < 0)
         cannot_tell(x, &e);
     else
         find(x, FINDING_NOTE, "RAM", "the guest would stand still for about %.2f s for it",
@@ -177,7 +176,7 @@ static void predict_live(struct examination *x, const struct domain *d)
     double pages_per_ns;
     struct error e;
 
-    if (time_save(x, d, &pages_per_ns, &e) < 0 ||
+    if (time_save(x, d, SPOOL_AFTERWARDS, &pages_per_ns, &e) < 0 ||
         x->engine->domains->dirty_pages(x->engine->host, d, REHEARSAL_MS, &pages, &e) < 0) {
         cannot_tell(x, &e);
         return;

@@ -23,7 +23,7 @@
 #include "base/time.h"
 #include "domain/savefile.h"
 #include "domain/xlcfg.h"
-#include "copy/copy.h"
+#include "copy/ingest.h"
 #include "engine/engine.h"
 #include "repo/folder.h"
 
@@ -147,23 +147,17 @@ static int describe(struct import *im, struct error *e)
 
 /* ---- their sums ---- */
 
-static int open_member(const struct import *im, struct copy *p, struct manifest_file *f,
+static int open_member(const struct import *im, struct ingest_image *image, struct manifest_file *f,
                        struct error *e)
 {
     int fd = openat(im->dirfd, f->file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 
-    *p = (struct copy){
-        .source = fd,
-        .target = -1,
-        .source_name = f->file,
-        .kind = COPY_TO_NOTHING,
-        .progress = &im->engine->progress,
-    };
+    *image = (struct ingest_image){.source = fd, .name = f->file};
     if (fd < 0)
         return error_errno(e, "%s: open (name another file with --disk)", f->file);
     if (file_size(fd, f->file, &f->bytes, e) < 0)
         return e->status;
-    p->size_bytes = f->bytes;
+    image->bytes = f->bytes;
     atomic_fetch_add(&im->engine->progress.total_bytes, f->bytes);
     return OK;
 }
@@ -172,10 +166,10 @@ static int sum_all(struct import *im, struct error *e)
 {
     size_t count = im->m.disk_count + 2, opened = 0;
     AUTO_FREE struct manifest_file **files = calloc(count, sizeof *files);
-    AUTO_FREE struct copy *copies = calloc(count, sizeof *copies);
+    AUTO_FREE struct ingest_image *images = calloc(count, sizeof *images);
     int rc = OK;
 
-    if (!files || !copies)
+    if (!files || !images)
         return error_set(e, NO_SPACE, "out of memory");
     files[0] = &im->m.ram;
     files[1] = &im->m.config;
@@ -183,14 +177,14 @@ static int sum_all(struct import *im, struct error *e)
         files[i + 2] = &im->m.disks[i].image;
     progress_begin(&im->engine->progress, "read", 0);
     for (; rc == OK && opened < count; opened++)
-        rc = open_member(im, &copies[opened], files[opened], e);
+        rc = open_member(im, &images[opened], files[opened], e);
     if (rc == OK)
-        rc = copy_all(copies, count, NULL, NULL, e);
+        rc = ingest_copy(images, count, FOLDER_CHUNK_BYTES, &im->engine->progress, NULL, NULL, e);
     for (size_t i = 0; i < opened; i++)
-        if (copies[i].source >= 0)
-            close(copies[i].source);
+        if (images[i].source >= 0)
+            close(images[i].source);
     for (size_t i = 0; rc == OK && i < count; i++)
-        strcpy(files[i]->sha256, copies[i].sha256);
+        chunk_id_to_hex(&images[i].root, files[i]->root);
     return rc;
 }
 

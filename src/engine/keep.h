@@ -49,8 +49,8 @@ struct keep_driver {
     /* How much of a disk has been read, meanwhile. */
     uint64_t (*position)(const struct keep *k, size_t disk);
 
-    /* The save stream is all in its file: so many bytes, with this SHA-256. */
-    int (*put_ram)(struct keep *k, uint64_t bytes, const char *sha256, struct error *e);
+    /* The save stream is all in its file: so many bytes. */
+    int (*put_ram)(struct keep *k, uint64_t bytes, struct error *e);
 
     /* Make all of it durable. The manifest is whole now. `stats` is not touched if it counts
      * nothing. */

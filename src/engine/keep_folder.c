@@ -13,7 +13,7 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
-#include "copy/copy.h"
+#include "copy/ingest.h"
 #include "repo/folder.h"
 
 /* Room in the folder for the configuration, the manifest, the save stream's records and the file
@@ -25,8 +25,8 @@ struct keep {
     char *path;    /* absolute */
     json_t *names; /* of the files, manifest.json last */
     int dirfd, ram_fd;
-    int *image_fds; /* one a disk */
-    struct copy *copies;
+    int *image_fds;              /* one a disk */
+    struct ingest_image *images; /* one a disk */
     size_t disk_count;
 };
 
@@ -44,7 +44,7 @@ static void folder_close(struct keep *k)
     json_decref(k->names);
     free(k->path);
     free(k->image_fds);
-    free(k->copies);
+    free(k->images);
     free(k);
 }
 
@@ -100,9 +100,9 @@ static int name_files(struct keep *k, struct error *e)
 
 static int allocate(struct keep *k, struct error *e)
 {
-    k->copies = calloc(k->disk_count + 1, sizeof *k->copies);
+    k->images = calloc(k->disk_count + 1, sizeof *k->images);
     k->image_fds = calloc(k->disk_count + 1, sizeof *k->image_fds);
-    if (!k->copies || !k->image_fds)
+    if (!k->images || !k->image_fds)
         return error_set(e, NO_SPACE, "out of memory");
     for (size_t i = 0; i < k->disk_count; i++)
         k->image_fds[i] = -1;
@@ -163,23 +163,29 @@ static int make_folder(struct keep *k, uint64_t ram_bytes, struct error *e)
     return OK;
 }
 
+/* Read a file once more, and note its sum. */
+static int sum_file(int fd, struct manifest_file *f, uint64_t bytes, struct error *e)
+{
+    struct progress ignored = {0};
+    struct ingest_image image = {.source = fd, .name = f->file, .bytes = bytes};
+
+    if (ingest_copy(&image, 1, FOLDER_CHUNK_BYTES, &ignored, NULL, NULL, e) < 0)
+        return e->status;
+    f->bytes = bytes;
+    chunk_id_to_hex(&image.root, f->root);
+    return OK;
+}
+
 static int write_config(struct keep *k, const char *text, struct error *e)
 {
     struct manifest_file *f = &k->r->m->config;
-    struct sha256 *sum = NULL;
     AUTO_CLOSE int fd = -1;
 
     if (folder_stage(k->dirfd, f->file, &fd, e) < 0)
         return e->status;
-    f->bytes = strlen(text);
-    if (write_full(fd, text, f->bytes) < 0 || fsync(fd) < 0)
+    if (write_full(fd, text, strlen(text)) < 0 || fsync(fd) < 0)
         return error_errno(e, "%s: write", f->file);
-    if (sha256_new(&sum, e) < 0)
-        return e->status;
-    sha256_update(sum, text, f->bytes);
-    sha256_final(sum, f->sha256);
-    sha256_free(sum);
-    return OK;
+    return sum_file(fd, f, strlen(text), e);
 }
 
 static int folder_prepare(struct keep *k, uint64_t ram_bytes, const char *config, struct error *e)
@@ -211,35 +217,30 @@ static int folder_put_disks(struct keep *k, const int sources[], team_watch watc
     struct manifest *m = k->r->m;
 
     for (size_t i = 0; i < k->disk_count; i++)
-        k->copies[i] = (struct copy){
+        k->images[i] = (struct ingest_image){
             .source = sources[i],
-            .source_name = k->r->d->disks[i].volume->name,
-            .target = k->image_fds[i],
-            .target_name = m->disks[i].image.file,
-            .size_bytes = k->r->d->disks[i].volume->size_bytes,
-            .kind = COPY_TO_NEW,
-            .progress = k->r->progress,
+            .name = k->r->d->disks[i].volume->name,
+            .bytes = k->r->d->disks[i].volume->size_bytes,
+            .target = {k->image_fds[i], TARGET_NEW, m->disks[i].image.file},
         };
-    if (copy_all(k->copies, k->disk_count, watch, arg, e) < 0)
+    if (ingest_copy(k->images, k->disk_count, FOLDER_CHUNK_BYTES, k->r->progress, watch, arg, e) <
+        0)
         return e->status;
     for (size_t i = 0; i < k->disk_count; i++) {
-        m->disks[i].image.bytes = k->copies[i].size_bytes;
-        strcpy(m->disks[i].image.sha256, k->copies[i].sha256);
+        m->disks[i].image.bytes = k->images[i].bytes;
+        chunk_id_to_hex(&k->images[i].root, m->disks[i].image.root);
     }
     return OK;
 }
 
 static uint64_t folder_position(const struct keep *k, size_t disk)
 {
-    return atomic_load(&k->copies[disk].position);
+    return atomic_load(&k->images[disk].position);
 }
 
-static int folder_put_ram(struct keep *k, uint64_t bytes, const char *sha256, struct error *e)
+static int folder_put_ram(struct keep *k, uint64_t bytes, struct error *e)
 {
-    (void)e;
-    k->r->m->ram.bytes = bytes;
-    strcpy(k->r->m->ram.sha256, sha256);
-    return OK;
+    return sum_file(k->ram_fd, &k->r->m->ram, bytes, e);
 }
 
 static int folder_finish(struct keep *k, struct create_stats *stats, struct error *e)

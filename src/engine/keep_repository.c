@@ -270,14 +270,13 @@ static int put_pages(struct keep *k, const struct save_pages *pages, struct erro
                                                             : put_small(k, rest, "RAM", &m->ram, e);
 }
 
-static int repository_put_ram(struct keep *k, uint64_t bytes, const char *sha256, struct error *e)
+static int repository_put_ram(struct keep *k, uint64_t bytes, struct error *e)
 {
     struct ingest_image whole = {.source = k->ram_fd, .name = "RAM", .bytes = bytes};
     struct save_pages *pages;
     struct error why;
     int rc;
 
-    (void)sha256;
     rc = save_pages_find(&pages, k->ram_fd, bytes, &why);
     if (rc == OK) {
         rc = put_pages(k, pages, e);

@@ -7,16 +7,10 @@
 #ifndef ENGINE_PLACE_H
 #define ENGINE_PLACE_H
 
-#include "copy/copy.h"
+#include "copy/target.h"
 #include "engine/engine.h"
 
 struct place;
-
-/* Where a disk's image goes. */
-struct place_target {
-    int fd;
-    enum copy_target kind;
-};
 
 struct place_driver {
     /* Open it, and read the snapshot's record. Nothing in it is trusted. On failure `*p` and `*m` hold nothing. */
@@ -32,7 +26,7 @@ struct place_driver {
                   struct error *e);
 
     /* Write each disk's image to its target, and check it again. */
-    int (*write)(struct place *p, const struct manifest *m, const struct place_target targets[],
+    int (*write)(struct place *p, const struct manifest *m, const struct target targets[],
                  struct progress *progress, struct error *e);
 
     /* Write the save file, from which RAM is restored, to `fd`, a pipe. By another thread. */

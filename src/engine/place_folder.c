@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "copy/ingest.h"
 #include "domain/savefile.h"
 #include "repo/folder.h"
 
@@ -17,7 +18,7 @@ struct place {
     int dirfd, start_fd;
     int *image_fds; /* one a disk */
     size_t disk_count;
-    struct copy *copies; /* one a disk, and one more */
+    struct ingest_image *images; /* one a disk, and one more */
 };
 
 static void folder_close(struct place *p)
@@ -32,7 +33,7 @@ static void folder_close(struct place *p)
     if (p->dirfd >= 0)
         close(p->dirfd);
     free(p->image_fds);
-    free(p->copies);
+    free(p->images);
     free(p);
 }
 
@@ -70,8 +71,8 @@ static const struct manifest_file *start_file(const struct manifest *m)
 static int allocate(struct place *p, size_t disks, struct error *e)
 {
     p->image_fds = calloc(disks + 1, sizeof *p->image_fds);
-    p->copies = calloc(disks + 1, sizeof *p->copies);
-    if (!p->image_fds || !p->copies)
+    p->images = calloc(disks + 1, sizeof *p->images);
+    if (!p->image_fds || !p->images)
         return error_set(e, NO_SPACE, "out of memory");
     p->disk_count = disks;
     for (size_t i = 0; i < disks; i++)
@@ -124,32 +125,28 @@ static int folder_check(struct place *p, const struct manifest *m, struct error 
     return check_saved_domain(p, m, e);
 }
 
-/* ---- the same copies, to nothing or to the volumes ---- */
+/* ---- the same files, to nothing or to the volumes ---- */
 
-static void fill_copy(struct copy *c, int fd, const struct manifest_file *f,
-                      struct progress *progress)
+static void fill_image(struct ingest_image *image, int fd, const struct manifest_file *f)
 {
-    *c = (struct copy){
-        .source = fd,
-        .target = -1,
-        .source_name = f->file,
-        .size_bytes = f->bytes,
-        .kind = COPY_TO_NOTHING,
-        .progress = progress,
-    };
+    *image = (struct ingest_image){.source = fd, .name = f->file, .bytes = f->bytes};
 }
 
-static int compare_sum(const struct copy *c, const struct manifest_file *f, struct error *e)
+static int compare_root(const struct ingest_image *image, const struct manifest_file *f,
+                        struct error *e)
 {
-    if (strcmp(c->sha256, f->sha256) == 0)
+    char root[ID_HEX];
+
+    chunk_id_to_hex(&image->root, root);
+    if (strcmp(root, f->root) == 0)
         return OK;
-    return error_set(e, DAMAGED, "%s is damaged: its SHA-256 is not the manifest's", f->file);
+    return error_set(e, DAMAGED, "%s is damaged: its sum is not the manifest's", f->file);
 }
 
-static int compare_images(const struct place *p, const struct manifest *m, struct error *e)
+static int compare_disks(const struct place *p, const struct manifest *m, struct error *e)
 {
     for (size_t i = 0; i < m->disk_count; i++)
-        if (compare_sum(&p->copies[i], &m->disks[i].image, e) < 0)
+        if (compare_root(&p->images[i], &m->disks[i].image, e) < 0)
             return e->status;
     return OK;
 }
@@ -157,27 +154,28 @@ static int compare_images(const struct place *p, const struct manifest *m, struc
 static int folder_verify(struct place *p, const struct manifest *m, struct progress *progress,
                          struct error *e)
 {
-    for (size_t i = 0; i < m->disk_count; i++)
-        fill_copy(&p->copies[i], p->image_fds[i], &m->disks[i].image, progress);
-    fill_copy(&p->copies[m->disk_count], p->start_fd, start_file(m), progress);
-    if (copy_all(p->copies, m->disk_count + 1, NULL, NULL, e) < 0 || compare_images(p, m, e) < 0)
+    size_t count = m->disk_count;
+
+    for (size_t i = 0; i < count; i++)
+        fill_image(&p->images[i], p->image_fds[i], &m->disks[i].image);
+    fill_image(&p->images[count], p->start_fd, start_file(m));
+    if (ingest_copy(p->images, count + 1, FOLDER_CHUNK_BYTES, progress, NULL, NULL, e) < 0 ||
+        compare_disks(p, m, e) < 0)
         return e->status;
-    return compare_sum(&p->copies[m->disk_count], start_file(m), e);
+    return compare_root(&p->images[count], start_file(m), e);
 }
 
-static int folder_write(struct place *p, const struct manifest *m,
-                        const struct place_target targets[], struct progress *progress,
-                        struct error *e)
+static int folder_write(struct place *p, const struct manifest *m, const struct target targets[],
+                        struct progress *progress, struct error *e)
 {
     for (size_t i = 0; i < m->disk_count; i++) {
-        fill_copy(&p->copies[i], p->image_fds[i], &m->disks[i].image, progress);
-        p->copies[i].kind = targets[i].kind;
-        p->copies[i].target = targets[i].fd;
-        p->copies[i].target_name = m->disks[i].path;
+        fill_image(&p->images[i], p->image_fds[i], &m->disks[i].image);
+        p->images[i].target = targets[i];
     }
     /* Read a second time: it may have been damaged since. */
-    return copy_all(p->copies, m->disk_count, NULL, NULL, e) < 0 ? e->status
-                                                                 : compare_images(p, m, e);
+    return ingest_copy(p->images, m->disk_count, FOLDER_CHUNK_BYTES, progress, NULL, NULL, e) < 0
+               ? e->status
+               : compare_disks(p, m, e);
 }
 
 static int folder_write_ram(struct place *p, const struct manifest *m, int to,

@@ -50,10 +50,9 @@ static int repository_check(struct place *p, const struct manifest *m, struct er
 
 /* One of the record's images; damage in the record is told by it. */
 static int fill_image(struct extract_image *image, const struct manifest_file *f, const char *name,
-                      int target, enum copy_target kind, struct error *e)
+                      struct target target, struct error *e)
 {
-    *image =
-        (struct extract_image){.bytes = f->bytes, .target = target, .name = name, .kind = kind};
+    *image = (struct extract_image){.bytes = f->bytes, .name = name, .target = target};
     return chunk_id_from_hex(&image->root, f->root, e);
 }
 
@@ -81,14 +80,14 @@ static int repository_verify(struct place *p, const struct manifest *m, struct p
     if (!images)
         return error_set(e, NO_SPACE, "out of memory");
     for (size_t i = 0; (f = manifest_image(m, i)); i++)
-        if (manifest_has(f) &&
-            fill_image(&images[count++], f, manifest_image_name(m, i), -1, COPY_TO_NOTHING, e) < 0)
+        if (manifest_has(f) && fill_image(&images[count++], f, manifest_image_name(m, i),
+                                          (struct target){.kind = TARGET_NONE}, e) < 0)
             return e->status;
     return run(p, images, count, progress, e);
 }
 
 static int repository_write(struct place *p, const struct manifest *m,
-                            const struct place_target targets[], struct progress *progress,
+                            const struct target targets[], struct progress *progress,
                             struct error *e)
 {
     AUTO_FREE struct extract_image *images = calloc(m->disk_count + 1, sizeof *images);
@@ -96,8 +95,7 @@ static int repository_write(struct place *p, const struct manifest *m,
     if (!images)
         return error_set(e, NO_SPACE, "out of memory");
     for (size_t i = 0; i < m->disk_count; i++)
-        if (fill_image(&images[i], &m->disks[i].image, m->disks[i].path, targets[i].fd,
-                       targets[i].kind, e) < 0)
+        if (fill_image(&images[i], &m->disks[i].image, m->disks[i].path, targets[i], e) < 0)
             return e->status;
     return run(p, images, m->disk_count, progress, e);
 }
@@ -163,10 +161,11 @@ static int repository_open_config(struct place *p, const struct manifest *m, int
     struct progress ignored = {0};
     struct extract_image image;
     int memory = memfd_create("domsnap", MFD_CLOEXEC);
+    struct target target = {memory, TARGET_NEW, "memory"};
 
     if (memory < 0)
         return error_errno(e, "configuration");
-    if (fill_image(&image, &m->config, "configuration", memory, COPY_TO_NEW, e) == OK &&
+    if (fill_image(&image, &m->config, "configuration", target, e) == OK &&
         run(p, &image, 1, &ignored, e) == OK) {
         *fd = memory;
         return OK;

@@ -41,7 +41,7 @@ struct restoration {
     struct place *place;
     struct manifest m;
     struct volume **volumes; /* one a disk of the manifest; NULL: a file that is to be made */
-    struct place_target *targets;
+    struct target *targets;
     struct domain_id running; /* destroyed before; domid 0: there is none */
     struct journal journal;
 };
@@ -217,9 +217,10 @@ static int end_file(const char *path, int fd, struct error *e)
 static int open_targets(struct restoration *r, struct error *e)
 {
     for (size_t i = 0; i < r->m.disk_count; i++) {
-        struct place_target *t = &r->targets[i];
+        struct target *t = &r->targets[i];
 
-        t->kind = r->volumes[i] ? COPY_OVER_OLD : COPY_TO_NEW;
+        t->kind = r->volumes[i] ? TARGET_OLD : TARGET_NEW;
+        t->name = r->m.disks[i].path;
         if ((r->volumes[i] ? volume_open_idle(r->volumes[i], &t->fd, e)
                            : begin_file(r->m.disks[i].path, &t->fd, e)) < 0)
             return e->status;

@@ -22,6 +22,9 @@
 
 #define FOLDER_MANIFEST "manifest.json"
 
+/* Of the trees that the roots in a manifest name. */
+#define FOLDER_CHUNK_BYTES (256u << 10)
+
 /* A descriptor of the folder, the caller's. */
 int folder_open(const char *path, int *dirfd, struct error *e);
 

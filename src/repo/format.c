@@ -29,17 +29,14 @@ static uint32_t take32(const uint8_t *from)
 
 static bool all_zero(const uint8_t *p, size_t len)
 {
-    while (len--)
-        if (*p++)
-            return false;
-    return true;
+    return len == 0 || (*p == 0 && memcmp(p, p + 1, len - 1) == 0);
 }
 
 /* ---- names of content ---- */
 
 bool chunk_id_is_zero(const struct chunk_id *id)
 {
-    return all_zero(id->bytes, ID_BYTES);
+    return memcmp(id->bytes, chunk_id_zero.bytes, ID_BYTES) == 0;
 }
 
 void chunk_id_to_hex(const struct chunk_id *id, char hex[static ID_HEX])

@@ -46,10 +46,8 @@ uint64_t manifest_bytes(const struct manifest *m)
 
 static json_t *file_to_json(const struct manifest_file *f)
 {
-    if (f->root[0])
-        return json_pack("{s:I, s:s}", "bytes", (json_int_t)f->bytes, "root", f->root);
-    return json_pack("{s:s, s:I, s:s}", "file", f->file, "bytes", (json_int_t)f->bytes, "sha256",
-                     f->sha256);
+    return json_pack("{s:s*, s:I, s:s}", "file", f->file, "bytes", (json_int_t)f->bytes, "root",
+                     f->root);
 }
 
 static json_t *ram_to_json(const struct manifest *m)
@@ -169,8 +167,7 @@ static int take_tree(struct manifest_file *f, const json_t *json, struct error *
 /* A file of the snapshot's own folder, never a path to elsewhere. */
 static int take_named(struct manifest_file *f, const json_t *json, struct error *e)
 {
-    if (take_text(&f->file, json, "file", e) < 0 || take_number(&f->bytes, json, "bytes", e) < 0 ||
-        take_hex(f->sha256, json, "sha256", e) < 0)
+    if (take_text(&f->file, json, "file", e) < 0 || take_tree(f, json, e) < 0)
         return e->status;
     if (!*f->file || *f->file == '.' || strchr(f->file, '/'))
         return error_set(e, DAMAGED, "\"%s\" is not the name of a file in its folder", f->file);

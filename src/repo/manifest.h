@@ -7,16 +7,17 @@
  *       "created": "2026-11-23T01:55:03Z", "host": "xen01", "hypervisor": "Xen 4.17.5",
  *       "method": "snapshot",
  *       "domain": { "name": …, "uuid": …, "type": "pv", "vcpus": 1, "memory_bytes": … },
- *       "ram":    { "file": "linux01.sav", "bytes": …, "sha256": … },   absent: the disks only
- *       "config": { "file": "linux01.cfg", "bytes": …, "sha256": … },   absent: unknown
+ *       "ram":    { "file": "linux01.sav", "bytes": …, "root": … },   absent: the disks only
+ *       "config": { "file": "linux01.cfg", "bytes": …, "root": … },   absent: unknown
  *       "disks":  [ { "vdev": "xvda", "path": "/dev/xenvols/linux01", "driver": "lvm",
- *                     "image": { "file": "linux01.xvda.img", "bytes": …, "sha256": … } } ],
+ *                     "image": { "file": "linux01.xvda.img", "bytes": …, "root": … } } ],
  *       "left_out": [ { "vdev": "xvdb", "why": "read-only" } ],
  *       "pause": { "save_ns": …, "disks_ns": …, "resume_ns": …,         0: did not stop, or not
  *                  "total_ns": … },                                     measured
  *       "sha256": … }                                                   of all the above
  *
- * In a repository a file's place is taken by { "bytes": …, "root": … }; and RAM is kept frame by
+ * A "root" is a SHA-256 that many processors can work out at once: the name of the file's tree of
+ * chunks of 256 KiB, as docs/domsnap-repository.5 has it. In a repository there is no "file"; and RAM is kept frame by
  * frame, unless it is not understood: then "ram" is the save stream without its pages, and has
  *
  *       "pages_at": …,           so much of it comes before them
@@ -36,8 +37,8 @@
 struct manifest_file {
     char *file; /* a name in the snapshot's folder; NULL: there is none, or it is in a repository */
     uint64_t bytes;
-    char sha256[65]; /* lower-case hexadecimal: of a file; "" in a repository */
-    char root[65];   /* in a repository: the name of its tree (repo/tree.h); "" in a folder */
+    char root
+        [65]; /* the name of its tree (repo/tree.h), lower-case hexadecimal; "": there is none */
 };
 
 static inline bool manifest_has(const struct manifest_file *f)

@@ -187,6 +187,25 @@ int store_open(struct store **out, const char *path, enum store_use use, struct 
     return error_prefix(e, "repository %s", path);
 }
 
+int store_none(struct store **out, uint32_t chunk_bytes, struct error *e)
+{
+    struct store *s = calloc(1, sizeof *s);
+
+    if (!s)
+        return error_set(e, NO_SPACE, "out of memory");
+    s->dirfd = s->lock = s->packs_dirfd = -1;
+    s->chunk_bytes = chunk_bytes;
+    pthread_mutex_init(&s->mutex, NULL);
+    *out = s;
+    return OK;
+}
+
+/* It has no index. */
+static bool keeps_nothing(const struct store *s)
+{
+    return !s->index;
+}
+
 void store_close(struct store *s)
 {
     if (!s)
@@ -241,6 +260,8 @@ int store_save(struct store *s, struct error *e)
 {
     struct error why;
 
+    if (keeps_nothing(s))
+        return OK;
     for (; s->unsaved_count; s->unsaved_count--)
         if (pack_publish(s->packs_dirfd, s->unsaved[s->unsaved_count - 1], e) < 0)
             return e->status;
@@ -280,10 +301,14 @@ int store_worker_new(struct store_worker **out, struct store *s, struct error *e
     if (!w)
         return error_errno(e, "worker");
     w->store = s;
+    w->sum = EVP_MD_CTX_new();
+    if (w->sum && keeps_nothing(s)) {
+        *out = w;
+        return OK;
+    }
     w->zipped_bytes = ZSTD_compressBound(CHUNK_MAX_BYTES);
     w->zip = ZSTD_createCCtx();
     w->unzip = ZSTD_createDCtx();
-    w->sum = EVP_MD_CTX_new();
     w->record = malloc(RECORD_HEAD_BYTES + CHUNK_MAX_BYTES);
     w->base = malloc(CHUNK_MAX_BYTES);
     w->pages = malloc(CHUNK_MAX_BYTES);
@@ -302,7 +327,7 @@ int store_worker_new(struct store_worker **out, struct store *s, struct error *e
 
 int store_worker_finish(struct store_worker *w, struct error *e)
 {
-    return pack_writer_finish(w->pack, e);
+    return keeps_nothing(w->store) ? OK : pack_writer_finish(w->pack, e);
 }
 
 void store_worker_free(struct store_worker *w)
@@ -597,6 +622,8 @@ int store_put(struct store_worker *w, const void *content, uint32_t bytes,
         w->stats.known_bytes += bytes;
         return OK;
     }
+    if (keeps_nothing(w->store))
+        return OK;
     rc = index_claim(w->store->index, id, &where, e);
     if (rc == OK)
         w->stats.known_bytes += bytes;

@@ -28,6 +28,10 @@ enum store_use {
 };
 
 int store_open(struct store **s, const char *path, enum store_use use, struct error *e);
+
+/* One that keeps nothing, and only tells names. */
+int store_none(struct store **s, uint32_t chunk_bytes, struct error *e);
+
 void store_close(struct store *s); /* what was put and not saved is gone; NULL is fine */
 
 uint32_t store_chunk_bytes(const struct store *s);

@@ -259,8 +259,8 @@ static void manifests_are_not_trusted(void **state)
     static const char *const good =
         "{'format':'domsnap-manifest','version':1,'created':'x','host':'h','hypervisor':'v',"
         "'method':'cold','domain':{'name':'n','uuid':'u','type':'pv','vcpus':1,'memory_bytes':1},"
-        "'ram':{'file':'n.sav','bytes':1,'sha256':'%064d'},'disks':[{'vdev':'xvda','path':'/p',"
-        "'driver':'lvm','image':{'file':'i','bytes':1,'sha256':'%064d'}}],'left_out':[],"
+        "'ram':{'file':'n.sav','bytes':1,'root':'%064d'},'disks':[{'vdev':'xvda','path':'/p',"
+        "'driver':'lvm','image':{'file':'i','bytes':1,'root':'%064d'}}],'left_out':[],"
         "'pause':{'save_ns':0,'disks_ns':0,'resume_ns':0,'total_ns':0}}";
     static const struct {
         const char *from, *to;

@@ -430,9 +430,9 @@ static void assert_same(int a, int b, uint64_t bytes)
     }
 }
 
-static uint64_t extract(const struct ingest_image *image, int target, enum copy_target kind)
+static uint64_t extract(const struct ingest_image *image, int target, enum target_kind kind)
 {
-    struct extract_image out = {image->root, image->bytes, target, "image", kind};
+    struct extract_image out = {image->root, image->bytes, "image", {target, kind, "target"}};
     struct extract x = {.images = &out, .count = 1, .workers = 3, .progress = &progress};
     struct error e;
 
@@ -454,14 +454,14 @@ static void images_come_back(void **state)
         for (uint64_t at = 0; at + 5000 < sizes[i]; at += sizes[i] / 7 + 1)
             write_at(in, at, 5000, (unsigned)(at + i));
         image = ingest(in, sizes[i], NULL, NULL, 0, NULL);
-        extract(&image, out, COPY_TO_NEW);
+        extract(&image, out, TARGET_NEW);
         assert_same(in, out, sizes[i]);
         /* Over other content, of which most is right. */
         if (sizes[i] > 100000) {
             write_at(out, 60000, 20000, 99);
-            assert_in_range(extract(&image, out, COPY_OVER_OLD), 1, 2 * CHUNK);
+            assert_in_range(extract(&image, out, TARGET_OLD), 1, 2 * CHUNK);
             assert_same(in, out, sizes[i]);
-            assert_int_equal(extract(&image, out, COPY_OVER_OLD), 0);
+            assert_int_equal(extract(&image, out, TARGET_OLD), 0);
         }
         close(in);
         close(out);
@@ -520,7 +520,7 @@ static void what_has_not_changed_is_not_read(void **state)
     assert_int_equal(stats.stored_bytes, 0);
     tree_release(&tree);
     forget(&h);
-    extract(&second, out, COPY_TO_NEW);
+    extract(&second, out, TARGET_NEW);
     assert_same(in, out, bytes);
     close(in);
     close(out);
