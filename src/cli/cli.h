@@ -18,8 +18,9 @@ struct command {
     int (*run)(int argc, char **argv); /* argv[0] is "domsnap NAME"; returns the exit status */
 };
 
-extern const struct command command_create, command_delete, command_doctor, command_import,
-    command_init, command_list, command_recover, command_restore, command_show, command_verify;
+extern const struct command command_check, command_create, command_delete, command_doctor,
+    command_import, command_init, command_list, command_recover, command_restore, command_show,
+    command_verify;
 
 /* --json and --verbose, which every command has: a child of its argp. */
 extern const struct argp_child common_options[];

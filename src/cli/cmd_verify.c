@@ -1,23 +1,56 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "cli/cli.h"
 
 static const char doc[] =
     "Read snapshots, one, all of DOMAIN, or all, and hold every byte against its sum.\v"
-    "Exit status 0: each of them can be restored.";
+    "Exit status 0: each of them can be restored. With --sample, which takes less time, damage "
+    "that "
+    "is not rare is found.";
 
-static const struct argp_option options[] = {CLI_REPO_OPTION, {0}};
+enum { OPTION_FROM = 256, OPTION_SAMPLE };
+
+static const struct argp_option options[] = {
+    {"from", OPTION_FROM, "DIR", 0,
+     "not in a repository: the folder that `create --to` made, or `import`", 0},
+    CLI_REPO_OPTION,
+    {"sample", OPTION_SAMPLE, "PERCENT", 0, "only so much of them, taken at random", 0},
+    {0},
+};
+
+struct request {
+    struct snapshot_ref ref;
+    unsigned percent;
+};
 
 struct result {
     json_t *verified, *damaged;
 };
 
+static unsigned parse_percent(const char *arg, struct argp_state *state)
+{
+    char *end;
+    long percent = strtol(arg, &end, 10);
+
+    if (end == arg || *end || percent < 1 || percent > 100)
+        argp_error(state, "\"%s\" is not a number from 1 to 100", arg);
+    return (unsigned)percent;
+}
+
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
-    struct snapshot_ref *ref = state->input;
+    struct request *r = state->input;
+    struct snapshot_ref *ref = &r->ref;
 
     switch (key) {
+    case OPTION_FROM:
+        ref->folder = arg;
+        return 0;
+    case OPTION_SAMPLE:
+        r->percent = parse_percent(arg, state);
+        return 0;
     case 'r':
         ref->repo = arg;
         return 0;
@@ -25,6 +58,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         if (ref->domain)
             argp_error(state, "one at a time");
         cli_split_ref(arg, &ref->domain, &ref->name);
+        return 0;
+    case ARGP_KEY_END:
+        if (ref->folder && (ref->domain || ref->repo))
+            argp_error(state, "DOMAIN and --repo are for a repository, not a folder (--from)");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -44,38 +81,40 @@ static void print(void *arg)
 }
 
 /* The first error is kept; all are looked at. */
-static int verify_one(struct engine *engine, const struct snapshot_ref *ref, struct result *r,
-                      struct error *e)
+static int verify_one(struct engine *engine, const struct snapshot_ref *ref, unsigned percent,
+                      struct result *r, struct error *e)
 {
+    json_t *name =
+        ref->folder ? json_string(ref->folder) : json_sprintf("%s@%s", ref->domain, ref->name);
     struct error why = {0};
-    int rc = engine_verify(engine, ref, &why);
+    int rc = engine_verify(engine, ref, percent, &why);
 
     if (rc == OK)
-        json_array_append_new(r->verified, json_sprintf("%s@%s", ref->domain, ref->name));
+        json_array_append_new(r->verified, name);
     else
-        json_array_append_new(r->damaged, json_pack("{s:o, s:s}", "snapshot",
-                                                    json_sprintf("%s@%s", ref->domain, ref->name),
-                                                    "message", why.text));
+        json_array_append_new(r->damaged,
+                              json_pack("{s:o, s:s}", "snapshot", name, "message", why.text));
     if (rc < 0 && e->status == OK)
         *e = why;
     return e->status;
 }
 
-static int verify(struct engine *engine, const struct snapshot_ref *ref, struct result *r,
+static int verify(struct engine *engine, const struct request *request, struct result *r,
                   struct error *e)
 {
+    const struct snapshot_ref *ref = &request->ref;
     struct manifest *list = NULL;
     size_t count = 0;
 
-    if (ref->name)
-        return verify_one(engine, ref, r, e);
+    if (ref->folder || ref->name)
+        return verify_one(engine, ref, request->percent, r, e);
     if (engine_list(ref->repo, ref->domain, &list, &count, e) < 0)
         return e->status;
     for (size_t i = 0; i < count && e->status != CANCELLED; i++) {
         struct snapshot_ref one = {
             .repo = ref->repo, .domain = list[i].domain_name, .name = list[i].name};
 
-        verify_one(engine, &one, r, e);
+        verify_one(engine, &one, request->percent, r, e);
     }
     engine_list_release(list, count);
     return e->status;
@@ -83,18 +122,19 @@ static int verify(struct engine *engine, const struct snapshot_ref *ref, struct 
 
 static int run(int argc, char **argv)
 {
-    static const struct argp argp = {options, parse, "[DOMAIN[@NAME]]", doc, common_options,
-                                     NULL,    NULL};
+    static const struct argp argp = {
+        options, parse, "[DOMAIN[@NAME]]\n--from DIR", doc, common_options, NULL, NULL};
     struct result r = {json_array(), json_array()};
     struct engine *engine = cli_engine();
-    struct snapshot_ref ref = {0};
+    struct request request = {.percent = 100};
     struct error e = {0};
     int rc, status;
 
-    argp_parse(&argp, argc, argv, 0, NULL, &ref);
-    ref.repo = cli_repo(ref.repo);
+    argp_parse(&argp, argc, argv, 0, NULL, &request);
+    if (!request.ref.folder)
+        request.ref.repo = cli_repo(request.ref.repo);
     cli_progress_start(engine);
-    rc = verify(engine, &ref, &r, &e);
+    rc = verify(engine, &request, &r, &e);
     status = cli_finish(
         rc, &e, json_pack("{s:O, s:O}", "verified", r.verified, "damaged", r.damaged), print, &r);
     json_decref(r.verified);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -23,6 +24,7 @@ struct worker {
     struct work *work;
     struct store_worker *store;
     uint8_t *content, *found;
+    unsigned random; /* of rand_r() */
 };
 
 /* Whether the target has a chunk already. */
@@ -37,9 +39,19 @@ static bool is_there(struct worker *w, const struct extract_image *image, const 
            memcmp(name.bytes, id->bytes, ID_BYTES) == 0;
 }
 
+/* Whether this chunk is in the sample. */
+static bool is_wanted(struct worker *w)
+{
+    unsigned percent = w->work->x->percent;
+
+    return percent >= 100 || (unsigned)rand_r(&w->random) / (RAND_MAX / 100 + 1) < percent;
+}
+
 static int put_chunk(struct worker *w, const struct extract_image *image, const struct chunk_id *id,
                      uint64_t offset, uint32_t bytes, struct error *e)
 {
+    if (!is_wanted(w))
+        return OK;
     if (image->target.kind == TARGET_OLD && is_there(w, image, id, offset, bytes))
         return OK;
     if (store_get(w->store, id, w->content, bytes, e) < 0)
@@ -124,6 +136,8 @@ static int get_trees(struct work *work, struct store_worker *store, struct error
 static int make_worker(struct worker *w, struct work *work, struct error *e)
 {
     w->work = work;
+    if (getrandom(&w->random, sizeof w->random, 0) != sizeof w->random)
+        return error_errno(e, "random number");
     w->content = aligned_alloc(ALIGNMENT, CHUNK_MAX_BYTES);
     w->found = aligned_alloc(ALIGNMENT, CHUNK_MAX_BYTES);
     if (!w->content || !w->found)

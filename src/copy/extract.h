@@ -20,6 +20,7 @@ struct extract {
     const struct extract_image *images;
     size_t count;
     unsigned workers; /* as of ingest.h */
+    unsigned percent; /* of the chunks, taken at random; 100 for all, unless all are TARGET_NONE */
     struct progress *progress;
     atomic_uint_least64_t written_bytes; /* out: not counting zeros */
 };

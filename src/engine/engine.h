@@ -108,8 +108,21 @@ int engine_delete(struct engine *engine, const char *repo, const struct snapshot
 /* Its record; release it. */
 int engine_show(const struct snapshot_ref *ref, struct manifest *m, struct error *e);
 
-/* Read a snapshot and hold every byte against its sum: DAMAGED. */
-int engine_verify(struct engine *engine, const struct snapshot_ref *ref, struct error *e);
+/* Read a snapshot, or so many percent of it (of one in a repository), and hold every byte against
+ * its sum: DAMAGED. */
+int engine_verify(struct engine *engine, const struct snapshot_ref *ref, unsigned percent,
+                  struct error *e);
+
+struct repository_stats {
+    uint64_t packs, pack_bytes, snapshots;
+};
+
+/* Called for each pack or snapshot that is damaged; `what` and `why` are valid during the call. */
+typedef void (*damage_sink)(void *arg, const char *what, const struct error *why);
+
+/* See whether all is there that the snapshots name, without reading content: DAMAGED if not. */
+int engine_check(struct engine *engine, const char *repo, bool rebuild_index, damage_sink sink,
+                 void *arg, struct repository_stats *stats, struct error *e);
 
 /* ---- restore ---- */
 

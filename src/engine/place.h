@@ -21,9 +21,10 @@ struct place_driver {
     /* Open what the record names, and see whether it fits together; quick. */
     int (*check)(struct place *p, const struct manifest *m, struct error *e);
 
-    /* Read every byte and hold it against its sum: DAMAGED. */
-    int (*verify)(struct place *p, const struct manifest *m, struct progress *progress,
-                  struct error *e);
+    /* Read so many of a hundred chunks, taken at random, and hold them against their sums:
+     * DAMAGED. UNSUPPORTED: it must be all of them. */
+    int (*verify)(struct place *p, const struct manifest *m, unsigned percent,
+                  struct progress *progress, struct error *e);
 
     /* Write each disk's image to its target, and check it again. */
     int (*write)(struct place *p, const struct manifest *m, const struct target targets[],

@@ -151,11 +151,13 @@ static int compare_disks(const struct place *p, const struct manifest *m, struct
     return OK;
 }
 
-static int folder_verify(struct place *p, const struct manifest *m, struct progress *progress,
-                         struct error *e)
+static int folder_verify(struct place *p, const struct manifest *m, unsigned percent,
+                         struct progress *progress, struct error *e)
 {
     size_t count = m->disk_count;
 
+    if (percent < 100)
+        return error_set(e, UNSUPPORTED, "of plain files a sample can't be verified, only all");
     for (size_t i = 0; i < count; i++)
         fill_image(&p->images[i], p->image_fds[i], &m->disks[i].image);
     fill_image(&p->images[count], p->start_fd, start_file(m));

@@ -56,10 +56,11 @@ static int fill_image(struct extract_image *image, const struct manifest_file *f
     return chunk_id_from_hex(&image->root, f->root, e);
 }
 
-static int run(struct place *p, const struct extract_image *images, size_t count,
+static int run(struct place *p, const struct extract_image *images, size_t count, unsigned percent,
                struct progress *progress, struct error *e)
 {
     struct extract x = {
+        .percent = percent,
         .store = p->store,
         .images = images,
         .count = count,
@@ -70,8 +71,8 @@ static int run(struct place *p, const struct extract_image *images, size_t count
 }
 
 /* To check a snapshot is to check all of it, its configuration too. */
-static int repository_verify(struct place *p, const struct manifest *m, struct progress *progress,
-                             struct error *e)
+static int repository_verify(struct place *p, const struct manifest *m, unsigned percent,
+                             struct progress *progress, struct error *e)
 {
     AUTO_FREE struct extract_image *images = calloc(m->disk_count + 4, sizeof *images);
     const struct manifest_file *f;
@@ -83,7 +84,7 @@ static int repository_verify(struct place *p, const struct manifest *m, struct p
         if (manifest_has(f) && fill_image(&images[count++], f, manifest_image_name(m, i),
                                           (struct target){.kind = TARGET_NONE}, e) < 0)
             return e->status;
-    return run(p, images, count, progress, e);
+    return run(p, images, count, percent, progress, e);
 }
 
 static int repository_write(struct place *p, const struct manifest *m,
@@ -97,7 +98,7 @@ static int repository_write(struct place *p, const struct manifest *m,
     for (size_t i = 0; i < m->disk_count; i++)
         if (fill_image(&images[i], &m->disks[i].image, m->disks[i].path, targets[i], e) < 0)
             return e->status;
-    return run(p, images, m->disk_count, progress, e);
+    return run(p, images, m->disk_count, 100, progress, e);
 }
 
 /* ---- RAM: read in order, at the pace of who takes it ---- */
@@ -166,7 +167,7 @@ static int repository_open_config(struct place *p, const struct manifest *m, int
     if (memory < 0)
         return error_errno(e, "configuration");
     if (fill_image(&image, &m->config, "configuration", target, e) == OK &&
-        run(p, &image, 1, &ignored, e) == OK) {
+        run(p, &image, 1, 100, &ignored, e) == OK) {
         *fd = memory;
         return OK;
     }

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What is asked of a repository itself: make one, list, show, verify. */
+#include <inttypes.h>
+
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "engine/engine.h"
 #include "engine/place.h"
+#include "repo/check.h"
 #include "repo/collect.h"
 #include "repo/records.h"
 #include "repo/store.h"
@@ -98,17 +101,63 @@ int engine_show(const struct snapshot_ref *ref, struct manifest *m, struct error
     return OK;
 }
 
-int engine_verify(struct engine *engine, const struct snapshot_ref *ref, struct error *e)
+static int verify(struct engine *engine, const struct snapshot_ref *ref, unsigned percent,
+                  struct error *e)
 {
+    const struct place_driver *driver = ref->folder ? &place_folder : &place_repository;
     struct manifest m;
     struct place *p;
     int rc;
 
-    if (open_snapshot(&p, ref, &m, e) < 0)
-        return error_prefix(e, "verify");
+    if ((ref->folder ? driver->open(&p, ref, &m, e) : open_snapshot(&p, ref, &m, e)) < 0)
+        return e->status;
     progress_begin(&engine->progress, "verify", manifest_bytes(&m));
-    rc = place_repository.verify(p, &m, &engine->progress, e);
-    place_repository.close(p);
+    rc = driver->check(p, &m, e);
+    if (rc == OK)
+        rc = driver->verify(p, &m, percent, &engine->progress, e);
+    driver->close(p);
     manifest_release(&m);
-    return rc < 0 ? error_prefix(e, "verify %s@%s", ref->domain, ref->name) : OK;
+    return rc;
+}
+
+int engine_verify(struct engine *engine, const struct snapshot_ref *ref, unsigned percent,
+                  struct error *e)
+{
+    if (verify(engine, ref, percent, e) == OK)
+        return OK;
+    return ref->folder ? error_prefix(e, "verify %s", ref->folder)
+                       : error_prefix(e, "verify %s@%s", ref->domain, ref->name);
+}
+
+static int open_rebuilt(struct store **store, const char *repo, struct error *e)
+{
+    int rc;
+
+    if (store_open(store, repo, STORE_SHARED, e) < 0)
+        return e->status;
+    rc = index_drop(store_dirfd(*store), e);
+    store_close(*store);
+    *store = NULL;
+    if (rc < 0 || store_open(store, repo, STORE_SHARED, e) < 0)
+        return e->status;
+    return store_save(*store, e);
+}
+
+int engine_check(struct engine *engine, const char *repo, bool rebuild_index, damage_sink sink,
+                 void *arg, struct repository_stats *stats, struct error *e)
+{
+    struct check_stats found = {0};
+    struct store *store = NULL;
+    int rc;
+
+    progress_begin(&engine->progress, "check", 0);
+    rc = rebuild_index ? open_rebuilt(&store, repo, e) : store_open(&store, repo, STORE_SHARED, e);
+    if (rc == OK)
+        rc = check_run(store, sink, arg, &found, e);
+    store_close(store);
+    *stats = (struct repository_stats){found.packs, found.pack_bytes, found.snapshots};
+    if (rc == OK && found.damaged)
+        rc = error_set(e, DAMAGED, "%" PRIu64 " of its packs and snapshots are damaged",
+                       found.damaged);
+    return rc < 0 ? error_prefix(e, "check") : OK;
 }

@@ -182,7 +182,7 @@ static int verify(struct restoration *r, struct error *e)
         return OK;
     progress_begin(&r->engine->progress, "verify",
                    images_bytes(r) + (manifest_has(&r->m.ram) ? ram_bytes(r) : r->m.config.bytes));
-    if (r->driver->verify(r->place, &r->m, &r->engine->progress, e) < 0)
+    if (r->driver->verify(r->place, &r->m, 100, &r->engine->progress, e) < 0)
         return error_prefix(e, "%s", r->path);
     return OK;
 }

@@ -431,3 +431,18 @@ int index_add_pack(void *arg, const char name[PACK_NAME], uint64_t bytes,
     pthread_mutex_unlock(&ix->lock);
     return rc;
 }
+
+int index_drop(int repo_dirfd, struct error *e)
+{
+    int fd = openat(repo_dirfd, "index", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    AUTO_CLOSEDIR DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    struct dirent *file;
+
+    if (!dir)
+        return error_errno(e, "index");
+    while ((file = readdir(dir)))
+        if (strcmp(file->d_name, ".") != 0 && strcmp(file->d_name, "..") != 0 &&
+            unlinkat(dirfd(dir), file->d_name, 0) < 0 && errno != ENOENT)
+            return error_errno(e, "index/%s: remove", file->d_name);
+    return OK;
+}

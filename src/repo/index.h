@@ -38,6 +38,9 @@ int index_pack_open(struct index *ix, uint32_t pack, int *fd, char name[PACK_NAM
  * loses time only, so it need not be durable. */
 int index_save(struct index *ix, struct error *e);
 
+/* Remove all index files of a repository: the next index_open() starts from the packs. */
+int index_drop(int repo_dirfd, struct error *e);
+
 /* ---- for check and collect: all that is there ---- */
 
 /* The pack of that number, from 0; NULL after the last. Valid until something is added. */

@@ -63,6 +63,9 @@ check "its images are the disks" cmp "$work/one.img" "$work/folder/off01.xvda.im
 check "and its configuration is the file" cmp "$work/off.cfg" "$work/folder/off01.cfg"
 check_fails "nothing is overwritten" 1 'nothing is overwritten' "$domsnap" create --config "$work/off.cfg" --to "$work/folder"
 check "restore from the folder" "$domsnap" restore --from "$work/folder"
+check_fails "verify of the folder" 0 'good +/' "$domsnap" verify --from "$work/folder"
+printf x | dd of="$work/folder/off01.xvdb.img" bs=1 seek=70000 conv=notrunc status=none
+check_fails "verify of the folder, damaged" 1 'off01.xvdb.img is damaged' "$domsnap" verify --from "$work/folder"
 check_fails "nothing is left to recover" 0 'nothing' "$domsnap" recover
 sums > "$work/sums-1"
 check_fails "a name that is taken" 1 'is a snapshot off01@one already' "$domsnap" create off01@one --config "$work/off.cfg"
@@ -134,6 +137,15 @@ END
 done
 check "damage is found ($damaged)" test $damaged -gt 0
 check "verify, without the damage" "$domsnap" verify
+check_fails "verify of a sample" 0 'good' "$domsnap" verify --sample 30
+check_fails "check" 0 'snapshots in [0-9]+ packs' "$domsnap" check
+mv "$pack" "$work/pack"
+check_fails "check, without a pack" 1 'DAMAGED +off01@' "$domsnap" check
+head -c 1000 "$work/pack" > "$pack"
+check_fails "check, with a pack cut short" 1 'DAMAGED +pack' "$domsnap" check
+mv "$work/pack" "$pack"
+check_fails "check --rebuild-index" 0 'snapshots in' "$domsnap" check --rebuild-index
+check "check, after that" "$domsnap" check
 # Deleted: what only it needed goes, what others need stays.
 used() { du -sk "$work/repo/packs" | cut -f1; }
 dd if=/dev/urandom of="$work/one.img" bs=1M count=90 seek=100 conv=notrunc status=none

@@ -368,7 +368,7 @@ static void a_repository_instead_of_a_folder(void **state)
     use_repository();
     assert_int_equal(create(CREATE_SNAPSHOT, &e), BUSY);
     ref.repo = fake_path("repo");
-    assert_int_equal(engine_verify(&fake->engine, &ref, &e), OK);
+    assert_int_equal(engine_verify(&fake->engine, &ref, 100, &e), OK);
     fill("a.img", 'x');
     fake->state = DOMAIN_GONE;
     assert_int_equal(restore(false, &e), OK);

@@ -433,7 +433,8 @@ static void assert_same(int a, int b, uint64_t bytes)
 static uint64_t extract(const struct ingest_image *image, int target, enum target_kind kind)
 {
     struct extract_image out = {image->root, image->bytes, "image", {target, kind, "target"}};
-    struct extract x = {.images = &out, .count = 1, .workers = 3, .progress = &progress};
+    struct extract x = {
+        .images = &out, .count = 1, .workers = 3, .percent = 100, .progress = &progress};
     struct error e;
 
     assert_int_equal(store_open(&x.store, repo, STORE_SHARED, &e), OK);
