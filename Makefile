@@ -12,6 +12,10 @@ $(BUILD)/build.ninja:
 check: all
 	@tests/check $(BUILD)
 
+# SECONDS for each parser.
+fuzz:
+	@fuzz/run 60
+
 # Without the Xen host: seconds instead of minutes.
 check-fast: all
 	@tests/check --fast $(BUILD)
@@ -36,4 +40,4 @@ install: all
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all check check-fast demo lab bench format install clean
+.PHONY: all check check-fast fuzz demo lab bench format install clean
