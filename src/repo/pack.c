@@ -108,9 +108,9 @@ static int begin(struct pack_writer *w, struct error *e)
         w->fd = openat(w->dirfd, part, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (w->fd < 0)
         return error_errno(e, "pack %s: create", w->name);
-    /* All at once: else each write would wait for its own blocks. What can't do it does without. */
-    if (fallocate(w->fd, 0, 0, PACK_FULL_BYTES) < 0 && errno == ENOSPC)
-        return error_errno(e, "pack %s: room for it", w->name);
+    /* All at once: else each write would wait for its own blocks. What can't do it does without,
+     * and where there is no room for a whole pack there may be for what comes. */
+    (void)!fallocate(w->fd, 0, 0, PACK_FULL_BYTES);
     w->buffered_bytes = w->written_bytes = w->entry_count = 0;
     pack_head_put(head);
     return put(w, head, sizeof head, e);
