@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "base/file.h"
 #include "cli/cli.h"
@@ -33,6 +34,17 @@ static int run_command(const struct command *command, int argc, char **argv)
     return command->run(argc, argv);
 }
 
+/* A large repository has more packs than a process may open by default. */
+static void allow_many_files(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
 int main(int argc, char **argv)
 {
     const char *word = argc > 1 ? argv[1] : "";
@@ -47,8 +59,10 @@ int main(int argc, char **argv)
         return 0;
     }
     for (const struct command *const *c = commands; *c; c++)
-        if (!strcmp(word, (*c)->name))
+        if (!strcmp(word, (*c)->name)) {
+            allow_many_files();
             return run_command(*c, argc - 1, argv + 1);
+        }
     if (*word)
         fprintf(stderr, "domsnap: there is no command \"%s\"\n", word);
     print_help(stderr);

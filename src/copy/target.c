@@ -13,13 +13,39 @@
  * runs of data whole. */
 #define GRAIN_BYTES (64u << 10)
 
-static const char zeros[GRAIN_BYTES];
+/* Any that O_DIRECT may ask for. */
+#define ALIGNMENT 4096
+
+static const char zeros[GRAIN_BYTES] __attribute__((aligned(ALIGNMENT)));
+
+/* What can't go past the page cache does without. */
+static void set_direct(const struct target *t, bool direct)
+{
+    int flags = fcntl(t->fd, F_GETFL);
+
+    fcntl(t->fd, F_SETFL, direct ? flags | O_DIRECT : flags & ~O_DIRECT);
+}
 
 int target_begin(const struct target *t, uint64_t bytes, struct error *e)
 {
+    if (t->kind == TARGET_NONE)
+        return OK;
     if (t->kind == TARGET_NEW && ftruncate(t->fd, (off_t)bytes) < 0)
         return error_errno(e, "%s: set its size", t->name);
+    set_direct(t, true);
     return OK;
+}
+
+static int write_data(const struct target *t, const char *data, uint64_t offset, size_t bytes,
+                      struct error *e)
+{
+    /* The odd end of a file, which is the last of it, or nearly. */
+    if (bytes % ALIGNMENT)
+        set_direct(t, false);
+    /* Else each write would wait for the file system to find its blocks, one after the other. */
+    if (t->kind == TARGET_NEW)
+        (void)!fallocate(t->fd, FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)bytes);
+    return pwrite_full(t->fd, data, bytes, offset) < 0 ? error_errno(e, "%s: write", t->name) : OK;
 }
 
 int target_put_zeros(const struct target *t, uint64_t offset, uint64_t bytes, struct error *e)
@@ -32,8 +58,8 @@ int target_put_zeros(const struct target *t, uint64_t offset, uint64_t bytes, st
     for (uint64_t done = 0; done < bytes;) {
         size_t n = bytes - done < GRAIN_BYTES ? bytes - done : GRAIN_BYTES;
 
-        if (pwrite_full(t->fd, zeros, n, offset + done) < 0)
-            return error_errno(e, "%s: write", t->name);
+        if (write_data(t, zeros, offset + done, n, e) < 0)
+            return e->status;
         done += n;
     }
     return OK;
@@ -62,9 +88,8 @@ int target_put(const struct target *t, uint64_t offset, const void *data, size_t
         if (zero) {
             if (target_put_zeros(t, offset + begin, end - begin, e) < 0)
                 return e->status;
-        } else if (pwrite_full(t->fd, (const char *)data + begin, end - begin, offset + begin) <
-                   0) {
-            return error_errno(e, "%s: write", t->name);
+        } else if (write_data(t, (const char *)data + begin, offset + begin, end - begin, e) < 0) {
+            return e->status;
         }
     }
     return OK;
@@ -72,7 +97,8 @@ int target_put(const struct target *t, uint64_t offset, const void *data, size_t
 
 int target_end(const struct target *t, struct error *e)
 {
-    if (t->kind != TARGET_NONE && fsync(t->fd) < 0)
-        return error_errno(e, "%s: make it durable", t->name);
-    return OK;
+    if (t->kind == TARGET_NONE)
+        return OK;
+    set_direct(t, false);
+    return fsync(t->fd) < 0 ? error_errno(e, "%s: make it durable", t->name) : OK;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Where the bytes of an image go to, a file or a block device. Zeros are not written. */
+/* Where the bytes of an image go to, a file or a block device: past the page cache, where that can
+ * be. Zeros are not written. */
 #ifndef COPY_TARGET_H
 #define COPY_TARGET_H
 
@@ -23,7 +24,8 @@ struct target {
 /* Give a new one its length. */
 int target_begin(const struct target *t, uint64_t bytes, struct error *e);
 
-/* Write a part; or zeros, by one command where that is possible. By any thread. */
+/* Write a part, whose memory is aligned to 4096 bytes, as is its offset; or zeros, by one command
+ * where that is possible. By any thread. */
 int target_put(const struct target *t, uint64_t offset, const void *data, size_t bytes,
                struct error *e);
 int target_put_zeros(const struct target *t, uint64_t offset, uint64_t bytes, struct error *e);

@@ -199,9 +199,9 @@ static int mark_bases(struct collection *c, const struct table *t, struct error 
 
         if (entry->encoding != ENCODING_PATCH || !is_needed(&c->needed, t->pack, entry->offset))
             continue;
-        if (pread_full(t->fd, base.bytes, ID_BYTES, (uint64_t)entry->offset + RECORD_HEAD_BYTES) <
+        if (pack_peek(t->fd, (uint64_t)entry->offset + RECORD_HEAD_BYTES, base.bytes, ID_BYTES, e) <
             0)
-            return error_errno(e, "read of a patch");
+            return e->status;
         if (mark(c, &base, &seen, e) < 0)
             return e->status;
     }

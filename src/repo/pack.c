@@ -16,7 +16,7 @@
 /* Written at once. Packs go past the page cache: nobody reads them soon, and each newly touched
  * page of it would cost more than its write. */
 #define BUFFER_BYTES (4u << 20)
-#define ALIGNMENT    4096u
+#define ALIGNMENT    PACK_BUFFER_ALIGNMENT
 
 /* A pack of the smallest records that are worth one, and never more than fit. */
 #define ENTRIES_MAX 65536u
@@ -241,14 +241,59 @@ int pack_open(int dirfd, const char name[PACK_NAME], int *fd, uint64_t *bytes, s
             error_set(e, DAMAGED, "pack %s: its length is not that of a pack", name);
         else if (pread_full(*fd, head, sizeof head, 0) < 0)
             error_errno(e, "pack %s: read", name);
-        else if (pack_head_take(head, e) == OK)
+        else if (pack_head_take(head, e) == OK) {
+            /* What can't do it does without. */
+            fcntl(*fd, F_SETFL, O_DIRECT);
             return OK;
-        else
+        } else
             error_prefix(e, "pack %s", name);
     }
     close(*fd);
     *fd = -1;
     return e->status;
+}
+
+/* How much must be read to have `bytes` from `offset` on, in whole blocks. */
+static size_t blocks_around(uint64_t offset, size_t bytes)
+{
+    uint64_t begin = offset / ALIGNMENT * ALIGNMENT;
+
+    return (size_t)((offset + bytes - begin + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
+}
+
+/* Read `bytes` into `buffer`, which is aligned and has room for blocks_around() them: `*at` is where
+ * they are. */
+static int read_around(int fd, uint64_t offset, size_t bytes, uint8_t *buffer, const uint8_t **at)
+{
+    uint64_t begin = offset / ALIGNMENT * ALIGNMENT;
+    size_t want = (size_t)(offset - begin) + bytes, len = blocks_around(offset, bytes), got = 0;
+
+    while (got < want) {
+        ssize_t n = pread(fd, buffer + got, len - got, (off_t)(begin + got));
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0) {
+            errno = n < 0 ? errno : EIO;
+            return -1;
+        }
+        got += (size_t)n;
+    }
+    *at = buffer + (offset - begin);
+    return 0;
+}
+
+int pack_peek(int fd, uint64_t offset, void *to, size_t bytes, struct error *e)
+{
+    AUTO_FREE uint8_t *buffer = aligned_alloc(ALIGNMENT, blocks_around(offset, bytes));
+    const uint8_t *at;
+
+    if (!buffer)
+        return error_set(e, NO_SPACE, "out of memory");
+    if (read_around(fd, offset, bytes, buffer, &at) < 0)
+        return error_errno(e, "read at %llu", (unsigned long long)offset);
+    memcpy(to, at, bytes);
+    return OK;
 }
 
 /* Sorted, within the pack, and without overlaps in what they claim. */
@@ -287,16 +332,16 @@ int pack_read_table(int fd, uint64_t pack_bytes, struct table_entry **out, size_
     uint8_t from[PACK_TAIL_BYTES];
     struct pack_tail tail;
 
-    if (pread_full(fd, from, sizeof from, pack_bytes - sizeof from) < 0)
-        return error_errno(e, "read");
+    if (pack_peek(fd, pack_bytes - sizeof from, from, sizeof from, e) < 0)
+        return e->status;
     if (pack_tail_take(&tail, from, pack_bytes, e) < 0)
         return e->status;
     table = malloc((size_t)tail.entries * TABLE_ENTRY_BYTES + 1);
     entries = malloc((size_t)tail.entries * sizeof *entries + 1);
     if (!table || !entries)
         return error_set(e, NO_SPACE, "out of memory");
-    if (pread_full(fd, table, (size_t)tail.entries * TABLE_ENTRY_BYTES, tail.table_offset) < 0)
-        return error_errno(e, "read");
+    if (pack_peek(fd, tail.table_offset, table, (size_t)tail.entries * TABLE_ENTRY_BYTES, e) < 0)
+        return e->status;
     if (take_table(&tail, table, entries, e) < 0)
         return e->status;
     *count = tail.entries;
@@ -305,12 +350,14 @@ int pack_read_table(int fd, uint64_t pack_bytes, struct table_entry **out, size_
     return OK;
 }
 
-int pack_read(int fd, uint32_t offset, uint32_t stored_bytes, uint8_t *record,
-              struct record_head *h, struct error *e)
+int pack_read(int fd, uint32_t offset, uint32_t stored_bytes, uint8_t *buffer,
+              const uint8_t **record, struct record_head *h, struct error *e)
 {
-    if (pread_full(fd, record, RECORD_HEAD_BYTES + (size_t)stored_bytes, offset) < 0)
+    if (stored_bytes > CHUNK_MAX_BYTES)
+        return error_set(e, DAMAGED, "at %u: a record that is too long", offset);
+    if (read_around(fd, offset, RECORD_HEAD_BYTES + (size_t)stored_bytes, buffer, record) < 0)
         return error_errno(e, "read at %u", offset);
-    if (record_head_take(h, record, e) < 0)
+    if (record_head_take(h, *record, e) < 0)
         return error_prefix(e, "at %u", offset);
     if (h->stored_bytes != stored_bytes)
         return error_set(e, DAMAGED, "at %u: a record of another length", offset);

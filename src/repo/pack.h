@@ -43,16 +43,25 @@ void pack_discard(int dirfd, const char name[PACK_NAME]);
 
 /* ---- reading ---- */
 
-/* Open NAME.pack and check its head; its length, if wanted. The descriptor is the caller's. */
+/* Open NAME.pack and check its head; its length, if wanted. The descriptor, good only for the
+ * functions here, is the caller's: it goes past the page cache, for what is read once is hardly
+ * read again. */
 int pack_open(int dirfd, const char name[PACK_NAME], int *fd, uint64_t *bytes, struct error *e);
 
 /* Read and check the table; `*entries` is to be freed. */
 int pack_read_table(int fd, uint64_t pack_bytes, struct table_entry **entries, size_t *count,
                     struct error *e);
 
-/* Read the record at `offset` that stores `stored_bytes`, into `record`, which has room for its
- * head and that. */
-int pack_read(int fd, uint32_t offset, uint32_t stored_bytes, uint8_t *record,
-              struct record_head *h, struct error *e);
+/* For reading a record: aligned, and of this length. */
+#define PACK_BUFFER_ALIGNMENT 4096u
+#define PACK_BUFFER_BYTES     (CHUNK_MAX_BYTES + 3 * PACK_BUFFER_ALIGNMENT)
+
+/* Read the record at `offset` that stores `stored_bytes`, at most CHUNK_MAX_BYTES: `*record` points
+ * to its head, in `buffer`. */
+int pack_read(int fd, uint32_t offset, uint32_t stored_bytes, uint8_t *buffer,
+              const uint8_t **record, struct record_head *h, struct error *e);
+
+/* Read some bytes. */
+int pack_peek(int fd, uint64_t offset, void *to, size_t bytes, struct error *e);
 
 #endif

@@ -48,10 +48,11 @@ struct store_worker {
     ZSTD_CCtx *zip;
     ZSTD_DCtx *unzip;
     EVP_MD_CTX *sum;
-    uint8_t *record; /* a head and what it says, as read */
-    uint8_t *base;   /* content */
-    uint8_t *pages;  /* those of a patch */
-    uint8_t *zipped; /* a frame */
+    uint8_t *buffer;       /* what was read */
+    const uint8_t *record; /* in there: a head and what it says */
+    uint8_t *base;         /* content */
+    uint8_t *pages;        /* those of a patch */
+    uint8_t *zipped;       /* a frame */
     size_t zipped_bytes;
     struct store_stats stats;
 };
@@ -309,11 +310,11 @@ int store_worker_new(struct store_worker **out, struct store *s, struct error *e
     w->zipped_bytes = ZSTD_compressBound(CHUNK_MAX_BYTES);
     w->zip = ZSTD_createCCtx();
     w->unzip = ZSTD_createDCtx();
-    w->record = malloc(RECORD_HEAD_BYTES + CHUNK_MAX_BYTES);
+    w->buffer = aligned_alloc(PACK_BUFFER_ALIGNMENT, PACK_BUFFER_BYTES);
     w->base = malloc(CHUNK_MAX_BYTES);
     w->pages = malloc(CHUNK_MAX_BYTES);
     w->zipped = malloc(w->zipped_bytes);
-    if (w->zip && w->unzip && w->sum && w->record && w->base && w->pages && w->zipped) {
+    if (w->zip && w->unzip && w->sum && w->buffer && w->base && w->pages && w->zipped) {
         if (pack_writer_new(&w->pack, s->packs_dirfd, add_pack, s, e) == OK) {
             *out = w;
             return OK;
@@ -338,7 +339,7 @@ void store_worker_free(struct store_worker *w)
     ZSTD_freeCCtx(w->zip);
     ZSTD_freeDCtx(w->unzip);
     EVP_MD_CTX_free(w->sum);
-    free(w->record);
+    free(w->buffer);
     free(w->base);
     free(w->pages);
     free(w->zipped);
@@ -402,11 +403,9 @@ static int read_record(struct store_worker *w, const struct chunk_id *id, struct
         return error_set(e, DAMAGED, "no pack has it");
     if (where.pack == PACK_OPEN)
         return error_set(e, BUSY, "it is being written");
-    if (where.stored_bytes > CHUNK_MAX_BYTES)
-        return error_set(e, DAMAGED, "the index says that it is too long");
     if (index_pack_open(w->store->index, where.pack, &fd, name, e) < 0)
         return e->status;
-    if (pack_read(fd, where.offset, where.stored_bytes, w->record, h, e) < 0)
+    if (pack_read(fd, where.offset, where.stored_bytes, w->buffer, &w->record, h, e) < 0)
         return error_prefix(e, "pack %s", name);
     if (memcmp(h->id.bytes, id->bytes, ID_BYTES) != 0)
         return error_set(e, DAMAGED, "another record is where it should be");
@@ -643,7 +642,7 @@ int store_copy_record(struct store_worker *w, int pack_fd, const struct table_en
 {
     struct record_head h;
 
-    if (pack_read(pack_fd, t->offset, t->stored_bytes, w->record, &h, e) < 0)
+    if (pack_read(pack_fd, t->offset, t->stored_bytes, w->buffer, &w->record, &h, e) < 0)
         return e->status;
     if (memcmp(h.id.bytes, t->id.bytes, ID_BYTES) != 0)
         return error_set(e, DAMAGED, "a pack's table names another record than is there");
