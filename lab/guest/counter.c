@@ -10,13 +10,15 @@
  *     lat B:N B:N …     latency_mib=M: once a second, how many writes, of 4 KiB each to a random
  *                       place of a file of M MiB on disk one, with fdatasync, have taken
  *                       2^(B/8) µs so far
+ *     noise N           noise_mib=M: M MiB of RAM are noise; once a second, how many of its pages
+ *                       have been changed so far
  *
  * So at any instant RAM >= disk one >= disk two … >= RAM - 1.
  *
  * Options come as words of the kernel's command line, which the kernel hands to its init as
  * environment variables: pace_ms=50 between two counts; tick=1; dirty_mib=N of RAM dirtied in each
  * second; diskload_kib=N written to random places of a file on disk one in each second;
- * latency_mib=M.
+ * latency_mib=M; noise_mib=M, and noise_kib=N of that changed, at random places, in each second.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -110,6 +112,37 @@ static void *dirty(void *unused)
     for (;; nap_ms(SLICE_MS))
         for (long i = 0; i < pages; i++, page = (page + 1) % DIRTY_PAGES)
             pool[page * PAGE_BYTES]++;
+    return unused;
+}
+
+/* Nothing compresses it. */
+static void fill_page(unsigned long *page)
+{
+    static unsigned long x = 88172645463325252;
+
+    for (size_t i = 0; i < PAGE_BYTES / sizeof *page; i++) {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        page[i] = x;
+    }
+}
+
+static void *make_noise(void *unused)
+{
+    long pages = option("noise_mib", 0) * 256, each = option("noise_kib", 0) * 1024 / PAGE_BYTES;
+    char *pool = malloc((size_t)pages * PAGE_BYTES), line[64];
+
+    if (!pool)
+        give_up("RAM for noise");
+    for (long i = 0; i < pages; i++)
+        fill_page((unsigned long *)(pool + i * PAGE_BYTES));
+    for (unsigned long n = 0;; nap_ms(1000)) {
+        snprintf(line, sizeof line, "noise %lu\n", n);
+        say(line);
+        for (long i = 0; i < each; i++, n++)
+            fill_page((unsigned long *)(pool + random() % pages * PAGE_BYTES));
+    }
     return unused;
 }
 
@@ -238,6 +271,7 @@ int main(void)
     start_if("dirty_mib", dirty);
     start_if("diskload_kib", load_disk);
     start_if("latency_mib", measure_latency);
+    start_if("noise_mib", make_noise);
     for (;;) {
         snprintf(line, sizeof line, "count %lu %ld\n", ++n, now_ms());
         say(line);
