@@ -66,7 +66,7 @@ static int put(char **argv, struct error *e)
 {
     struct extent *changed = NULL;
     size_t count = read_list(&changed);
-    struct progress progress = {0};
+    struct progress progress = {NULL};
     struct store_worker *w;
     struct store_stats stats;
     struct chunk_id root;

@@ -116,7 +116,7 @@ static void examine_journal(struct examination *x)
 static int time_save(struct examination *x, const struct domain *d, enum spool_pace pace,
                      double *pages_per_ns, struct error *e)
 {
-    struct progress progress = {0};
+    struct progress progress = {NULL};
     AUTO_CLOSE int file = memfd_create("domsnap", MFD_CLOEXEC);
     struct spool_config config = {
         .file = file,

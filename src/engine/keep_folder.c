@@ -166,7 +166,7 @@ static int make_folder(struct keep *k, uint64_t ram_bytes, struct error *e)
 /* Read a file once more, and note its sum. */
 static int sum_file(int fd, struct manifest_file *f, uint64_t bytes, struct error *e)
 {
-    struct progress ignored = {0};
+    struct progress ignored = {NULL};
     struct ingest_image image = {.source = fd, .name = f->file, .bytes = bytes};
 
     if (ingest_copy(&image, 1, FOLDER_CHUNK_BYTES, &ignored, NULL, NULL, e) < 0)

@@ -159,7 +159,7 @@ static int repository_write_ram(struct place *p, const struct manifest *m, int t
 static int repository_open_config(struct place *p, const struct manifest *m, int *fd,
                                   struct error *e)
 {
-    struct progress ignored = {0};
+    struct progress ignored = {NULL};
     struct extract_image image;
     int memory = memfd_create("domsnap", MFD_CLOEXEC);
     struct target target = {memory, TARGET_NEW, "memory"};
