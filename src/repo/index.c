@@ -90,7 +90,8 @@ static int list_packs(struct index *ix, struct error *e)
         if (add_pack(ix, name, (uint64_t)st.st_size, &number, e) < 0)
             return e->status;
     }
-    qsort(ix->packs, ix->pack_count, sizeof *ix->packs, compare_names);
+    if (ix->pack_count)
+        qsort(ix->packs, ix->pack_count, sizeof *ix->packs, compare_names);
     ix->listed_count = ix->pack_count;
     return OK;
 }
