@@ -449,6 +449,8 @@ static int xen_resume(struct domain_host *host, const struct domain_id *id, stru
         return e->status;
     if (state == DOMAIN_RUNNING) {
         take_back_request(host, id->domid);
+        xen_ram_forget_dirty(&host->logger.vtable, id->domid);
+        host->logger.first_error[0] = '\0';
         if (xen_state(host, id, &state, e) < 0)
             return e->status;
     }

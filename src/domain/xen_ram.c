@@ -44,6 +44,16 @@ int xen_ram_dirty_pages(xentoollog_logger *logger, const struct domain *d, uint3
     return rc;
 }
 
+void xen_ram_forget_dirty(xentoollog_logger *logger, uint32_t domid)
+{
+    xc_interface *xc = xc_interface_open(logger, NULL, 0);
+
+    if (!xc)
+        return;
+    xc_shadow_control(xc, domid, XEN_DOMCTL_SHADOW_OP_OFF, NULL, 0);
+    xc_interface_close(xc);
+}
+
 /* ---- reading it ---- */
 
 struct reader {
