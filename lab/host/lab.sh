@@ -84,7 +84,8 @@ guest_make() { # pv|pvh|hvm NAME [MEMORY_MIB] [DISK_MIB]
     local i volume letters=abcd disks=
     for ((i = 0; i < ${GUEST_DISKS:-2}; i++)); do
         volume=$( ((i % 2)) && echo "${GUEST_SECOND_VG:-xenvols}" || echo xenvols)/$2-$((i + 1))
-        lvcreate -q -y -L "${4:-64}m" -n "${volume#*/}" "${volume%/*}" >/dev/null &&
+        # Nothing of what was there before: an image's size must not depend on it.
+        lvcreate -q -y -L "${4:-64}m" -n "${volume#*/}" "${volume%/*}" >/dev/null && blkdiscard -z "/dev/$volume" &&
             mke2fs -q -t ext4 -O ^resize_inode -E lazy_itable_init=1,lazy_journal_init=1 "/dev/$volume" || return
         disks+="'phy:/dev/$volume,xvd${letters:i:1},w', "
     done
