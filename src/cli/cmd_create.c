@@ -38,7 +38,7 @@ static const struct argp_option options[] = {
     {"config", OPTION_CONFIG, "FILE", 0,
      "the guest does not run: the disks that this xl configuration names", 0},
     CLI_REPO_OPTION,
-    {"limit", OPTION_LIMIT, "MB/S", 0, "into a repository: read the disks no faster", 0},
+    {"limit", OPTION_LIMIT, "MB/S", 0, "read the disks no faster", 0},
     {"cold", OPTION_COLD, NULL, 0, "copy the disks while the guest stands still", 0},
     {"disks-only", OPTION_DISKS_ONLY, NULL, 0,
      "no RAM; without --cold the guest does not stop at all", 0},
@@ -134,8 +134,8 @@ static void check(const struct request *r, struct argp_state *state)
                    "a guest that does not run (--config) has no RAM, and does not stand still");
     if (!r->config_file && !r->domain)
         argp_error(state, "which DOMAIN?");
-    if (to->folder && (to->name || to->repo || to->bytes_per_second))
-        argp_error(state, "@NAME, --repo and --limit are for a repository, not a folder (--to)");
+    if (to->folder && (to->name || to->repo))
+        argp_error(state, "@NAME and --repo are for a repository, not a folder (--to)");
     if (r->running.go_on && !r->running.max_pause_ms)
         argp_error(state, "--go-on says what to do past --max-pause, which was not given");
 }

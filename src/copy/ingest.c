@@ -384,7 +384,8 @@ void ingest_free(struct ingest *in)
 }
 
 int ingest_copy(struct ingest_image *images, size_t count, uint32_t chunk_bytes,
-                struct progress *progress, team_watch watch, void *arg, struct error *e)
+                uint64_t bytes_per_second, struct progress *progress, team_watch watch, void *arg,
+                struct error *e)
 {
     struct ingest *in = NULL;
     struct store *store;
@@ -392,7 +393,7 @@ int ingest_copy(struct ingest_image *images, size_t count, uint32_t chunk_bytes,
 
     if (rc < 0)
         return rc;
-    rc = ingest_new(&in, store, 0, 0, progress, e);
+    rc = ingest_new(&in, store, 0, bytes_per_second, progress, e);
     if (rc == OK)
         rc = ingest_put(in, images, count, watch, arg, e);
     ingest_free(in);

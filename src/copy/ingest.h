@@ -42,8 +42,7 @@ struct ingest_image {
 
 struct ingest;
 
-/* `workers`: 0 for as many as there are processors, at most 8. `bytes_per_second` are read; 0: no
- * limit. */
+/* `workers`: as of team_size(). `bytes_per_second` are read at most; 0: no limit. */
 int ingest_new(struct ingest **in, struct store *store, unsigned workers, uint64_t bytes_per_second,
                struct progress *progress, struct error *e);
 
@@ -59,6 +58,7 @@ void ingest_free(struct ingest *in);
 
 /* Without a repository: only copy images to their targets, and name them: see ingest_put(). */
 int ingest_copy(struct ingest_image *images, size_t count, uint32_t chunk_bytes,
-                struct progress *progress, team_watch watch, void *arg, struct error *e);
+                uint64_t bytes_per_second, struct progress *progress, team_watch watch, void *arg,
+                struct error *e);
 
 #endif

@@ -11,6 +11,9 @@
 #include "base/cleanup.h"
 #include "base/interrupt.h"
 
+/* So many a processor: one computes while the other waits for a disk. */
+#define PER_PROCESSOR 2
+
 /* More need more memory than they are worth. */
 #define SIZE_MAX_DEFAULT 8
 
@@ -126,10 +129,12 @@ int team_run(team_work work, void *parts, size_t count, size_t part_bytes, team_
 unsigned team_size(unsigned wanted, uint64_t parts)
 {
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
-    unsigned n = wanted ? wanted : processors > 0 ? (unsigned)processors : 1;
+    unsigned n = PER_PROCESSOR * (processors > 0 ? (unsigned)processors : 1);
 
-    if (n > SIZE_MAX_DEFAULT && !wanted)
+    if (n > SIZE_MAX_DEFAULT)
         n = SIZE_MAX_DEFAULT;
+    if (wanted)
+        n = wanted;
     if (n > parts)
         n = (unsigned)parts;
     return n ? n : 1;

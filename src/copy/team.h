@@ -21,7 +21,7 @@ typedef int (*team_watch)(void *arg, struct error *e);
 int team_run(team_work work, void *parts, size_t count, size_t part_bytes, team_watch watch,
              void *arg, struct error *e);
 
-/* How many threads share a work of so many parts: `wanted`, or, if that is 0, one a processor, at
+/* How many threads share a work of so many parts: `wanted`, or, if that is 0, two a processor, at
  * most 8. */
 unsigned team_size(unsigned wanted, uint64_t parts);
 

@@ -169,7 +169,7 @@ static int sum_file(int fd, struct manifest_file *f, uint64_t bytes, struct erro
     struct progress ignored = {NULL};
     struct ingest_image image = {.source = fd, .name = f->file, .bytes = bytes};
 
-    if (ingest_copy(&image, 1, FOLDER_CHUNK_BYTES, &ignored, NULL, NULL, e) < 0)
+    if (ingest_copy(&image, 1, FOLDER_CHUNK_BYTES, 0, &ignored, NULL, NULL, e) < 0)
         return e->status;
     f->bytes = bytes;
     chunk_id_to_hex(&image.root, f->root);
@@ -223,8 +223,8 @@ static int folder_put_disks(struct keep *k, const int sources[], team_watch watc
             .bytes = k->r->d->disks[i].volume->size_bytes,
             .target = {k->image_fds[i], TARGET_NEW, m->disks[i].image.file},
         };
-    if (ingest_copy(k->images, k->disk_count, FOLDER_CHUNK_BYTES, k->r->progress, watch, arg, e) <
-        0)
+    if (ingest_copy(k->images, k->disk_count, FOLDER_CHUNK_BYTES, k->r->to->bytes_per_second,
+                    k->r->progress, watch, arg, e) < 0)
         return e->status;
     for (size_t i = 0; i < k->disk_count; i++) {
         m->disks[i].image.bytes = k->images[i].bytes;

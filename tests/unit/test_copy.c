@@ -16,6 +16,7 @@
 
 #include "base/file.h"
 #include "base/interrupt.h"
+#include "base/time.h"
 #include "copy/ingest.h"
 #include "copy/spool.h"
 
@@ -76,7 +77,7 @@ static struct ingest_image job(int source, int target, size_t size, enum target_
 
 static int copy(struct ingest_image *image, struct error *e)
 {
-    return ingest_copy(image, 1, CHUNK, &progress, NULL, NULL, e);
+    return ingest_copy(image, 1, CHUNK, 0, &progress, NULL, NULL, e);
 }
 
 static void a_new_image_is_equal_and_sparse(void **state)
@@ -176,7 +177,22 @@ static void the_watch_stops_it(void **state)
     struct error e;
 
     (void)state;
-    assert_int_equal(ingest_copy(&c, 1, CHUNK, &progress, refuse, NULL, &e), BUSY);
+    assert_int_equal(ingest_copy(&c, 1, CHUNK, 0, &progress, refuse, NULL, &e), BUSY);
+    close(source);
+}
+
+static void it_reads_no_faster_than_it_may(void **state)
+{
+    size_t size;
+    int source = make_source(&size);
+    struct ingest_image c = job(source, -1, size, TARGET_NONE);
+    uint64_t begin = time_monotonic_ns();
+    struct error e;
+
+    (void)state;
+    /* What has data, but for the last MiB that was read ahead of its time. */
+    assert_int_equal(ingest_copy(&c, 1, CHUNK, 10000000, &progress, NULL, NULL, &e), OK);
+    assert_true(time_monotonic_ns() - begin > 100000000);
     close(source);
 }
 
@@ -315,6 +331,7 @@ int main(void)
         cmocka_unit_test(a_short_source_is_an_error),
         cmocka_unit_test(a_full_disk_is_named),
         cmocka_unit_test(the_watch_stops_it),
+        cmocka_unit_test(it_reads_no_faster_than_it_may),
         cmocka_unit_test(a_spool_keeps_every_byte),
         cmocka_unit_test(memory_that_is_given_up),
         cmocka_unit_test(the_writer_does_not_wait_for_the_disk),
