@@ -139,8 +139,10 @@ guest_wait() { # NAME [N]: until it has counted N (5) times more
     # A file that grows has no event to wait for, short of a process that follows it.
     until (($(counted "$1") >= goal)); do
         if ((SECONDS > deadline)); then
-            echo "guest $1 has not counted ${2:-5} times within $GUEST_DEADLINE s; its console ends:"
-            tail -n 5 "$(guest_console "$1")"
+            echo "guest $1 has not counted ${2:-5} times within $GUEST_DEADLINE s; its console ends, and xl's log:"
+            tail -n 8 "$(guest_console "$1")"
+            tail -n 6 "/var/log/xen/xl-$1.log"
+            xl list
             return 1
         fi >&2
         sleep 0.1
