@@ -80,44 +80,15 @@ static void print(void *arg)
         printf("DAMAGED   %s\n", json_string_value(json_object_get(item, "snapshot")));
 }
 
-/* The first error is kept; all are looked at. */
-static int verify_one(struct engine *engine, const struct snapshot_ref *ref, unsigned percent,
-                      struct result *r, struct error *e)
+static void add(void *arg, const char *snapshot, const struct error *why)
 {
-    json_t *name =
-        ref->folder ? json_string(ref->folder) : json_sprintf("%s@%s", ref->domain, ref->name);
-    struct error why = {0};
-    int rc = engine_verify(engine, ref, percent, &why);
+    struct result *r = arg;
 
-    if (rc == OK)
-        json_array_append_new(r->verified, name);
-    else
+    if (why)
         json_array_append_new(r->damaged,
-                              json_pack("{s:o, s:s}", "snapshot", name, "message", why.text));
-    if (rc < 0 && e->status == OK)
-        *e = why;
-    return e->status;
-}
-
-static int verify(struct engine *engine, const struct request *request, struct result *r,
-                  struct error *e)
-{
-    const struct snapshot_ref *ref = &request->ref;
-    struct manifest *list = NULL;
-    size_t count = 0;
-
-    if (ref->folder || ref->name)
-        return verify_one(engine, ref, request->percent, r, e);
-    if (engine_list(ref->repo, ref->domain, &list, &count, e) < 0)
-        return e->status;
-    for (size_t i = 0; i < count && e->status != CANCELLED; i++) {
-        struct snapshot_ref one = {
-            .repo = ref->repo, .domain = list[i].domain_name, .name = list[i].name};
-
-        verify_one(engine, &one, request->percent, r, e);
-    }
-    engine_list_release(list, count);
-    return e->status;
+                              json_pack("{s:s, s:s}", "snapshot", snapshot, "message", why->text));
+    else
+        json_array_append_new(r->verified, json_string(snapshot));
 }
 
 static int run(int argc, char **argv)
@@ -134,7 +105,7 @@ static int run(int argc, char **argv)
     if (!request.ref.folder)
         request.ref.repo = cli_repo(request.ref.repo);
     cli_progress_start(engine);
-    rc = verify(engine, &request, &r, &e);
+    rc = engine_verify(engine, &request.ref, request.percent, add, &r, &e);
     status = cli_finish(
         rc, &e, json_pack("{s:O, s:O}", "verified", r.verified, "damaged", r.damaged), print, &r);
     json_decref(r.verified);

@@ -31,12 +31,22 @@ struct worker {
 static bool is_there(struct worker *w, const struct extract_image *image, const struct chunk_id *id,
                      uint64_t offset, uint32_t bytes)
 {
+    uint64_t chunk = offset / store_chunk_bytes(w->work->x->store);
+    uint8_t *there = image->there ? &image->there[chunk / 8] : NULL,
+            bit = (uint8_t)(1 << chunk % 8);
     struct chunk_id name;
     struct error ignored;
 
-    return pread_full(image->target.fd, w->found, bytes, offset) == 0 &&
-           store_name(w->store, w->found, bytes, &name, &ignored) == OK &&
-           memcmp(name.bytes, id->bytes, ID_BYTES) == 0;
+    if (there && w->work->x->mode == EXTRACT_WRITE)
+        return *there & bit;
+    if (pread_full(image->target.fd, w->found, bytes, offset) < 0 ||
+        store_name(w->store, w->found, bytes, &name, &ignored) < 0 ||
+        memcmp(name.bytes, id->bytes, ID_BYTES) != 0)
+        return false;
+    /* A byte is of one leaf, and so of one thread. */
+    if (there)
+        *there |= bit;
+    return true;
 }
 
 /* Whether this chunk is in the sample. */
@@ -47,20 +57,38 @@ static bool is_wanted(struct worker *w)
     return percent >= 100 || (unsigned)rand_r(&w->random) / (RAND_MAX / 100 + 1) < percent;
 }
 
+static int verify_chunk(struct worker *w, const struct chunk_id *id, uint32_t bytes,
+                        struct error *e)
+{
+    struct seen *seen = w->work->x->seen;
+
+    if (!is_wanted(w) || (seen && seen_has(seen, id)))
+        return OK;
+    if (store_get(w->store, id, w->content, bytes, e) < 0)
+        return e->status;
+    if (seen)
+        seen_add(seen, id);
+    return OK;
+}
+
+static int write_chunk(struct worker *w, const struct extract_image *image,
+                       const struct chunk_id *id, uint64_t offset, uint32_t bytes, struct error *e)
+{
+    if (store_get(w->store, id, w->content, bytes, e) < 0 ||
+        target_put(&image->target, offset, w->content, bytes, e) < 0)
+        return e->status;
+    atomic_fetch_add_explicit(&w->work->x->written_bytes, bytes, memory_order_relaxed);
+    return OK;
+}
+
 static int put_chunk(struct worker *w, const struct extract_image *image, const struct chunk_id *id,
                      uint64_t offset, uint32_t bytes, struct error *e)
 {
-    if (!is_wanted(w))
-        return OK;
     if (image->target.kind == TARGET_OLD && is_there(w, image, id, offset, bytes))
         return OK;
-    if (store_get(w->store, id, w->content, bytes, e) < 0)
+    if ((w->work->x->mode == EXTRACT_VERIFY ? verify_chunk(w, id, bytes, e)
+                                            : write_chunk(w, image, id, offset, bytes, e)) < 0)
         return error_prefix(e, "%s at %llu", image->name, (unsigned long long)offset);
-    if (image->target.kind == TARGET_NONE)
-        return OK;
-    if (target_put(&image->target, offset, w->content, bytes, e) < 0)
-        return e->status;
-    atomic_fetch_add_explicit(&w->work->x->written_bytes, bytes, memory_order_relaxed);
     return OK;
 }
 
@@ -85,7 +113,8 @@ static int extract_leaf(struct worker *w, const struct extract_image *image,
             n = 1;
             if (put_chunk(w, image, &ids[i], start + at, (uint32_t)len, e) < 0)
                 return e->status;
-        } else if (target_put_zeros(&image->target, start + at, len, e) < 0) {
+        } else if (w->work->x->mode == EXTRACT_WRITE &&
+                   target_put_zeros(&image->target, start + at, len, e) < 0) {
             return e->status;
         }
         progress_add(w->work->x->progress, len);
@@ -127,7 +156,7 @@ static int get_trees(struct work *work, struct store_worker *store, struct error
                      store_chunk_bytes(x->store), e) < 0)
             return error_prefix(e, "%s", image->name);
         work->leaf_count += work->trees[i].leaf_count;
-        if (target_begin(&image->target, image->bytes, e) < 0)
+        if (x->mode == EXTRACT_WRITE && target_begin(&image->target, image->bytes, e) < 0)
             return e->status;
     }
     return OK;
@@ -156,7 +185,7 @@ static int run(struct work *work, struct worker *workers, unsigned count, team_w
     if (get_trees(work, workers[0].store, e) < 0 ||
         team_run(run_worker, workers, count, sizeof *workers, watch, arg, e) < 0)
         return e->status;
-    for (size_t i = 0; i < x->count; i++)
+    for (size_t i = 0; x->mode == EXTRACT_WRITE && i < x->count; i++)
         if (target_end(&x->images[i].target, e) < 0)
             return e->status;
     return OK;

@@ -4,6 +4,7 @@
 #define COPY_EXTRACT_H
 
 #include "copy/progress.h"
+#include "copy/seen.h"
 #include "copy/target.h"
 #include "copy/team.h"
 #include "repo/tree.h"
@@ -13,14 +14,23 @@ struct extract_image {
     uint64_t bytes;
     const char *name;     /* for messages */
     struct target target; /* what an old one has already is not written again */
+    uint8_t *
+        there; /* NULL, or a bit a chunk: verifying notes here what the target has already, writing goes by it */
+};
+
+enum extract_mode {
+    EXTRACT_WRITE,
+    EXTRACT_VERIFY /* hold against their sums the chunks that EXTRACT_WRITE would read; none that an idle target has */
 };
 
 struct extract {
+    enum extract_mode mode;
     struct store *store;
     const struct extract_image *images;
     size_t count;
-    unsigned workers; /* as of ingest.h */
-    unsigned percent; /* of the chunks, taken at random; 100 for all, unless all are TARGET_NONE */
+    unsigned workers;  /* as of team_size() */
+    unsigned percent;  /* EXTRACT_VERIFY: of the chunks, taken at random */
+    struct seen *seen; /* EXTRACT_VERIFY: what need not be read again; NULL: nothing */
     struct progress *progress;
     atomic_uint_least64_t written_bytes; /* out: not counting zeros */
 };

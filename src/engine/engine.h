@@ -108,10 +108,15 @@ int engine_delete(struct engine *engine, const char *repo, const struct snapshot
 /* Its record; release it. */
 int engine_show(const struct snapshot_ref *ref, struct manifest *m, struct error *e);
 
-/* Read a snapshot, or so many percent of it (of one in a repository), and hold every byte against
- * its sum: DAMAGED. */
+/* Called for each snapshot; `why` is NULL if it is good. Both are valid during the call. */
+typedef void (*verify_sink)(void *arg, const char *snapshot, const struct error *why);
+
+/*
+ * Read a snapshot, or all of a domain, or all, or so many percent of them (in a repository), and hold every byte
+ * against its sum: DAMAGED. What they share is read once. All are looked at; the first error is returned.
+ */
 int engine_verify(struct engine *engine, const struct snapshot_ref *ref, unsigned percent,
-                  struct error *e);
+                  verify_sink sink, void *arg, struct error *e);
 
 struct repository_stats {
     uint64_t packs, pack_bytes, snapshots;

@@ -7,10 +7,19 @@
 #ifndef ENGINE_PLACE_H
 #define ENGINE_PLACE_H
 
+#include "copy/seen.h"
 #include "copy/target.h"
 #include "engine/engine.h"
 
 struct place;
+
+/* What need not be read, if the driver can do without it. */
+struct place_verify {
+    unsigned percent;  /* of the chunks, taken at random; UNSUPPORTED: it must be 100 */
+    struct seen *seen; /* of other snapshots; NULL: nothing */
+    const struct target *
+        targets; /* of the disks, idle from now until write() has them: what these hold already. NULL: unknown */
+};
 
 struct place_driver {
     /* Open it, and read the snapshot's record. Nothing in it is trusted. On failure `*p` and `*m` hold nothing. */
@@ -21,9 +30,8 @@ struct place_driver {
     /* Open what the record names, and see whether it fits together; quick. */
     int (*check)(struct place *p, const struct manifest *m, struct error *e);
 
-    /* Read so many of a hundred chunks, taken at random, and hold them against their sums:
-     * DAMAGED. UNSUPPORTED: it must be all of them. */
-    int (*verify)(struct place *p, const struct manifest *m, unsigned percent,
+    /* Hold all that write, write_ram and open_config would read against its sums: DAMAGED. */
+    int (*verify)(struct place *p, const struct manifest *m, const struct place_verify *how,
                   struct progress *progress, struct error *e);
 
     /* Write each disk's image to its target, and check it again. */

@@ -151,12 +151,12 @@ static int compare_disks(const struct place *p, const struct manifest *m, struct
     return OK;
 }
 
-static int folder_verify(struct place *p, const struct manifest *m, unsigned percent,
+static int folder_verify(struct place *p, const struct manifest *m, const struct place_verify *how,
                          struct progress *progress, struct error *e)
 {
     size_t count = m->disk_count;
 
-    if (percent < 100)
+    if (how->percent < 100)
         return error_set(e, UNSUPPORTED, "of plain files a sample can't be verified, only all");
     for (size_t i = 0; i < count; i++)
         fill_image(&p->images[i], p->image_fds[i], &m->disks[i].image);

@@ -17,12 +17,18 @@
 
 struct place {
     struct store *store;
+    uint8_t **there; /* of each disk: what verify found on its target; NULL before */
+    size_t disk_count;
 };
 
 static void repository_close(struct place *p)
 {
-    if (p)
+    for (size_t i = 0; p && p->there && i < p->disk_count; i++)
+        free(p->there[i]);
+    if (p) {
+        free(p->there);
         store_close(p->store);
+    }
     free(p);
 }
 
@@ -56,11 +62,11 @@ static int fill_image(struct extract_image *image, const struct manifest_file *f
     return chunk_id_from_hex(&image->root, f->root, e);
 }
 
-static int run(struct place *p, const struct extract_image *images, size_t count, unsigned percent,
-               struct progress *progress, struct error *e)
+static int write_images(struct place *p, const struct extract_image *images, size_t count,
+                        struct progress *progress, struct error *e)
 {
     struct extract x = {
-        .percent = percent,
+        .mode = EXTRACT_WRITE,
         .store = p->store,
         .images = images,
         .count = count,
@@ -70,21 +76,54 @@ static int run(struct place *p, const struct extract_image *images, size_t count
     return extract_run(&x, NULL, NULL, e);
 }
 
+static int begin_there(struct place *p, const struct manifest *m, struct error *e)
+{
+    p->disk_count = m->disk_count;
+    p->there = calloc(m->disk_count + 1, sizeof *p->there);
+    for (size_t i = 0; p->there && i < m->disk_count; i++) {
+        p->there[i] = calloc(m->disks[i].image.bytes / store_chunk_bytes(p->store) / 8 + 1, 1);
+        if (!p->there[i])
+            return error_set(e, NO_SPACE, "out of memory");
+    }
+    return p->there ? OK : error_set(e, NO_SPACE, "out of memory");
+}
+
 /* To check a snapshot is to check all of it, its configuration too. */
-static int repository_verify(struct place *p, const struct manifest *m, unsigned percent,
-                             struct progress *progress, struct error *e)
+static int repository_verify(struct place *p, const struct manifest *m,
+                             const struct place_verify *how, struct progress *progress,
+                             struct error *e)
 {
     AUTO_FREE struct extract_image *images = calloc(m->disk_count + 4, sizeof *images);
+    struct extract x = {
+        .mode = EXTRACT_VERIFY,
+        .percent = how->percent,
+        .seen = how->seen,
+        .store = p->store,
+        .images = images,
+        .progress = progress,
+    };
     const struct manifest_file *f;
-    size_t count = 0;
 
     if (!images)
         return error_set(e, NO_SPACE, "out of memory");
-    for (size_t i = 0; (f = manifest_image(m, i)); i++)
-        if (manifest_has(f) && fill_image(&images[count++], f, manifest_image_name(m, i),
-                                          (struct target){.kind = TARGET_NONE}, e) < 0)
+    if (how->targets && begin_there(p, m, e) < 0)
+        return e->status;
+    for (size_t i = 0; (f = manifest_image(m, i)); i++) {
+        struct extract_image *image = &images[x.count];
+        struct target none = {.kind = TARGET_NONE};
+
+        if (!manifest_has(f))
+            continue;
+        if (fill_image(image, f, manifest_image_name(m, i), none, e) < 0)
             return e->status;
-    return run(p, images, count, percent, progress, e);
+        x.count++;
+        for (size_t d = 0; how->targets && d < m->disk_count; d++)
+            if (f == &m->disks[d].image && how->targets[d].kind == TARGET_OLD) {
+                image->target = how->targets[d];
+                image->there = p->there[d];
+            }
+    }
+    return extract_run(&x, NULL, NULL, e);
 }
 
 static int repository_write(struct place *p, const struct manifest *m,
@@ -95,10 +134,12 @@ static int repository_write(struct place *p, const struct manifest *m,
 
     if (!images)
         return error_set(e, NO_SPACE, "out of memory");
-    for (size_t i = 0; i < m->disk_count; i++)
+    for (size_t i = 0; i < m->disk_count; i++) {
         if (fill_image(&images[i], &m->disks[i].image, m->disks[i].path, targets[i], e) < 0)
             return e->status;
-    return run(p, images, m->disk_count, 100, progress, e);
+        images[i].there = p->there ? p->there[i] : NULL;
+    }
+    return write_images(p, images, m->disk_count, progress, e);
 }
 
 /* ---- RAM: read in order, at the pace of who takes it ---- */
@@ -167,7 +208,7 @@ static int repository_open_config(struct place *p, const struct manifest *m, int
     if (memory < 0)
         return error_errno(e, "configuration");
     if (fill_image(&image, &m->config, "configuration", target, e) == OK &&
-        run(p, &image, 1, 100, &ignored, e) == OK) {
+        write_images(p, &image, 1, &ignored, e) == OK) {
         *fd = memory;
         return OK;
     }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What is asked of a repository itself: make one, list, show, verify. */
 #include <inttypes.h>
+#include <string.h>
 
 #include "base/cleanup.h"
 #include "base/file.h"
@@ -101,8 +102,17 @@ int engine_show(const struct snapshot_ref *ref, struct manifest *m, struct error
     return OK;
 }
 
-static int verify(struct engine *engine, const struct snapshot_ref *ref, unsigned percent,
-                  struct error *e)
+/* ---- verify ---- */
+
+struct verification {
+    struct engine *engine;
+    struct place_verify how;
+    verify_sink sink;
+    void *arg;
+    struct error first;
+};
+
+static int verify(struct verification *v, const struct snapshot_ref *ref, struct error *e)
 {
     const struct place_driver *driver = ref->folder ? &place_folder : &place_repository;
     struct manifest m;
@@ -111,23 +121,73 @@ static int verify(struct engine *engine, const struct snapshot_ref *ref, unsigne
 
     if ((ref->folder ? driver->open(&p, ref, &m, e) : open_snapshot(&p, ref, &m, e)) < 0)
         return e->status;
-    progress_begin(&engine->progress, "verify", manifest_bytes(&m));
+    progress_begin(&v->engine->progress, "verify", manifest_bytes(&m));
     rc = driver->check(p, &m, e);
     if (rc == OK)
-        rc = driver->verify(p, &m, percent, &engine->progress, e);
+        rc = driver->verify(p, &m, &v->how, &v->engine->progress, e);
     driver->close(p);
     manifest_release(&m);
     return rc;
 }
 
-int engine_verify(struct engine *engine, const struct snapshot_ref *ref, unsigned percent,
-                  struct error *e)
+static int verify_one(struct verification *v, const struct snapshot_ref *ref, struct error *e)
 {
-    if (verify(engine, ref, percent, e) == OK)
+    AUTO_FREE char *name =
+        ref->folder ? strdup(ref->folder) : format_text("%s@%s", ref->domain, ref->name);
+    struct error why;
+
+    if (!name)
+        return error_set(e, NO_SPACE, "out of memory");
+    if (verify(v, ref, &why) == OK) {
+        v->sink(v->arg, name, NULL);
         return OK;
-    return ref->folder ? error_prefix(e, "verify %s", ref->folder)
-                       : error_prefix(e, "verify %s@%s", ref->domain, ref->name);
+    }
+    error_prefix(&why, "verify %s", name);
+    if (why.status == CANCELLED) {
+        *e = why;
+        return CANCELLED;
+    }
+    v->sink(v->arg, name, &why);
+    if (v->first.status == OK)
+        v->first = why;
+    return OK;
 }
+
+static int verify_list(struct verification *v, const struct snapshot_ref *ref, struct error *e)
+{
+    struct manifest *list;
+    size_t count;
+    int rc = OK;
+
+    if (engine_list(ref->repo, ref->domain, &list, &count, e) < 0)
+        return e->status;
+    for (size_t i = 0; rc == OK && i < count; i++) {
+        struct snapshot_ref one = {
+            .repo = ref->repo, .domain = list[i].domain_name, .name = list[i].name};
+
+        rc = verify_one(v, &one, e);
+    }
+    engine_list_release(list, count);
+    return rc;
+}
+
+int engine_verify(struct engine *engine, const struct snapshot_ref *ref, unsigned percent,
+                  verify_sink sink, void *arg, struct error *e)
+{
+    struct verification v = {.engine = engine, .how.percent = percent, .sink = sink, .arg = arg};
+    int rc = seen_new(&v.how.seen, e);
+
+    if (rc == OK)
+        rc = ref->folder || ref->name ? verify_one(&v, ref, e) : verify_list(&v, ref, e);
+    seen_free(v.how.seen);
+    if (rc == OK && v.first.status < 0) {
+        *e = v.first;
+        rc = e->status;
+    }
+    return rc;
+}
+
+/* ---- check ---- */
 
 static int open_rebuilt(struct store **store, const char *repo, struct error *e)
 {

@@ -134,17 +134,30 @@ static int look_for_running(struct restoration *r, struct error *e)
                      r->m.domain_name);
 }
 
-/* With nobody to replace, nobody may use the volumes. (Else this is seen once the domain is gone.) */
-static int check_idle(struct restoration *r, struct error *e)
+/* A file without a name, in the folder where it will get its own. */
+static int begin_file(const char *path, int *fd, struct error *e)
 {
-    for (size_t i = 0; !r->running.domid && i < r->m.disk_count; i++) {
-        int fd;
+    AUTO_FREE char *copy = strdup(path);
 
-        if (!r->volumes[i])
-            continue;
-        if (volume_open_idle(r->volumes[i], &fd, e) < 0)
+    if (!copy)
+        return error_set(e, NO_SPACE, "out of memory");
+    *fd = open(dirname(copy), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (*fd < 0)
+        return error_errno(e, "%s: make it (or make it first: truncate)", path);
+    return OK;
+}
+
+/* Only once nobody uses the volumes. */
+static int open_targets(struct restoration *r, struct error *e)
+{
+    for (size_t i = 0; i < r->m.disk_count; i++) {
+        struct target *t = &r->targets[i];
+
+        t->kind = r->volumes[i] ? TARGET_OLD : TARGET_NEW;
+        t->name = r->m.disks[i].path;
+        if ((r->volumes[i] ? volume_open_idle(r->volumes[i], &t->fd, e)
+                           : begin_file(r->m.disks[i].path, &t->fd, e)) < 0)
             return error_prefix(e, "disk %s", r->m.disks[i].vdev);
-        close(fd);
     }
     return OK;
 }
@@ -157,7 +170,9 @@ static int read_all(struct restoration *r, struct error *e)
     for (size_t i = 0; i < r->m.disk_count; i++)
         if (open_volume(r, i, e) < 0)
             return e->status;
-    return look_for_running(r, e) < 0 ? e->status : check_idle(r, e);
+    if (look_for_running(r, e) < 0)
+        return e->status;
+    return r->running.domid ? OK : open_targets(r, e);
 }
 
 /* ---- verify, write ---- */
@@ -178,25 +193,14 @@ static uint64_t ram_bytes(const struct restoration *r)
 
 static int verify(struct restoration *r, struct error *e)
 {
+    struct place_verify how = {.percent = 100, .targets = r->running.domid ? NULL : r->targets};
+
     if (all_new(r))
         return OK;
     progress_begin(&r->engine->progress, "verify",
                    images_bytes(r) + (manifest_has(&r->m.ram) ? ram_bytes(r) : r->m.config.bytes));
-    if (r->driver->verify(r->place, &r->m, 100, &r->engine->progress, e) < 0)
+    if (r->driver->verify(r->place, &r->m, &how, &r->engine->progress, e) < 0)
         return error_prefix(e, "%s", r->path);
-    return OK;
-}
-
-/* A file without a name, in the folder where it will get its own. */
-static int begin_file(const char *path, int *fd, struct error *e)
-{
-    AUTO_FREE char *copy = strdup(path);
-
-    if (!copy)
-        return error_set(e, NO_SPACE, "out of memory");
-    *fd = open(dirname(copy), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    if (*fd < 0)
-        return error_errno(e, "%s: make it (or make it first: truncate)", path);
     return OK;
 }
 
@@ -214,18 +218,13 @@ static int end_file(const char *path, int fd, struct error *e)
     return dirfd < 0 || fsync(dirfd) < 0 ? error_errno(e, "%s: make it durable", path) : OK;
 }
 
-static int open_targets(struct restoration *r, struct error *e)
+static void close_targets(struct restoration *r)
 {
-    for (size_t i = 0; i < r->m.disk_count; i++) {
-        struct target *t = &r->targets[i];
-
-        t->kind = r->volumes[i] ? TARGET_OLD : TARGET_NEW;
-        t->name = r->m.disks[i].path;
-        if ((r->volumes[i] ? volume_open_idle(r->volumes[i], &t->fd, e)
-                           : begin_file(r->m.disks[i].path, &t->fd, e)) < 0)
-            return e->status;
+    for (size_t i = 0; r->targets && i < r->m.disk_count; i++) {
+        if (r->targets[i].fd >= 0)
+            close(r->targets[i].fd);
+        r->targets[i].fd = -1;
     }
-    return OK;
 }
 
 static int write_images(struct restoration *r, struct error *e)
@@ -233,16 +232,14 @@ static int write_images(struct restoration *r, struct error *e)
     int rc;
 
     progress_begin(&r->engine->progress, "write", images_bytes(r));
-    rc = open_targets(r, e);
+    rc = r->running.domid ? open_targets(r, e) : OK;
     if (rc == OK)
         rc = r->driver->write(r->place, &r->m, r->targets, &r->engine->progress, e);
     for (size_t i = 0; i < r->m.disk_count; i++) {
         if (rc == OK && !r->volumes[i])
             rc = end_file(r->m.disks[i].path, r->targets[i].fd, e);
-        if (r->targets[i].fd >= 0)
-            close(r->targets[i].fd);
-        r->targets[i].fd = -1;
     }
+    close_targets(r);
     return rc;
 }
 
@@ -348,6 +345,7 @@ static int replace_write_start(struct restoration *r, struct error *e)
 
 static void release(struct restoration *r)
 {
+    close_targets(r);
     for (size_t i = 0; r->volumes && i < r->m.disk_count; i++)
         volume_close(r->volumes[i]);
     if (r->place)

@@ -356,6 +356,13 @@ static void any_failure_leaves_a_repository_as_it_was(void **state)
     assert_int_equal(fake_file_count(fake_path("repo/snapshots")), 0);
 }
 
+static void must_be_good(void *arg, const char *snapshot, const struct error *why)
+{
+    (void)arg;
+    assert_string_equal(snapshot, "linux01@one");
+    assert_null(why);
+}
+
 static void a_repository_instead_of_a_folder(void **state)
 {
     struct snapshot_ref ref = {.domain = "linux01", .name = "one"};
@@ -368,7 +375,7 @@ static void a_repository_instead_of_a_folder(void **state)
     use_repository();
     assert_int_equal(create(CREATE_SNAPSHOT, &e), BUSY);
     ref.repo = fake_path("repo");
-    assert_int_equal(engine_verify(&fake->engine, &ref, 100, &e), OK);
+    assert_int_equal(engine_verify(&fake->engine, &ref, 100, must_be_good, NULL, &e), OK);
     fill("a.img", 'x');
     fake->state = DOMAIN_GONE;
     assert_int_equal(restore(false, &e), OK);

@@ -430,17 +430,36 @@ static void assert_same(int a, int b, uint64_t bytes)
     }
 }
 
+static int run_extract(struct extract *x)
+{
+    struct error e;
+    int rc;
+
+    x->count = 1;
+    x->workers = 3;
+    x->percent = 100;
+    x->progress = &progress;
+    assert_int_equal(store_open(&x->store, repo, STORE_SHARED, &e), OK);
+    rc = extract_run(x, NULL, NULL, &e);
+    store_close(x->store);
+    return rc;
+}
+
 static uint64_t extract(const struct ingest_image *image, int target, enum target_kind kind)
 {
-    struct extract_image out = {image->root, image->bytes, "image", {target, kind, "target"}};
-    struct extract x = {
-        .images = &out, .count = 1, .workers = 3, .percent = 100, .progress = &progress};
-    struct error e;
+    struct extract_image out = {image->root, image->bytes, "image", {target, kind, "target"}, NULL};
+    struct extract x = {.images = &out};
 
-    assert_int_equal(store_open(&x.store, repo, STORE_SHARED, &e), OK);
-    assert_int_equal(extract_run(&x, NULL, NULL, &e), OK);
-    store_close(x.store);
+    assert_int_equal(run_extract(&x), OK);
     return x.written_bytes;
+}
+
+static int verify(const struct ingest_image *image, struct seen *seen)
+{
+    struct extract_image one = {.root = image->root, .bytes = image->bytes, .name = "image"};
+    struct extract x = {.mode = EXTRACT_VERIFY, .images = &one, .seen = seen};
+
+    return run_extract(&x);
 }
 
 static void images_come_back(void **state)
@@ -527,6 +546,62 @@ static void what_has_not_changed_is_not_read(void **state)
     close(out);
 }
 
+static void what_is_known_is_not_read_again(void **state)
+{
+    int in = make_file("in", CHUNK), pack;
+    struct ingest_image image;
+    struct seen *seen;
+    struct error e;
+    uint8_t byte;
+
+    (void)state;
+    write_at(in, 0, CHUNK, 1);
+    image = ingest(in, CHUNK, NULL, NULL, 0, NULL);
+    assert_int_equal(seen_new(&seen, &e), OK);
+    assert_int_equal(verify(&image, seen), OK);
+    /* The chunk's record is the first. */
+    pack = open(only_file("packs"), O_RDWR | O_CLOEXEC);
+    assert_int_equal(pread(pack, &byte, 1, 100), 1);
+    byte ^= 1;
+    assert_int_equal(pwrite(pack, &byte, 1, 100), 1);
+    assert_int_equal(verify(&image, seen), OK);
+    assert_int_equal(verify(&image, NULL), DAMAGED);
+    seen_free(seen);
+    close(pack);
+    close(in);
+}
+
+static void what_an_idle_target_has_is_compared_once(void **state)
+{
+    int in = make_file("in", 20 * CHUNK), out = make_file("out", 0);
+    struct ingest_image image;
+    struct extract_image to;
+    struct extract x = {.images = &to};
+    uint8_t there[3] = {0};
+
+    (void)state;
+    write_at(in, 0, 20 * CHUNK, 1);
+    image = ingest(in, 20 * CHUNK, NULL, NULL, 0, NULL);
+    extract(&image, out, TARGET_NEW);
+    write_at(out, 9 * CHUNK, 100, 7);
+    to = (struct extract_image){
+        image.root, image.bytes, "image", {out, TARGET_OLD, "target"}, there};
+    x.mode = EXTRACT_VERIFY;
+    assert_int_equal(run_extract(&x), OK);
+    assert_int_equal(there[0], 0xff);
+    assert_int_equal(there[1], 0xfd);
+    assert_int_equal(there[2], 0x0f);
+    /* One that was found right is not looked at again. */
+    write_at(out, 3 * CHUNK, 100, 8);
+    x.mode = EXTRACT_WRITE;
+    assert_int_equal(run_extract(&x), OK);
+    assert_int_equal(x.written_bytes, CHUNK);
+    write_at(in, 3 * CHUNK, 100, 8);
+    assert_same(in, out, 20 * CHUNK);
+    close(in);
+    close(out);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -542,6 +617,8 @@ int main(void)
         TEST(images_come_back),
         TEST(an_image_that_is_mostly_hole_costs_nothing),
         TEST(what_has_not_changed_is_not_read),
+        TEST(what_is_known_is_not_read_again),
+        TEST(what_an_idle_target_has_is_compared_once),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
