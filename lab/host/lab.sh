@@ -55,7 +55,9 @@ summary() { # the last line of a job: makes its exit status
 
 guest_config() { # TYPE NAME MEMORY_MIB DISKS
     # An identity that is the same in every run.
-    local uuid
+    local uuid kernel=/boot/vmlinux
+    # HVM's firmware starts a packed one.
+    [[ $1 != hvm ]] || kernel=/boot/vmlinuz
     uuid=$(echo "$2" | md5sum | sed -E 's/^(.{8})(.{4})(.{4})(.{4})(.{12}).*/\1-\2-\3-\4-\5/')
     {
         cat <<END
@@ -65,7 +67,7 @@ type = "$1"
 memory = $3
 vcpus = ${GUEST_VCPUS:-1}
 cpus = "2"
-kernel = "/boot/vmlinuz"
+kernel = "$kernel"
 ramdisk = "/lab/guest-initrd.img"
 extra = "console=hvc0 quiet loglevel=3 $GUEST_OPTIONS"
 disk = [ $4 ]
