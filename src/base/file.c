@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/fault.h"
 
 int read_full(int fd, void *buf, size_t len)
 {
@@ -122,20 +123,36 @@ int dir_make(const char *path, struct error *e)
     }
 }
 
+static char *temporary_name(const char *name)
+{
+    return format_text(".%s.new", name);
+}
+
+int file_remove_temporary(int dirfd, const char *name, struct error *e)
+{
+    AUTO_FREE char *temp = temporary_name(name);
+
+    if (!temp)
+        return error_set(e, NO_SPACE, "out of memory");
+    if (unlinkat(dirfd, temp, 0) < 0 && errno != ENOENT)
+        return error_errno(e, "%s: remove", temp);
+    return OK;
+}
+
 int file_write_durable(int dirfd, const char *name, const void *data, size_t len, struct error *e)
 {
-    AUTO_FREE char *temp = format_text(".%s.new", name);
+    AUTO_FREE char *temp = temporary_name(name);
     AUTO_CLOSE int fd = -1;
 
     if (!temp)
         return error_errno(e, "%s", name);
-    /* One left by a crash is ours to replace: writers of one name hold one lock. */
-    if (unlinkat(dirfd, temp, 0) < 0 && errno != ENOENT)
-        return error_errno(e, "%s: unlink", temp);
+    if (file_remove_temporary(dirfd, name, e) < 0)
+        return e->status;
     fd = openat(dirfd, temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return error_errno(e, "%s: create", temp);
-    if (write_full(fd, data, len) < 0 || fsync(fd) < 0 || renameat(dirfd, temp, dirfd, name) < 0 ||
+    if (write_full(fd, data, len) < 0 || fsync(fd) < 0 || FAULT("file-written", e) < 0 ||
+        renameat(dirfd, temp, dirfd, name) < 0 || FAULT("file-renamed", e) < 0 ||
         fsync(dirfd) < 0) {
         int rc = error_errno(e, "%s: write", name);
 

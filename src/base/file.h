@@ -26,6 +26,9 @@ int dir_make(const char *path, struct error *e);
  * temporary file, fsync, rename, fsync of the folder. Replaces an existing file. */
 int file_write_durable(int dirfd, const char *name, const void *data, size_t len, struct error *e);
 
+/* What that has left of `name` where it was killed, if it has. Writers of one name hold one lock. */
+int file_remove_temporary(int dirfd, const char *name, struct error *e);
+
 /* JSON, bounded in size and with duplicate keys refused. `*out` is the caller's reference. */
 int json_read(int dirfd, const char *name, size_t max_bytes, json_t **out, struct error *e);
 int json_write_durable(int dirfd, const char *name, const json_t *json, struct error *e);

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 
+#include "base/fault.h"
 #include "base/file.h"
 #include "cli/cli.h"
 
@@ -45,9 +47,36 @@ static void allow_many_files(void)
     }
 }
 
+#ifdef DOMSNAP_FAULTS
+static void print_fault(const char *name)
+{
+    puts(name);
+}
+
+static int arm_fault(void)
+{
+    const char *fault = getenv("DOMSNAP_FAULT");
+    struct error e;
+
+    if (!fault || fault_arm(fault, &e) == OK)
+        return OK;
+    fprintf(stderr, "domsnap: DOMSNAP_FAULT: %s\n", e.text);
+    return e.status;
+}
+#endif
+
 int main(int argc, char **argv)
 {
     const char *word = argc > 1 ? argv[1] : "";
+
+#ifdef DOMSNAP_FAULTS
+    if (arm_fault() < 0)
+        return 2;
+    if (!strcmp(word, "--fault-points")) {
+        fault_each(print_fault);
+        return 0;
+    }
+#endif
 
     if (!strcmp(word, "--version") || !strcmp(word, "-V")) {
         puts("domsnap " DOMSNAP_VERSION);

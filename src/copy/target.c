@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/file.h"
 
 /* Zeros are found in units of this: the smallest that saves space in a file system, and that keeps
@@ -45,7 +46,9 @@ static int write_data(const struct target *t, const char *data, uint64_t offset,
     /* Else each write would wait for the file system to find its blocks, one after the other. */
     if (t->kind == TARGET_NEW)
         (void)!fallocate(t->fd, FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)bytes);
-    return pwrite_full(t->fd, data, bytes, offset) < 0 ? error_errno(e, "%s: write", t->name) : OK;
+    return pwrite_full(t->fd, data, bytes, offset) < 0 || FAULT("target-written", e) < 0
+               ? error_errno(e, "%s: write", t->name)
+               : OK;
 }
 
 int target_put_zeros(const struct target *t, uint64_t offset, uint64_t bytes, struct error *e)
@@ -100,5 +103,7 @@ int target_end(const struct target *t, struct error *e)
     if (t->kind == TARGET_NONE)
         return OK;
     set_direct(t, false);
-    return fsync(t->fd) < 0 ? error_errno(e, "%s: make it durable", t->name) : OK;
+    return fsync(t->fd) < 0 || FAULT("target-durable", e) < 0
+               ? error_errno(e, "%s: make it durable", t->name)
+               : OK;
 }

@@ -4,6 +4,7 @@
  * Facts relied on: a domain that libxl_domain_suspend() left shut down with reason "suspend" runs
  * on in place after libxl_domain_resume(..., 1), called from any process.
  */
+#include "base/fault.h"
 #include "domain/driver.h"
 
 #include <libxl.h>
@@ -384,11 +385,13 @@ static int xen_suspend_save(struct domain_host *host, const struct domain *d, en
     if (save != SAVE_NOTHING && savefile_write_head(fd, d->config, e) < 0)
         return e->status;
     xen_monitor_hold(d->name);
+    if (FAULT("monitor-held", e) < 0)
+        return e->status;
     host->save_log = (struct save_log){.watcher = watcher, .save = save};
     rc = save == SAVE_NOTHING ? libxl_domain_suspend_only(host->ctx, d->domid, NULL)
                               : libxl_domain_suspend(host->ctx, d->domid, fd, flags, NULL);
     host->save_log.watcher = NULL;
-    return rc == 0 ? OK : libxl_failed(host, e, "suspend and save", rc);
+    return rc == 0 ? FAULT("guest-suspended", e) : libxl_failed(host, e, "suspend and save", rc);
 }
 
 /* xenstored tells of every domain that stops. */
@@ -456,6 +459,8 @@ static int xen_resume(struct domain_host *host, const struct domain_id *id, stru
     }
     if (state == DOMAIN_SUSPENDED)
         rc = libxl_domain_resume(host->ctx, id->domid, 1, NULL);
+    if (FAULT("guest-resumed", e) < 0)
+        return e->status;
     /* Whatever became of the domain, its monitor must go on and see it. */
     xen_monitor_release(id->name);
     return rc == 0 ? OK : libxl_failed(host, e, "resume", rc);
@@ -471,7 +476,7 @@ static int xen_destroy(struct domain_host *host, const struct domain_id *id, str
     if (state == DOMAIN_GONE)
         return OK;
     rc = libxl_domain_destroy(host->ctx, id->domid, NULL);
-    return rc == 0 ? OK : libxl_failed(host, e, "destroy", rc);
+    return rc == 0 ? FAULT("guest-destroyed", e) : libxl_failed(host, e, "destroy", rc);
 }
 
 /* The program, not libxl: it stays behind as the domain's monitor (on_reboot, on_crash). */
@@ -488,7 +493,7 @@ static int run_xl(struct domain_host *host, const char *verb, const char *name, 
     uint32_t domid;
 
     if (run_program(&run, e) == OK)
-        return OK;
+        return FAULT("guest-started", e);
     /* xl takes down what it half-made, unless it was killed. */
     if (libxl_name_to_domid(host->ctx, name, &domid) == 0)
         libxl_domain_destroy(host->ctx, domid, NULL);

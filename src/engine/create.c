@@ -371,6 +371,16 @@ static int fix_instant(struct creation *c, uint64_t *saved_ns, struct error *e)
     return is_cold(c) ? copy_disks(c, e) : description_commit(&c->d, e);
 }
 
+/* The guardian sees the guest stop, if it is not too late for that: the save may be over by then. */
+static uint64_t when_stopped(const struct creation *c, uint64_t asked_ns, uint64_t saved_ns)
+{
+    uint64_t seen_ns = guardian_stopped_ns(c->guardian);
+
+    if (!seen_ns)
+        return asked_ns;
+    return seen_ns < saved_ns ? seen_ns : saved_ns;
+}
+
 static int stand_still(struct creation *c, struct error *e)
 {
     uint64_t stopped, saved, fixed, resumed;
@@ -395,8 +405,7 @@ static int stand_still(struct creation *c, struct error *e)
     if (rc == OK && !in_time)
         rc = was_too_late(c, e);
     resumed = time_monotonic_ns();
-    if (guardian_stopped_ns(c->guardian))
-        stopped = guardian_stopped_ns(c->guardian);
+    stopped = when_stopped(c, stopped, saved);
     if (suspends(c))
         c->m.pause = (struct manifest_pause){saved - stopped, fixed - saved, resumed - fixed,
                                              resumed - stopped};

@@ -87,6 +87,7 @@ static void examine_journal(struct examination *x)
 {
     AUTO_JSON json_t *names = NULL;
     const json_t *name;
+    bool idle = true;
     struct error e;
     size_t i;
 
@@ -99,14 +100,16 @@ static void examine_journal(struct examination *x)
 
         /* Only looked at: released, the entry stays. */
         if (journal_adopt(&j, x->engine, json_string_value(name), &e) == OK) {
+            idle = false;
             journal_release(&j);
             find(x, FINDING_BAD, "journal", "a run on %s was interrupted: run `domsnap recover`",
                  json_string_value(name));
         } else if (e.status == BUSY) {
+            idle = false;
             find(x, FINDING_NOTE, "journal", "domsnap is at work on %s", json_string_value(name));
         }
     }
-    if (json_array_size(names) == 0)
+    if (idle)
         find(x, FINDING_GOOD, "journal", "no run was interrupted");
 }
 

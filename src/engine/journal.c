@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/seal.h"
 
@@ -63,7 +64,8 @@ static int open_entry(struct journal *j, const struct engine *engine, const char
     if (!j->file)
         return error_set(e, NO_SPACE, "out of memory");
     if (take_lock(j, engine->lock_dir, domain, e) < 0 ||
-        open_folder(engine->journal_dir, &j->dirfd, e) < 0)
+        open_folder(engine->journal_dir, &j->dirfd, e) < 0 ||
+        file_remove_temporary(j->dirfd, j->file, e) < 0)
         return e->status;
     return load_entry(j, e);
 }
@@ -118,7 +120,7 @@ int journal_close(struct journal *j, struct error *e)
 {
     if ((unlinkat(j->dirfd, j->file, 0) < 0 && errno != ENOENT) || fsync(j->dirfd) < 0)
         return error_errno(e, "journal: %s: remove", j->file);
-    return OK;
+    return FAULT("journal-removed", e);
 }
 
 void journal_release(struct journal *j)
@@ -131,6 +133,25 @@ void journal_release(struct journal *j)
     free(j->file);
     json_decref(j->entry);
     *j = JOURNAL_NONE;
+}
+
+/* "linux01.json", or the temporary file of a run that died before it had an entry. */
+static void add_name(json_t *names, const char *file)
+{
+    static const char *const ends[] = {".json", ".json.new"};
+    bool temporary = file[0] == '.';
+    const char *name = file + temporary, *end = ends[temporary];
+    size_t len = strlen(name), end_len = strlen(end);
+    const json_t *there;
+    size_t i;
+
+    if (len <= end_len || strcmp(name + len - end_len, end) != 0)
+        return;
+    len -= end_len;
+    json_array_foreach (names, i, there)
+        if (json_string_length(there) == len && memcmp(json_string_value(there), name, len) == 0)
+            return;
+    json_array_append_new(names, json_stringn(name, len));
 }
 
 int journal_list(const struct engine *engine, json_t **names, struct error *e)
@@ -147,12 +168,8 @@ int journal_list(const struct engine *engine, json_t **names, struct error *e)
         json_decref(*names);
         return error_errno(e, "journal: %s", engine->journal_dir);
     }
-    while ((entry = readdir(dir))) {
-        size_t len = strlen(entry->d_name);
-
-        if (entry->d_name[0] != '.' && len > 5 && strcmp(entry->d_name + len - 5, ".json") == 0)
-            json_array_append_new(*names, json_stringn(entry->d_name, len - 5));
-    }
+    while ((entry = readdir(dir)))
+        add_name(*names, entry->d_name);
     return OK;
 }
 

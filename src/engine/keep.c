@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "engine/keep.h"
 
+#include "base/fault.h"
 #include "base/interrupt.h"
 
 const struct keep_driver *keep_driver_of(const struct create_target *to)
@@ -17,5 +18,5 @@ int keep_commit(const struct keep_driver *driver, struct keep *k, struct journal
      * record has its name in one step. */
     if (json_object_get(j->entry, "folder") && journal_phase(j, PHASE_PUBLISH, e) < 0)
         return e->status;
-    return driver->publish(k, e);
+    return driver->publish(k, e) < 0 ? e->status : FAULT("create-published", e);
 }

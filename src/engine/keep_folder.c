@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/fault.h"
 #include "base/file.h"
 #include "copy/ingest.h"
 #include "repo/folder.h"
@@ -156,6 +157,8 @@ static int make_folder(struct keep *k, uint64_t ram_bytes, struct error *e)
 {
     if (mkdir(k->path, 0700) < 0 && errno != EEXIST)
         return error_errno(e, "%s: mkdir", k->path);
+    if (FAULT("folder-made", e) < 0)
+        return e->status;
     if (folder_open(k->path, &k->dirfd, e) < 0)
         return e->status;
     if (folder_check_free(k->dirfd, k->names, e) < 0 || check_space(k, ram_bytes, e) < 0)

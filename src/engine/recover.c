@@ -50,13 +50,16 @@ static int recover_restore(struct engine *engine, struct journal *j, const char 
     return OK;
 }
 
+/* Without `r->done` there was nothing to do. */
 static int recover_one(struct engine *engine, const char *domain, struct recovery *r)
 {
     const char *operation, *done = "it is alive: left alone";
     struct journal j;
     int rc = journal_adopt(&j, engine, domain, &r->error);
 
-    if (rc == BUSY || rc == NOT_FOUND) {
+    if (rc == NOT_FOUND)
+        return OK;
+    if (rc == BUSY) {
         rc = OK;
         r->error.status = OK;
     } else if (rc == OK) {
@@ -88,10 +91,14 @@ int engine_recover(struct engine *engine, struct recovery **list, size_t *count,
     if (!*list)
         return error_set(e, NO_SPACE, "out of memory");
     json_array_foreach (names, i, name) {
-        struct recovery *r = &(*list)[(*count)++];
+        struct recovery *r = &(*list)[*count];
 
-        r->domain = strdup(json_string_value(name));
+        *r = (struct recovery){0};
         failed += recover_one(engine, json_string_value(name), r) < 0;
+        if (!r->done)
+            continue;
+        r->domain = strdup(json_string_value(name));
+        ++*count;
     }
     if (!failed)
         return OK;

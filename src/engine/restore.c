@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/interrupt.h"
 #include "base/log.h"
@@ -214,6 +215,8 @@ static int end_file(const char *path, int fd, struct error *e)
         return error_set(e, NO_SPACE, "out of memory");
     if (linkat(AT_FDCWD, self, AT_FDCWD, path, AT_SYMLINK_FOLLOW) < 0)
         return error_errno(e, "%s: give it its name", path);
+    if (FAULT("restore-file-named", e) < 0)
+        return e->status;
     dirfd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     return dirfd < 0 || fsync(dirfd) < 0 ? error_errno(e, "%s: make it durable", path) : OK;
 }

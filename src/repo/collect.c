@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/interrupt.h"
 #include "repo/records.h"
@@ -280,6 +281,8 @@ static int remove_packs(struct collection *c, const uint8_t *dead, uint32_t pack
             return error_set(e, NO_SPACE, "out of memory");
         if (unlinkat(store_dirfd(c->store), path, 0) < 0 && errno != ENOENT)
             return error_errno(e, "%s: remove", path);
+        if (FAULT("collect-pack-removed", e) < 0)
+            return e->status;
     }
     return OK;
 }
@@ -325,7 +328,7 @@ static int sweep(struct collection *c, struct error *e)
         return error_set(e, NO_SPACE, "out of memory");
     if (each_pack(c, packs, step_bases, dead, e) < 0 ||
         each_pack(c, packs, step_decide, dead, e) < 0 || store_worker_finish(c->worker, e) < 0 ||
-        store_save(c->store, e) < 0)
+        store_save(c->store, e) < 0 || FAULT("collect-copied", e) < 0)
         return e->status;
     /* From here on what was copied is there twice. */
     return remove_packs(c, dead, packs, e) < 0 ? e->status : store_save(c->store, e);

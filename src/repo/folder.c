@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/seal.h"
 
@@ -71,7 +72,7 @@ int folder_stage(int dirfd, const char *name, int *fd, struct error *e)
     if (!staged)
         return error_set(e, NO_SPACE, "out of memory");
     *fd = openat(dirfd, staged, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-    return *fd < 0 ? error_errno(e, "%s: create", name) : OK;
+    return *fd < 0 ? error_errno(e, "%s: create", name) : FAULT("folder-file-made", e);
 }
 
 int folder_write_manifest(int dirfd, const struct manifest *m, struct error *e)
@@ -100,6 +101,8 @@ int folder_publish(int dirfd, const json_t *names, struct error *e)
         /* Without a staged file it has been published by a run before us. */
         if (renameat2(dirfd, staged, dirfd, name, RENAME_NOREPLACE) < 0 && errno != ENOENT)
             return error_errno(e, "%s: give it its final name", name);
+        if (FAULT("folder-file-published", e) < 0)
+            return e->status;
         /* The manifest, last, says that the others are there: they must be first on the disk too.
          */
         if (fsync(dirfd) < 0)
@@ -122,6 +125,8 @@ int folder_abandon(int dirfd, const json_t *names, struct error *e)
         if ((unlinkat(dirfd, staged, 0) < 0 && errno != ENOENT) ||
             (unlinkat(dirfd, half, 0) < 0 && errno != ENOENT))
             return error_errno(e, "%s: remove", staged);
+        if (FAULT("folder-file-removed", e) < 0)
+            return e->status;
     }
     return OK;
 }

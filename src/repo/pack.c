@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/fault.h"
 #include "base/file.h"
 
 /* Written at once. Packs go past the page cache: nobody reads them soon, and each newly touched
@@ -67,7 +68,7 @@ static int write_out(struct pack_writer *w, size_t bytes, struct error *e)
     if (pwrite_full(w->fd, w->buffer, bytes, w->written_bytes) < 0)
         return error_errno(e, "pack %s: write", w->name);
     w->written_bytes += bytes;
-    return OK;
+    return FAULT("pack-written", e);
 }
 
 static int put(struct pack_writer *w, const void *data, size_t bytes, struct error *e)
@@ -160,6 +161,8 @@ static int close_pack(struct pack_writer *w, struct error *e)
         return error_errno(e, "pack %s: make it durable", w->name);
     close(w->fd);
     w->fd = -1;
+    if (FAULT("pack-closed", e) < 0)
+        return e->status;
     return w->closed(w->arg, w->name, bytes, w->entries, w->entry_count, e);
 }
 
@@ -198,7 +201,8 @@ int pack_publish(int dirfd, const char name[PACK_NAME], struct error *e)
     char part[PACK_NAME + 8], whole[PACK_NAME + 8];
 
     file_names(name, part, whole);
-    return renameat(dirfd, part, dirfd, whole) < 0 ? error_errno(e, "pack %s: rename", name) : OK;
+    return renameat(dirfd, part, dirfd, whole) < 0 ? error_errno(e, "pack %s: rename", name)
+                                                   : FAULT("pack-published", e);
 }
 
 void pack_discard(int dirfd, const char name[PACK_NAME])

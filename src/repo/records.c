@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/seal.h"
@@ -82,7 +83,9 @@ int record_write(int repo_dirfd, const struct manifest *m, struct error *e)
         json_write_durable(dirfd, part, json, e) < 0)
         return error_prefix(e, "record");
     if (renameat2(dirfd, part, dirfd, whole, RENAME_NOREPLACE) == 0)
-        return fsync(dirfd) < 0 ? error_errno(e, "record: make it durable") : OK;
+        return FAULT("record-published", e) < 0 || fsync(dirfd) < 0
+                   ? error_errno(e, "record: make it durable")
+                   : OK;
     if (errno == EEXIST)
         error_set(e, BUSY, "there is a snapshot %s@%s already", m->domain_name, m->name);
     else
@@ -143,7 +146,9 @@ int record_delete(int repo_dirfd, const char *domain, const char *name, struct e
         return e->status == NOT_FOUND ? OK : e->status;
     if (unlinkat(dirfd, file, 0) < 0 && errno != ENOENT)
         return error_errno(e, "record %s@%s: remove", domain, name);
-    return fsync(dirfd) < 0 ? error_errno(e, "record %s@%s", domain, name) : OK;
+    return FAULT("record-removed", e) < 0 || fsync(dirfd) < 0
+               ? error_errno(e, "record %s@%s", domain, name)
+               : OK;
 }
 
 /* ---- list ---- */

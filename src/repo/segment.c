@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/fault.h"
 #include "base/file.h"
 
 #define VERSION     1
@@ -333,7 +334,7 @@ int segment_write(int dirfd, const struct segment_source *sources, size_t count,
         return error_set(e, NO_SPACE, "out of memory");
     memset(numbers, 0xff, pack_count * sizeof *numbers);
     if (write_part(&m, dirfd, part, e) == OK) {
-        if (renameat(dirfd, part, dirfd, whole) == 0) {
+        if (FAULT("index-written", e) == OK && renameat(dirfd, part, dirfd, whole) == 0) {
             *name = whole;
             whole = NULL;
             return OK;

@@ -10,6 +10,7 @@
 #include <sys/sysmacros.h>
 
 #include "base/cleanup.h"
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/log.h"
 
@@ -185,7 +186,7 @@ int dm_table_load(const char *name, const char *table, struct error *e)
 
     if (task_named(DM_DEVICE_RELOAD, name, &task, e) < 0 || add_targets(task, name, table, e) < 0)
         return e->status;
-    return dm_task_run(task) ? OK : task_failed(name, "load a table", e);
+    return dm_task_run(task) ? FAULT("dm-table-loaded", e) : task_failed(name, "load a table", e);
 }
 
 /* ---- devices ---- */
@@ -236,7 +237,7 @@ int dm_device_create(const char *name, const char *uuid, const char *table, stru
         return e->status;
     if (!dm_task_set_uuid(task, uuid) || !hide_from_udev(task) || !dm_task_run(task))
         return task_failed(name, "create", e);
-    return OK;
+    return FAULT("dm-device-created", e);
 }
 
 int dm_device_remove(const char *name, struct error *e)
@@ -252,7 +253,7 @@ int dm_device_remove(const char *name, struct error *e)
         return e->status;
     if (!hide_from_udev(task) || !dm_task_retry_remove(task) || !dm_task_run(task))
         return task_failed(name, "remove", e);
-    return OK;
+    return FAULT("dm-device-removed", e);
 }
 
 int dm_device_suspend(const char *name, struct error *e)
@@ -261,7 +262,7 @@ int dm_device_suspend(const char *name, struct error *e)
 
     if (task_named(DM_DEVICE_SUSPEND, name, &task, e) < 0)
         return e->status;
-    return dm_task_run(task) ? OK : task_failed(name, "suspend", e);
+    return dm_task_run(task) ? FAULT("dm-device-suspended", e) : task_failed(name, "suspend", e);
 }
 
 int dm_device_resume(const char *name, struct error *e)
@@ -270,7 +271,8 @@ int dm_device_resume(const char *name, struct error *e)
 
     if (task_named(DM_DEVICE_RESUME, name, &task, e) < 0)
         return e->status;
-    return tell_udev(task, 0) && dm_task_run(task) ? OK : task_failed(name, "resume", e);
+    return tell_udev(task, 0) && dm_task_run(task) ? FAULT("dm-device-resumed", e)
+                                                   : task_failed(name, "resume", e);
 }
 
 int dm_snapshot_usage(const char *name, struct dm_store_usage *usage, struct error *e)

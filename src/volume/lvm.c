@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/run.h"
@@ -43,7 +44,10 @@ void lvm_close(struct volume *v)
 
 int lvm_run(const char *const argv[], char **out, struct error *e)
 {
-    return run_program(&(struct run){argv, COMMAND_TIMEOUT_S, -1, out}, e);
+    if (FAULT("lvm-command", e) < 0 ||
+        run_program(&(struct run){argv, COMMAND_TIMEOUT_S, -1, out}, e) < 0)
+        return e->status;
+    return FAULT("lvm-command-done", e);
 }
 
 /* The one row of a report on one volume, borrowed from `*report`. */

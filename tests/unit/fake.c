@@ -8,12 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/fault.h"
 #include "base/file.h"
 #include "domain/savefile.h"
 
@@ -32,6 +34,8 @@ static int call(const char *name, const char *subject, struct error *e)
         return OK;
     snprintf(word, sizeof word, "%s%s%s", name, *subject ? ":" : "", subject);
     snprintf(fake->trace + len, sizeof fake->trace - len, "%s ", word);
+    if (FAULT("driver-called", e) < 0)
+        return e->status;
     if (!fake->fail_at || strcmp(fake->fail_at, word) != 0)
         return OK;
     if (fake->fail_times && --fake->fail_times == 0)
@@ -154,7 +158,8 @@ static int wait_stopped(struct domain_host *host, const struct domain_id *id, in
 
         if (fake->state == DOMAIN_SUSPENDED)
             return OK;
-        if (poll(fds, 2, timeout_ms) == 0)
+        /* Its seconds are short. */
+        if (poll(fds, 2, timeout_ms < 0 ? -1 : timeout_ms / 100) == 0)
             return error_set(e, TIMED_OUT, "it has not stopped");
         if (fds[1].revents)
             return error_set(e, CANCELLED, "woken up");
@@ -504,6 +509,14 @@ void fake_teardown(void)
     close(fake->hanging);
     munmap(fake, sizeof *fake);
     fake = NULL;
+}
+
+void fake_wait_guardian(void)
+{
+    AUTO_CLOSE int lock = open(fake_path("lock/linux01.lock"), O_RDWR | O_CLOEXEC);
+
+    if (lock >= 0 && flock(lock, LOCK_EX) < 0)
+        abort();
 }
 
 size_t fake_file_count(const char *path)

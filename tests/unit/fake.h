@@ -38,6 +38,9 @@ void fake_teardown(void);
 /* A path in fake->dir; valid until the fourth call after. */
 const char *fake_path(const char *name);
 
+/* The guardian of a run that was killed holds the domain's lock until it has ended. */
+void fake_wait_guardian(void);
+
 /* Files (not folders) in a folder, the hidden ones too; 0 if there is no folder. */
 size_t fake_file_count(const char *path);
 

@@ -1,0 +1,122 @@
+#!/bin/bash
+# Every fault point (src/base/fault.h) that is passed on a machine without Xen: the run is killed there, or made to fail.
+# After recover all must be as promised. $1 is the program; domsnap-faults lies beside it.
+domsnap=$1
+faults=${1%/*}/domsnap-faults
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+now=$work/now # the state of one try; $work/base is what each begins with
+export DOMSNAP_REPO=$now/repo XDG_STATE_HOME=$now/state XDG_RUNTIME_DIR=$now/run
+export TMPDIR=$work
+
+# ---- the scenarios: what is run, and what must hold in addition afterwards ----
+
+create_folder() { "$1" create --config "$now/off.cfg" --to "$now/folder"; }
+create_folder_holds() { # all or nothing
+    [ ! -e "$now/folder" ] || "$domsnap" verify --from "$now/folder" && disks_are new
+}
+
+create() { "$1" create off01@new --config "$now/off.cfg"; }
+create_holds() { disks_are new; }
+
+delete() { "$1" delete off01@first; }
+delete_holds() { disks_are new; }
+
+# Either nothing was done yet, or all of it.
+restore() { "$1" restore off01@first; }
+restore_holds() { disks_are new || disks_are first; }
+
+restore_new() { rm "$now/one.img" "$now/two.img" && "$1" restore off01@first; }
+restore_new_holds() {
+    [ ! -e "$now/one.img" ] || cmp "$now/one.img" "$work/first/one.img" || return
+    [ ! -e "$now/two.img" ] || cmp "$now/two.img" "$work/first/two.img"
+}
+
+restore_folder() { "$1" restore --from "$now/kept"; }
+restore_folder_holds() { disks_are new || disks_are first; }
+
+rebuild() { "$1" check --rebuild-index; }
+rebuild_holds() { disks_are new; }
+
+# A recover of a create that had begun to publish, and of a restore that had begun to write.
+recover_create() {
+    DOMSNAP_FAULT="folder-file-published 2 kill" "$faults" create --config "$now/off.cfg" --to "$now/folder"
+    "$1" recover
+}
+recover_create_holds() { "$domsnap" verify --from "$now/folder" && disks_are new; }
+
+recover_restore() {
+    DOMSNAP_FAULT="target-written 2 kill" "$faults" restore off01@first
+    "$1" recover
+}
+recover_restore_holds() { disks_are first; }
+
+# ---- what must hold after each ----
+
+disks_are() { cmp "$now/one.img" "$work/$1/one.img" && cmp "$now/two.img" "$work/$1/two.img"; }
+
+# The space of what failed is free again: with all snapshots gone, nothing is there.
+nothing_stays() {
+    "$domsnap" list --json | python3 -c '
+import json, sys
+print(*[s["domain"]["name"] + "@" + s["name"] for s in json.load(sys.stdin)["snapshots"]])' > "$work/list" &&
+        xargs -r "$domsnap" delete < "$work/list" && [ -z "$(find "$now/repo/packs" "$now/repo/snapshots" -type f)" ]
+}
+
+as_promised() { # SCENARIO
+    "$domsnap" recover && [ "$("$domsnap" recover)" = "nothing to recover" ] &&
+        [ -z "$(find "$now/state" -name '*.json')" ] &&
+        "$1_holds" && "$domsnap" verify && "$domsnap" check && nothing_stays
+}
+
+begin() {
+    rm -rf "$now"
+    cp -a "$work/base" "$now"
+}
+
+tried=0 failed=0
+try() { # SCENARIO POINT N ACTION; false: the point was not passed so often
+    local status=0
+    begin
+    DOMSNAP_FAULT="$2 $3 $4" "$1" "$faults" > "$work/output" 2>&1 || status=$?
+    [ $status = 137 ] || grep -q "fault point" "$work/output" || return
+    tried=$((tried + 1))
+    case $status in 0 | 1 | 3 | 137) ;; *) false ;; esac && as_promised "$1" > "$work/after" 2>&1 && return
+    failed=$((failed + 1))
+    echo "not ok - $1, \"$2 $3 $4\": exit $status, and then:"
+    tail -n 5 "$work/output" "$work/after" | sed 's/^/    /'
+}
+
+# ---- the state that each try begins with ----
+
+mkdir "$now"
+cat > "$now/off.cfg" << END
+name = "off01"
+memory = 64
+disk = [ '$now/one.img,raw,xvda,rw', '$now/two.img,raw,xvdb,rw' ]
+END
+dd if=/dev/urandom of="$now/one.img" bs=64k count=40 status=none
+dd if=/dev/urandom of="$now/two.img" bs=4k count=33 status=none
+"$domsnap" init > "$work/log" && "$domsnap" create off01@first --config "$now/off.cfg" >> "$work/log" &&
+    "$domsnap" create --config "$now/off.cfg" --to "$now/kept" >> "$work/log" || exit
+mkdir "$work/first" "$work/new"
+cp "$now"/*.img "$work/first"
+dd if=/dev/urandom of="$now/one.img" bs=4k count=70 seek=100 conv=notrunc status=none
+dd if=/dev/urandom of="$now/two.img" bs=4k count=1 seek=3 conv=notrunc status=none
+"$domsnap" create off01@second --config "$now/off.cfg" >> "$work/log" || exit
+dd if=/dev/urandom of="$now/one.img" bs=4k count=3 seek=300 conv=notrunc status=none
+cp "$now"/*.img "$work/new"
+mv "$now" "$work/base"
+
+for scenario in create_folder create delete restore restore_new restore_folder rebuild recover_create recover_restore; do
+    before=$failed began=$tried
+    for point in $("$faults" --fault-points); do
+        for action in kill fail; do
+            n=1
+            while [ $n -le 12 ] && try $scenario "$point" $n $action; do n=$((n + 1)); done
+        done
+    done
+    [ $tried -gt $began ] || { echo "not ok - $scenario: no fault point was passed" && failed=$((failed + 1)); }
+    [ $failed != "$before" ] || echo "ok - $scenario: $((tried - began)) faults, all is as promised after each"
+done
+[ $failed = 0 ]
