@@ -249,8 +249,13 @@ static void everywhere(void **state)
     assert_in_range(tried, 10, 10000);
 }
 
-#define STORY(name, ...) \
-    {name, everywhere, NULL, NULL, (void *)&(const struct story){__VA_ARGS__}}
+#define STORY(name, ...)                                                                           \
+    {                                                                                              \
+        name, everywhere, NULL, NULL, (void *)&(const struct story)                                \
+        {                                                                                          \
+            __VA_ARGS__                                                                            \
+        }                                                                                          \
+    }
 
 int main(void)
 {
