@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include "base/fault.h"
 #include "base/file.h"
@@ -87,6 +88,8 @@ int main(int argc, char **argv)
         print_help(stdout);
         return 0;
     }
+    /* All that we make has the modes we give it. */
+    umask(077);
     for (const struct command *const *c = commands; *c; c++)
         if (!strcmp(word, (*c)->name)) {
             allow_many_files();

@@ -59,7 +59,7 @@ static int open_domain(int repo_dirfd, const char *domain, int *dirfd, struct er
 
 static int make_domain(int repo_dirfd, const char *domain, int *dirfd, struct error *e)
 {
-    AUTO_CLOSE int snapshots = openat(repo_dirfd, "snapshots", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    AUTO_CLOSE int snapshots = openat(repo_dirfd, "snapshots", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 
     if (snapshots < 0)
         return error_errno(e, "snapshots");
