@@ -82,6 +82,22 @@ int pwrite_full(int fd, const void *buf, size_t len, uint64_t offset)
     return 0;
 }
 
+int open_in(int dirfd, const char *name, int flags, int *fd, struct error *e)
+{
+    struct stat st;
+    int err;
+
+    *fd = openat(dirfd, name, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+    if (*fd >= 0)
+        return OK;
+    err = errno;
+    if ((err == ELOOP || err == ENOTDIR) && fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+        S_ISLNK(st.st_mode))
+        return error_set(e, DAMAGED, "%s is a symbolic link, and none is followed here", name);
+    errno = err;
+    return error_errno(e, "%s: open", name);
+}
+
 /* A new name in a folder is durable once the folder is. */
 static int sync_parent(const char *path)
 {
@@ -164,13 +180,15 @@ int file_write_durable(int dirfd, const char *name, const void *data, size_t len
 
 int json_read(int dirfd, const char *name, size_t max_bytes, json_t **out, struct error *e)
 {
-    AUTO_CLOSE int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    AUTO_CLOSE int fd = -1;
     AUTO_FREE char *text = NULL;
     json_error_t why;
     struct stat st;
 
-    if (fd < 0 || fstat(fd, &st) < 0)
-        return error_errno(e, "%s: open", name);
+    if (open_in(dirfd, name, O_RDONLY, &fd, e) < 0)
+        return e->status;
+    if (fstat(fd, &st) < 0)
+        return error_errno(e, "%s: stat", name);
     if (!S_ISREG(st.st_mode) || st.st_size > (off_t)max_bytes)
         return error_set(e, DAMAGED, "%s: not a file of at most %zu bytes", name, max_bytes);
     text = malloc((size_t)st.st_size + 1);

@@ -19,6 +19,13 @@ int write_full(int fd, const void *buf, size_t len);
 int pread_full(int fd, void *buf, size_t len, uint64_t offset);
 int pwrite_full(int fd, const void *buf, size_t len, uint64_t offset);
 
+/*
+ * Open `name` in the folder `dirfd`, a file or, with O_DIRECTORY, a folder. DAMAGED: it is a symbolic
+ * link. Where we keep our own there are none, so somebody has planted it. A new file is 0600; a pipe
+ * in the place of a file is not waited for.
+ */
+int open_in(int dirfd, const char *name, int flags, int *fd, struct error *e);
+
 /* mkdir -p, each new folder 0700 and durable in its parent. */
 int dir_make(const char *path, struct error *e);
 

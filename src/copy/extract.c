@@ -13,6 +13,10 @@
 /* Any alignment that O_DIRECT may ask for. */
 #define ALIGNMENT 4096
 
+/* Written at once, if so much lies side by side: a file system takes its time for each. */
+#define WRITE_BYTES (1u << 20)
+_Static_assert(WRITE_BYTES >= CHUNK_MAX_BYTES, "a chunk must fit");
+
 struct work {
     struct extract *x;
     struct tree *trees; /* one an image */
@@ -23,7 +27,10 @@ struct work {
 struct worker {
     struct work *work;
     struct store_worker *store;
-    uint8_t *content, *found;
+    uint8_t *content; /* what is to be written: so much of it, to there */
+    size_t content_bytes;
+    uint64_t content_offset;
+    uint8_t *found;
     unsigned random; /* of rand_r() */
 };
 
@@ -71,13 +78,29 @@ static int verify_chunk(struct worker *w, const struct chunk_id *id, uint32_t by
     return OK;
 }
 
+static int write_content(struct worker *w, const struct extract_image *image, struct error *e)
+{
+    size_t bytes = w->content_bytes;
+
+    w->content_bytes = 0;
+    if (target_put(&image->target, w->content_offset, w->content, bytes, e) < 0)
+        return e->status;
+    atomic_fetch_add_explicit(&w->work->x->written_bytes, bytes, memory_order_relaxed);
+    return OK;
+}
+
 static int write_chunk(struct worker *w, const struct extract_image *image,
                        const struct chunk_id *id, uint64_t offset, uint32_t bytes, struct error *e)
 {
-    if (store_get(w->store, id, w->content, bytes, e) < 0 ||
-        target_put(&image->target, offset, w->content, bytes, e) < 0)
+    if ((w->content_offset + w->content_bytes != offset ||
+         w->content_bytes + bytes > WRITE_BYTES) &&
+        write_content(w, image, e) < 0)
         return e->status;
-    atomic_fetch_add_explicit(&w->work->x->written_bytes, bytes, memory_order_relaxed);
+    if (store_get(w->store, id, w->content + w->content_bytes, bytes, e) < 0)
+        return e->status;
+    if (!w->content_bytes)
+        w->content_offset = offset;
+    w->content_bytes += bytes;
     return OK;
 }
 
@@ -119,7 +142,7 @@ static int extract_leaf(struct worker *w, const struct extract_image *image,
         }
         progress_add(w->work->x->progress, len);
     }
-    return OK;
+    return write_content(w, image, e);
 }
 
 static int run_worker(void *part, const atomic_bool *stop, struct error *e)
@@ -167,7 +190,7 @@ static int make_worker(struct worker *w, struct work *work, struct error *e)
     w->work = work;
     if (getrandom(&w->random, sizeof w->random, 0) != sizeof w->random)
         return error_errno(e, "random number");
-    w->content = aligned_alloc(ALIGNMENT, CHUNK_MAX_BYTES);
+    w->content = aligned_alloc(ALIGNMENT, WRITE_BYTES);
     w->found = aligned_alloc(ALIGNMENT, CHUNK_MAX_BYTES);
     if (!w->content || !w->found)
         return error_set(e, NO_SPACE, "out of memory");

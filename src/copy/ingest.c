@@ -133,11 +133,14 @@ static int put_chunks(struct worker *w, const struct ingest_image *image, uint64
         return e->status;
     if (read_image(image, w->buffer, bytes, offset, e) < 0)
         return e->status;
+    if (store_names(w->store, w->buffer, bytes, ids, e) < 0)
+        return error_prefix(e, "%s", image->name);
     for (size_t i = 0; i < count; i++) {
         uint64_t at = (uint64_t)i * chunk_bytes;
         uint32_t n = bytes - at < chunk_bytes ? (uint32_t)(bytes - at) : chunk_bytes;
 
-        if (store_put(w->store, w->buffer + at, n, previous ? &previous[i] : NULL, &ids[i], e) < 0)
+        if (store_put_named(w->store, w->buffer + at, n, previous ? &previous[i] : NULL, &ids[i],
+                            e) < 0)
             return error_prefix(e, "%s", image->name);
         if (target_put(&image->target, offset + at, w->buffer + at, n, e) < 0)
             return e->status;

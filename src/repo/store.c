@@ -21,6 +21,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/seal.h"
+#include "base/sha256_pair.h"
 
 #define FORMAT           "domsnap-repository"
 #define VERSION          1
@@ -153,9 +154,12 @@ static int read_config(struct store *s, struct error *e)
 
 static int take_lock(struct store *s, enum store_use use, struct error *e)
 {
-    s->lock = openat(s->dirfd, "locks/use", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (s->lock < 0)
-        return error_errno(e, "locks/use");
+    AUTO_CLOSE int locks = -1;
+
+    if (open_in(s->dirfd, "locks", O_RDONLY | O_DIRECTORY, &locks, e) < 0)
+        return e->status;
+    if (open_in(locks, "use", O_RDWR | O_CREAT, &s->lock, e) < 0)
+        return error_prefix(e, "locks");
     if (flock(s->lock, use == STORE_SHARED ? LOCK_SH : LOCK_EX | LOCK_NB) == 0)
         return OK;
     return errno == EWOULDBLOCK ? error_set(e, BUSY, "another domsnap uses it just now")
@@ -164,8 +168,7 @@ static int take_lock(struct store *s, enum store_use use, struct error *e)
 
 static int open_packs(struct store *s, struct error *e)
 {
-    s->packs_dirfd = openat(s->dirfd, "packs", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    return s->packs_dirfd < 0 ? error_errno(e, "packs") : OK;
+    return open_in(s->dirfd, "packs", O_RDONLY | O_DIRECTORY, &s->packs_dirfd, e);
 }
 
 int store_open(struct store **out, const char *path, enum store_use use, struct error *e)
@@ -370,6 +373,33 @@ int store_name(struct store_worker *w, const void *content, uint32_t bytes, stru
 {
     *id = chunk_id_zero;
     return is_zero(content, bytes) ? OK : hash(w, content, bytes, id, e);
+}
+
+int store_names(struct store_worker *w, const void *content, size_t bytes, struct chunk_id *ids,
+                struct error *e)
+{
+    uint32_t chunk_bytes = w->store->chunk_bytes;
+    size_t count = bytes / chunk_bytes, rest = bytes % chunk_bytes;
+    const uint8_t *chunk = content, *single = NULL; /* one that has no partner yet */
+    struct chunk_id *single_id = NULL;
+
+    for (; count--; chunk += chunk_bytes, ids++) {
+        *ids = chunk_id_zero;
+        if (is_zero(chunk, chunk_bytes))
+            continue;
+        if (!single) {
+            single = chunk;
+            single_id = ids;
+            continue;
+        }
+        if (sha256_pair((struct sha256_part){single, single_id->bytes},
+                        (struct sha256_part){chunk, ids->bytes}, chunk_bytes, e) < 0)
+            return e->status;
+        single = NULL;
+    }
+    if (single && hash(w, single, chunk_bytes, single_id, e) < 0)
+        return e->status;
+    return rest ? store_name(w, chunk, (uint32_t)rest, ids, e) : OK;
 }
 
 bool store_has(struct store *s, const struct chunk_id *id)
@@ -607,16 +637,14 @@ static int put_full(struct store_worker *w, struct record_head *h, const uint8_t
     return append(w, h, w->zipped, n, NULL, 0, e);
 }
 
-int store_put(struct store_worker *w, const void *content, uint32_t bytes,
-              const struct chunk_id *previous, struct chunk_id *id, struct error *e)
+int store_put_named(struct store_worker *w, const void *content, uint32_t bytes,
+                    const struct chunk_id *previous, const struct chunk_id *id, struct error *e)
 {
-    struct record_head h = {.full_bytes = bytes};
+    struct record_head h = {.full_bytes = bytes, .id = *id};
     struct location where;
     int rc;
 
     w->stats.put_bytes += bytes;
-    if (store_name(w, content, bytes, id, e) < 0)
-        return e->status;
     if (chunk_id_is_zero(id)) {
         w->stats.known_bytes += bytes;
         return OK;
@@ -628,13 +656,20 @@ int store_put(struct store_worker *w, const void *content, uint32_t bytes,
         w->stats.known_bytes += bytes;
     if (rc != NOT_FOUND)
         return rc;
-    h.id = *id;
     if (previous && !chunk_id_is_zero(previous)) {
         rc = put_patch(w, &h, content, previous, e);
         if (rc != NOT_FOUND)
             return rc;
     }
     return put_full(w, &h, content, e);
+}
+
+int store_put(struct store_worker *w, const void *content, uint32_t bytes,
+              const struct chunk_id *previous, struct chunk_id *id, struct error *e)
+{
+    return store_name(w, content, bytes, id, e) < 0
+               ? e->status
+               : store_put_named(w, content, bytes, previous, id, e);
 }
 
 int store_copy_record(struct store_worker *w, int pack_fd, const struct table_entry *t,

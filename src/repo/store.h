@@ -68,6 +68,10 @@ const struct store_stats *store_worker_stats(const struct store_worker *w);
 int store_put(struct store_worker *w, const void *content, uint32_t bytes,
               const struct chunk_id *previous, struct chunk_id *id, struct error *e);
 
+/* The same with the name that store_name() or store_names() told. */
+int store_put_named(struct store_worker *w, const void *content, uint32_t bytes,
+                    const struct chunk_id *previous, const struct chunk_id *id, struct error *e);
+
 /* Whether something of that name was put. */
 bool store_has(struct store *s, const struct chunk_id *id);
 
@@ -83,5 +87,10 @@ int store_copy_record(struct store_worker *w, int pack_fd, const struct table_en
 /* The name of content: zeros have theirs. */
 int store_name(struct store_worker *w, const void *content, uint32_t bytes, struct chunk_id *id,
                struct error *e);
+
+/* The names of chunks that lie one after the other in `bytes` of content, the last of which may be
+ * shorter. Faster than one by one (base/sha256_pair.h). */
+int store_names(struct store_worker *w, const void *content, size_t bytes, struct chunk_id *ids,
+                struct error *e);
 
 #endif

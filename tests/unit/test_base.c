@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <fcntl.h>
+#include <openssl/evp.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 #include "base/file.h"
 #include "base/run.h"
 #include "base/seal.h"
+#include "base/sha256_pair.h"
 #include "base/time.h"
 #include "domain/domain.h"
 #include "domain/savefile.h"
@@ -125,6 +127,52 @@ static void a_seal_sees_every_change(void **state)
     json_object_set_new(json, "b", json_integer(1));
     json_object_set_new(json, "c", json_null());
     assert_int_equal(seal_check(json, &e), DAMAGED);
+}
+
+/* ---- sums of two at once ---- */
+
+static void check_pair(const uint8_t *a, const uint8_t *b, size_t bytes)
+{
+    static int (*const ways[])(struct sha256_part, struct sha256_part, size_t,
+                               struct error *) = {sha256_pair, sha256_pair_plain};
+    uint8_t expected[2][SHA256_BYTES];
+    struct error e;
+
+    assert_true(EVP_Digest(a, bytes, expected[0], NULL, EVP_sha256(), NULL));
+    assert_true(EVP_Digest(b, bytes, expected[1], NULL, EVP_sha256(), NULL));
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        /* One byte off: where the sums go need not be aligned either. */
+        uint8_t sums[1 + sizeof expected + 1] = {0};
+
+        assert_int_equal(ways[i]((struct sha256_part){a, sums + 1},
+                                 (struct sha256_part){b, sums + 1 + SHA256_BYTES}, bytes, &e),
+                         OK);
+        assert_memory_equal(sums + 1, expected, sizeof expected);
+        assert_int_equal(sums[0] | sums[sizeof sums - 1], 0);
+    }
+}
+
+static void two_sums_at_once_are_libcryptos(void **state)
+{
+    /* Around the lengths at which the padding needs another block; and chunks. */
+    static const size_t lengths[] = {0,   1,   55,  56,  63,        64,         65,
+                                     119, 120, 127, 128, 64u << 10, 256u << 10, (256u << 10) + 57};
+    size_t most = (256u << 10) + 100;
+    AUTO_FREE uint8_t *a = malloc(most), *b = malloc(most);
+
+    (void)state;
+    srandom(1);
+    for (size_t i = 0; i < most; i++) {
+        a[i] = (uint8_t)(random() >> 8);
+        b[i] = (uint8_t)(random() >> 8);
+    }
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        check_pair(a, b, lengths[i]);
+        check_pair(a + 1, b + 15, lengths[i]);
+        check_pair(a, a, lengths[i]);
+    }
+    for (int i = 0; i < 1000; i++)
+        check_pair(a + random() % 64, b + random() % 64, (size_t)random() % 301);
 }
 
 /* ---- the sizes of exception stores ---- */
@@ -323,6 +371,7 @@ int main(void)
         cmocka_unit_test(a_hanging_program_is_ended),
         cmocka_unit_test(a_daemon_is_not_waited_for),
         cmocka_unit_test(a_seal_sees_every_change),
+        cmocka_unit_test(two_sums_at_once_are_libcryptos),
         cmocka_unit_test(a_store_never_exceeds_what_can_be_needed),
         cmocka_unit_test(a_store_lasts_as_long_as_the_copy),
         cmocka_unit_test(scarce_space_is_shared_and_some_kept_back),

@@ -178,6 +178,39 @@ static void what_is_put_comes_back(void **state)
     forget(&h);
 }
 
+/* However many there are, whichever of them are zeros, and if the last is short. */
+static void several_names_are_those_of_each(void **state)
+{
+    enum { COUNT = 5, REST = 777 };
+    static uint8_t in[COUNT * CHUNK + REST];
+    struct hands h = begin();
+    struct error e;
+
+    (void)state;
+    for (unsigned zeros = 0; zeros < 1 << (COUNT + 1); zeros++) {
+        memset(in, 0, sizeof in);
+        for (unsigned i = 0; i <= COUNT; i++)
+            if (!(zeros >> i & 1))
+                fill(in + i * CHUNK, i < COUNT ? CHUNK : REST, zeros + i * 100 + 1);
+        for (size_t bytes = 0; bytes <= sizeof in; bytes += bytes % CHUNK ? CHUNK - REST : REST) {
+            size_t count = (bytes + CHUNK - 1) / CHUNK;
+            struct chunk_id ids[COUNT + 2], id;
+
+            memset(ids, 0xee, sizeof ids);
+            assert_int_equal(store_names(h.worker, in, bytes, ids, &e), OK);
+            for (size_t i = 0; i < count; i++) {
+                uint32_t n = bytes - i * CHUNK < CHUNK ? REST : CHUNK;
+
+                assert_int_equal(store_name(h.worker, in + i * CHUNK, n, &id, &e), OK);
+                assert_memory_equal(&id, &ids[i], sizeof id);
+            }
+            memset(&id, 0xee, sizeof id);
+            assert_memory_equal(&id, &ids[count], sizeof id);
+        }
+    }
+    forget(&h);
+}
+
 static void what_is_known_is_not_stored_again(void **state)
 {
     static uint8_t in[CHUNK];
@@ -608,6 +641,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(what_is_put_comes_back),
+        TEST(several_names_are_those_of_each),
         TEST(what_is_known_is_not_stored_again),
         TEST(a_change_is_stored_as_a_patch),
         TEST(damage_is_told),
