@@ -12,9 +12,26 @@ $(BUILD)/build.ninja:
 check: all
 	@tests/check $(BUILD)
 
-# SECONDS for each parser.
+# What docs/RELIABILITY.md tells of. SECONDS for each parser; an hour; COUNT for each of create and restore, two hours; and MINUTES.
+SECONDS ?= 60
 fuzz:
-	@fuzz/run 60
+	@fuzz/run $(SECONDS)
+
+faults: all
+	@tests/every-fault $(BUILD)
+
+COUNT ?= 50
+power-cuts: all
+	@tests/power/cuts $(BUILD) $(COUNT) 1 --write
+
+MINUTES ?= 60
+SEED ?= 1
+soak: all
+	@tests/soak/soak $(BUILD) $(MINUTES) pvh $(SEED)
+
+# The unit tests and the command line's messages, slowly: what the sanitizers do not see.
+valgrind: all
+	@tests/sanitize valgrind $(BUILD)
 
 # Without the Xen host: seconds instead of minutes.
 check-fast: all
@@ -38,6 +55,6 @@ install: all
 	@meson install -C $(BUILD)
 
 clean:
-	rm -rf $(BUILD)
+	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan
 
-.PHONY: all check check-fast fuzz demo lab bench format install clean
+.PHONY: all check check-fast valgrind fuzz faults power-cuts soak demo lab bench format install clean

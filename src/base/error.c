@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/text.h"
+
 const char *status_name(enum status status)
 {
     switch (status) {
@@ -52,12 +54,19 @@ static enum status status_of_errno(int err)
     }
 }
 
+/* Names and words of guests, files and other programs are in it. */
+static void write_text(struct error *e, size_t at, const char *fmt, va_list ap)
+{
+    vsnprintf(e->text + at, sizeof e->text - at, fmt, ap);
+    text_make_plain(e->text + at);
+}
+
 int error_set(struct error *e, enum status status, const char *fmt, ...)
 {
     va_list ap;
 
     va_start(ap, fmt);
-    vsnprintf(e->text, sizeof e->text, fmt, ap);
+    write_text(e, 0, fmt, ap);
     va_end(ap);
     e->status = status;
     return status;
@@ -70,7 +79,7 @@ int error_errno(struct error *e, const char *fmt, ...)
     size_t len;
 
     va_start(ap, fmt);
-    vsnprintf(e->text, sizeof e->text, fmt, ap);
+    write_text(e, 0, fmt, ap);
     va_end(ap);
     len = strlen(e->text);
     snprintf(e->text + len, sizeof e->text - len, ": %s", strerror(err));
@@ -86,7 +95,7 @@ int error_prefix(struct error *e, const char *fmt, ...)
 
     memcpy(old, e->text, sizeof old);
     va_start(ap, fmt);
-    vsnprintf(e->text, sizeof e->text, fmt, ap);
+    write_text(e, 0, fmt, ap);
     va_end(ap);
     len = strlen(e->text);
     snprintf(e->text + len, sizeof e->text - len, ": %s", old);
@@ -101,7 +110,7 @@ int error_append(struct error *e, const char *fmt, ...)
     if (len + 3 < sizeof e->text) {
         memcpy(e->text + len, "; ", 3);
         va_start(ap, fmt);
-        vsnprintf(e->text + len + 2, sizeof e->text - len - 2, fmt, ap);
+        write_text(e, len + 2, fmt, ap);
         va_end(ap);
     }
     return e->status;

@@ -25,7 +25,7 @@ enum status {
 
 struct error {
     enum status status;
-    char text[2048]; /* cut, never overrun; ends in NUL */
+    char text[2048]; /* cut, never overrun; ends in NUL; without control characters */
 };
 
 /* The name of `status` as it stands in JSON output ("no-space"). */

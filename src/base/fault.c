@@ -38,7 +38,7 @@ static enum action pass(struct fault_point *p)
 
 int fault_pass(struct fault_point *p, struct error *e)
 {
-    if (action == NOTHING || getpid() != owner)
+    if (getpid() != owner)
         return OK;
     switch (pass(p)) {
     case KILL:
@@ -57,24 +57,37 @@ int fault_pass(struct fault_point *p, struct error *e)
     }
 }
 
+static enum action action_of(const char *word)
+{
+    return strcmp(word, "kill") == 0   ? KILL
+           : strcmp(word, "fail") == 0 ? FAIL
+           : strcmp(word, "wait") == 0 ? WAIT
+                                       : NOTHING;
+}
+
+static struct fault_point *point_of(const char *name)
+{
+    for (struct fault_point *const *p = __start_fault_points; p < __stop_fault_points; p++)
+        if (strcmp((*p)->name, name) == 0)
+            return *p;
+    return NULL;
+}
+
 int fault_arm(const char *fault, struct error *e)
 {
     char name[64], word[8];
 
-    point = NULL;
+    for (struct fault_point *const *p = __start_fault_points; p < __stop_fault_points; p++)
+        (*p)->passed = 0;
+    action = NOTHING;
     at = wait_ms = 0;
     owner = getpid();
+    if (!fault)
+        return OK;
     if (sscanf(fault, "%63s %u %7s %u", name, &at, word, &wait_ms) < 3)
         return error_set(e, USAGE, "\"%s\" is not \"NAME N ACTION\"", fault);
-    for (struct fault_point *const *p = __start_fault_points; p < __stop_fault_points; p++) {
-        (*p)->passed = 0;
-        if (strcmp((*p)->name, name) == 0)
-            point = *p;
-    }
-    action = strcmp(word, "kill") == 0   ? KILL
-             : strcmp(word, "fail") == 0 ? FAIL
-             : strcmp(word, "wait") == 0 ? WAIT
-                                         : NOTHING;
+    point = point_of(name);
+    action = action_of(word);
     return point && action ? OK : error_set(e, USAGE, "\"%s\": no such fault", fault);
 }
 
@@ -83,10 +96,10 @@ bool fault_has_struck(void)
     return struck;
 }
 
-void fault_each(void (*see)(const char *name))
+void fault_each(void (*see)(void *arg, const char *name, unsigned passed), void *arg)
 {
     for (struct fault_point *const *p = __start_fault_points; p < __stop_fault_points; p++)
-        see((*p)->name);
+        see(arg, (*p)->name, (*p)->passed);
 }
 
 #endif

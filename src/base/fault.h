@@ -4,7 +4,8 @@
  * fail or wait. They are in the program domsnap-faults, and nothing at all in domsnap.
  *
  * A fault is written "NAME N ACTION": at the N-th time (from 1) that this process passes the point NAME, `kill` (SIGKILL
- * to itself), `fail`, or `wait MS`. `domsnap-faults --fault-points` lists the names; it takes a fault from $DOMSNAP_FAULT.
+ * to itself), `fail`, or `wait MS`. `domsnap-faults --fault-points` lists the names; it takes a fault from $DOMSNAP_FAULT,
+ * and writes how often it has passed each point to the file $DOMSNAP_FAULT_COUNTS.
  */
 #ifndef BASE_FAULT_H
 #define BASE_FAULT_H
@@ -33,12 +34,12 @@ struct fault_point {
 
 int fault_pass(struct fault_point *p, struct error *e);
 
-/* Only this process has it, none that it forks. USAGE: it can't be understood. */
+/* Only this process has it, none that it forks. NULL: none; passes are counted only. USAGE: it can't be understood. */
 int fault_arm(const char *fault, struct error *e);
 
 bool fault_has_struck(void);
 
-void fault_each(void (*see)(const char *name));
+void fault_each(void (*see)(void *arg, const char *name, unsigned passed), void *arg);
 
 #else
 

@@ -4,6 +4,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "base/text.h"
+
 static log_sink installed;
 
 void log_set_sink(log_sink sink)
@@ -18,6 +20,7 @@ static void emit(enum log_level level, const char *fmt, va_list ap)
     if (!installed)
         return;
     vsnprintf(line, sizeof line, fmt, ap);
+    text_make_plain(line);
     installed(level, line);
 }
 

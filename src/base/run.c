@@ -73,7 +73,7 @@ __attribute__((noreturn)) static void child(const struct run *run, int out, int 
     sigprocmask(SIG_SETMASK, &none, NULL);
     if (in < 0 || dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(err, 2) < 0)
         _exit(127);
-    close_range(3, ~0u, 0);
+    closefrom(3);
     execvpe(run->argv[0], (char *const *)run->argv, (char *const *)clean_environment);
     dprintf(2, "%s", strerror(errno));
     _exit(127);
@@ -82,7 +82,7 @@ __attribute__((noreturn)) static void child(const struct run *run, int out, int 
 /* Feed both buffers until the program has ended or the deadline has passed. What a daemon that it
  * started still holds open is not waited for. */
 static int collect(int pidfd, int out_fd, int err_fd, struct buffer *out, struct buffer *err,
-                   uint64_t deadline_ns)
+                   uint64_t deadline_ns, struct error *e)
 {
     struct pollfd fds[] = {{out_fd, POLLIN, 0}, {err_fd, POLLIN, 0}, {pidfd, POLLIN, 0}};
 
@@ -92,7 +92,7 @@ static int collect(int pidfd, int out_fd, int err_fd, struct buffer *out, struct
         if (now >= deadline_ns)
             return TIMED_OUT;
         if (poll(fds, 3, (int)((deadline_ns - now) / 1000000) + 1) < 0 && errno != EINTR)
-            return FAILED;
+            return error_errno(e, "poll");
         if (fds[0].revents && !buffer_fill(out, out_fd))
             fds[0].fd = -1;
         if (fds[1].revents && !buffer_fill(err, err_fd))
@@ -176,15 +176,16 @@ int run_program(const struct run *run, struct error *e)
 
         fcntl(out_pipe[0], F_SETFL, O_NONBLOCK);
         fcntl(err_pipe[0], F_SETFL, O_NONBLOCK);
-        rc = collect(pidfd, out_pipe[0], err_pipe[0], &out, &err, deadline_ns);
+        rc = pidfd < 0 ? error_errno(e, "%s: pidfd_open", run->argv[0])
+                       : collect(pidfd, out_pipe[0], err_pipe[0], &out, &err, deadline_ns, e);
         if (rc != OK)
             kill(-pid, SIGKILL);
         while (waitpid(pid, &wait_status, 0) < 0 && errno == EINTR)
             ;
         err_text = err.data;
-        if (rc != OK)
+        if (rc == TIMED_OUT)
             error_set(e, rc, "%s: killed after its deadline of %u s", run->argv[0], run->timeout_s);
-        else
+        else if (rc == OK)
             rc = judge(run, wait_status, &out, &err, e);
     }
     close(out_pipe[0]);

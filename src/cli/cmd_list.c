@@ -14,6 +14,7 @@ struct request {
 struct result {
     struct manifest *list;
     size_t count;
+    json_t *restoring;
 };
 
 static error_t parse(int key, char *arg, struct argp_state *state)
@@ -46,7 +47,12 @@ static uint64_t disks_bytes(const struct manifest *m)
 static void print(void *arg)
 {
     const struct result *r = arg;
+    const json_t *name;
+    size_t n;
 
+    json_array_foreach (r->restoring, n, name)
+        printf("%s: a restore has begun and is not complete; if none is at work on it, run `domsnap recover`\n",
+               json_string_value(name));
     for (size_t i = 0; i < r->count; i++) {
         const struct manifest *m = &r->list[i];
         char ref[200];
@@ -66,7 +72,7 @@ static json_t *to_json(const struct result *r)
 
     for (size_t i = 0; i < r->count; i++)
         json_array_append_new(list, manifest_to_json(&r->list[i]));
-    return json_pack("{s:o}", "snapshots", list);
+    return json_pack("{s:o, s:O}", "snapshots", list, "restoring", r->restoring);
 }
 
 static int run(int argc, char **argv)
@@ -74,14 +80,17 @@ static int run(int argc, char **argv)
     static const struct argp argp = {options, parse, "[DOMAIN]", doc, common_options, NULL, NULL};
     struct request request = {0};
     struct result r = {0};
+    struct engine *engine = cli_engine();
     struct error e = {0};
     int rc, status;
 
-    cli_engine();
     argp_parse(&argp, argc, argv, 0, NULL, &request);
     rc = engine_list(cli_repo(request.repo), request.domain, &r.list, &r.count, &e);
+    if (rc == OK)
+        rc = engine_restoring(engine, &r.restoring, &e);
     status = cli_finish(rc, &e, rc == OK ? to_json(&r) : NULL, rc == OK ? print : NULL, &r);
     engine_list_release(r.list, r.count);
+    json_decref(r.restoring);
     return status;
 }
 

@@ -49,17 +49,35 @@ static void allow_many_files(void)
 }
 
 #ifdef DOMSNAP_FAULTS
-static void print_fault(const char *name)
+static void print_fault(void *arg, const char *name, unsigned passed)
 {
+    (void)arg, (void)passed;
     puts(name);
+}
+
+static void print_count(void *arg, const char *name, unsigned passed)
+{
+    if (passed)
+        fprintf(arg, "%s %u\n", name, passed);
+}
+
+static void write_counts(void)
+{
+    FILE *to = fopen(getenv("DOMSNAP_FAULT_COUNTS"), "w");
+
+    if (to) {
+        fault_each(print_count, to);
+        fclose(to);
+    }
 }
 
 static int arm_fault(void)
 {
-    const char *fault = getenv("DOMSNAP_FAULT");
     struct error e;
 
-    if (!fault || fault_arm(fault, &e) == OK)
+    if (getenv("DOMSNAP_FAULT_COUNTS"))
+        atexit(write_counts);
+    if (fault_arm(getenv("DOMSNAP_FAULT"), &e) == OK)
         return OK;
     fprintf(stderr, "domsnap: DOMSNAP_FAULT: %s\n", e.text);
     return e.status;
@@ -74,7 +92,7 @@ int main(int argc, char **argv)
     if (arm_fault() < 0)
         return 2;
     if (!strcmp(word, "--fault-points")) {
-        fault_each(print_fault);
+        fault_each(print_fault, NULL);
         return 0;
     }
 #endif

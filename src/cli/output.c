@@ -209,9 +209,24 @@ static int exit_status(int rc)
     }
 }
 
+/* JSON takes UTF-8 alone, and the names and words of others that a message quotes may be anything. */
+static json_t *text_to_json(const char *text)
+{
+    json_t *json = json_string(text);
+    char *ascii = json ? NULL : strdup(text);
+
+    for (char *p = ascii; p && *p; p++)
+        *p = (unsigned char)*p < 0x80 ? *p : '?';
+    if (ascii)
+        json = json_string(ascii);
+    free(ascii);
+    return json;
+}
+
 static json_t *error_to_json(const struct error *e)
 {
-    return json_pack("{s:s, s:s}", "status", status_name(e->status), "message", e->text);
+    return json_pack("{s:s, s:o}", "status", status_name(e->status), "message",
+                     text_to_json(e->text));
 }
 
 int cli_finish(int rc, const struct error *e, json_t *json, void (*print)(void *arg), void *arg)

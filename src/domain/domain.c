@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "base/file.h"
+#include "base/text.h"
 
 int domain_name_check(const char *name, struct error *e)
 {
@@ -15,11 +15,10 @@ int domain_name_check(const char *name, struct error *e)
         return error_set(e, USAGE, "a domain's name has 1 to %d characters", DOMAIN_NAME_MAX);
     if (name[0] == '.' || name[0] == '-')
         return error_set(e, USAGE, "a domain's name can't begin with '%c'", name[0]);
-    for (const char *p = name; *p; p++)
-        if (*p == '/' || *p == '@' || iscntrl((unsigned char)*p))
-            return error_set(e, USAGE,
-                             "the name of this domain has a '/', '@' or control character in it, "
-                             "and can't become a file's name; see `xl rename`");
+    if (strpbrk(name, "/@") || !text_is_plain(name))
+        return error_set(e, USAGE,
+                         "the name of this domain has a '/', '@' or control character in it, "
+                         "and can't become a file's name; see `xl rename`");
     return OK;
 }
 

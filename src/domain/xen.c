@@ -294,21 +294,28 @@ static bool announces_suspend(struct domain_host *host, uint32_t domid)
     return !poweroff || !*poweroff;
 }
 
+static int state_now(struct domain_host *host, const struct domain *d, enum domain_state *state,
+                     struct error *e)
+{
+    struct domain_id id = {d->name, d->domid, ""};
+
+    memcpy(id.uuid, d->uuid, sizeof id.uuid);
+    return xen_state(host, &id, state, e);
+}
+
 static int check_running(struct domain_host *host, const struct domain *d, struct error *e)
 {
     static const char *const words[] = {
-        [DOMAIN_GONE] = "it has just ended",
+        [DOMAIN_GONE] = "it has just ended, or been rebooted",
         [DOMAIN_PAUSED] = "it is paused, and a paused guest can't answer; `xl unpause` it",
         [DOMAIN_SUSPENDED] = "it stands suspended: somebody saves it just now, or a save was "
                              "interrupted (`domsnap recover`)",
         [DOMAIN_SHUTTING_DOWN] = "it is shutting down",
         [DOMAIN_CRASHED] = "it has crashed",
     };
-    struct domain_id id = {d->name, d->domid, ""};
     enum domain_state state;
 
-    memcpy(id.uuid, d->uuid, sizeof id.uuid);
-    if (xen_state(host, &id, &state, e) < 0)
+    if (state_now(host, d, &state, e) < 0)
         return e->status;
     return state == DOMAIN_RUNNING ? OK : error_set(e, BUSY, "%s", words[state]);
 }
@@ -376,6 +383,21 @@ static int xen_read_ram(struct domain_host *host, const struct domain *d, int fd
     return rc;
 }
 
+/* libxl tells of a guest that has gone its own way as of a failure of its own. */
+static int suspend_failed(struct domain_host *host, const struct domain *d, int libxl_rc,
+                          struct error *e)
+{
+    enum domain_state state;
+    struct error why;
+
+    libxl_failed(host, e, "suspend and save", libxl_rc);
+    /* One that is suspended is where it was asked to be. */
+    if (state_now(host, d, &state, &why) < 0 || state == DOMAIN_SUSPENDED ||
+        check_running(host, d, &why) != BUSY)
+        return e->status;
+    return error_prefix(e, "%s", why.text);
+}
+
 static int xen_suspend_save(struct domain_host *host, const struct domain *d, enum domain_save save,
                             int fd, const struct save_watcher *watcher, struct error *e)
 {
@@ -391,7 +413,7 @@ static int xen_suspend_save(struct domain_host *host, const struct domain *d, en
     rc = save == SAVE_NOTHING ? libxl_domain_suspend_only(host->ctx, d->domid, NULL)
                               : libxl_domain_suspend(host->ctx, d->domid, fd, flags, NULL);
     host->save_log.watcher = NULL;
-    return rc == 0 ? FAULT("guest-suspended", e) : libxl_failed(host, e, "suspend and save", rc);
+    return rc == 0 ? FAULT("guest-suspended", e) : suspend_failed(host, d, rc, e);
 }
 
 /* xenstored tells of every domain that stops. */

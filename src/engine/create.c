@@ -16,6 +16,7 @@
 #include <inttypes.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -36,6 +37,9 @@
 /* Of a live save half is for what is written while the guest runs, half for the end, which must not
  * wait for the disk. */
 #define LIVE_SPOOL_BYTES (UINT64_C(128) << 20)
+
+/* Of a copy while the guest runs: the lowest. */
+#define COPY_NICENESS 19
 
 struct creation {
     struct engine *engine;
@@ -230,6 +234,7 @@ static void close_sources(struct creation *c)
 static int copy_disks(struct creation *c, struct error *e)
 {
     uint64_t total = ram_bytes(c);
+    struct error broken;
     int rc;
 
     for (size_t i = 0; i < c->d.disk_count; i++)
@@ -239,8 +244,13 @@ static int copy_disks(struct creation *c, struct error *e)
     if (rc == OK)
         rc = c->driver->put_disks(c->keep, c->sources, is_cold(c) ? NULL : watch_snapshots, c, e);
     close_sources(c);
-    /* An image read from a snapshot that broke meanwhile is worth nothing. */
-    return rc == OK && !is_cold(c) ? watch_snapshots(c, e) : rc;
+    /* An image read from a snapshot that broke meanwhile is worth nothing; and if it could not be
+     * read, that is why. */
+    if (!is_cold(c) && watch_snapshots(c, &broken) < 0) {
+        *e = broken;
+        return e->status;
+    }
+    return rc;
 }
 
 /* ---- stop: the guest stands still from its suspend until the end of stand_still() ---- */
@@ -389,8 +399,10 @@ static int stand_still(struct creation *c, struct error *e)
     int rc;
 
     progress_begin(&c->engine->progress, "save", ram_bytes(c));
-    /* From here on a resume is owed, whoever dies. */
-    if (suspends(c) && journal_phase(&c->journal, PHASE_SUSPENDED, e) < 0)
+    /* From here on a resume is owed, whoever dies; but not to a guest that has been stopped by
+     * somebody else since it was described. */
+    if (suspends(c) && (c->engine->domains->can_suspend(c->engine->host, &c->d.domain, e) < 0 ||
+                        journal_phase(&c->journal, PHASE_SUSPENDED, e) < 0))
         return e->status;
     guardian_arm(c->guardian);
     stopped = time_monotonic_ns();
@@ -430,6 +442,18 @@ static void look_after(const struct creation *c)
         log_warning("%s was snapshotted, but is not running now: see `xl list`", id.name);
 }
 
+/* The guest comes first. Threads inherit the niceness of who starts them, and the priority of their
+ * requests to disks follows from it. */
+static int copy_behind_guest(struct creation *c, struct error *e)
+{
+    int before = getpriority(PRIO_PROCESS, 0), rc;
+
+    setpriority(PRIO_PROCESS, 0, COPY_NICENESS);
+    rc = copy_disks(c, e);
+    setpriority(PRIO_PROCESS, 0, before);
+    return rc;
+}
+
 static int carry_out(struct creation *c, struct error *e)
 {
     if (prepare(c, e) < 0 || stand_still(c, e) < 0)
@@ -438,7 +462,7 @@ static int carry_out(struct creation *c, struct error *e)
     c->guardian = NULL;
     look_after(c);
     progress_begin(&c->engine->progress, "copy", 0);
-    if (!is_cold(c) && copy_disks(c, e) < 0)
+    if (!is_cold(c) && copy_behind_guest(c, e) < 0)
         return e->status;
     /* Each write of the guest pays for the snapshots: they go before anything else. */
     if (settle_volumes(c->engine, c->journal.entry, e) < 0 || put_ram(c, e) < 0)
@@ -473,14 +497,17 @@ static int allocate(struct creation *c, struct error *e)
 static int journalled(struct creation *c, struct error *e)
 {
     struct error settle_error = {0};
+    json_t *kept;
     int rc;
 
-    if (settle_begin(&c->journal, &c->d, c->id, suspends(c), c->driver->journal(c->keep), e) < 0)
+    if (c->driver->journal(c->keep, &kept, e) < 0 ||
+        settle_begin(&c->journal, &c->d, c->id, suspends(c), kept, e) < 0)
         return e->status;
     rc = carry_out(c, e);
     let_go(c);
     if (settle_create(c->engine, &c->journal, &settle_error) < 0) {
-        if (rc < 0)
+        /* What can't be undone may be what failed before. */
+        if (rc < 0 && !strstr(settle_error.text, e->text))
             error_append(&settle_error, "the first failure was: %s", e->text);
         *e = settle_error;
         return e->status;

@@ -123,10 +123,12 @@ static int carry_out(struct creation *c, struct create_stats *stats, struct erro
 
 static int journalled(struct creation *c, struct create_stats *stats, struct error *e)
 {
-    json_t *kept = c->driver->journal(c->keep);
     struct error settle_error = {0};
+    json_t *kept;
     int rc;
 
+    if (c->driver->journal(c->keep, &kept, e) < 0)
+        return e->status;
     /* There may be nothing to undo. */
     if (!kept)
         return carry_out(c, stats, e);

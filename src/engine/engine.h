@@ -175,6 +175,10 @@ struct recovery {
 int engine_recover(struct engine *engine, struct recovery **list, size_t *count, struct error *e);
 void recovery_release(struct recovery *list, size_t count);
 
+/* The domains, a JSON list of names, whose restore has begun and is not complete: their disks are of
+ * no use until it is. Somebody is at work on it, or recover is needed. */
+int engine_restoring(const struct engine *engine, json_t **domains, struct error *e);
+
 /* ---- doctor ---- */
 
 enum finding_level {

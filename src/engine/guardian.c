@@ -6,11 +6,13 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/log.h"
 #include "base/time.h"
 #include "engine/settle.h"
@@ -131,6 +133,18 @@ static void keep_nothing_of_parents(void)
         dup2(null, fd);
 }
 
+/* It may be a lack of memory that ends domsnap. */
+static void survive_lack_of_memory(void)
+{
+    static const char never[] = "-1000";
+    AUTO_CLOSE int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+    if (write(fd, never, strlen(never)) < 0) {
+        /* Then the kernel may choose it, though it is small. */
+    }
+    mlockall(MCL_CURRENT | MCL_FUTURE);
+}
+
 static _Noreturn void guard(struct watch *w)
 {
     struct error ignored;
@@ -141,7 +155,7 @@ static _Noreturn void guard(struct watch *w)
     if (settle_domain_id(w->entry, &w->id, &ignored) < 0 ||
         engine_connect(&w->engine, &ignored) < 0)
         _exit(1);
-    mlockall(MCL_CURRENT | MCL_FUTURE);
+    survive_lack_of_memory();
     if (send(w->socket, "", 1, MSG_NOSIGNAL) == 1)
         watch(w);
     _exit(0);

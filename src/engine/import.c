@@ -64,10 +64,10 @@ static int find_save_file(struct import *im, struct error *e)
 static int read_saved_domain(struct import *im, struct error *e)
 {
     AUTO_JSON json_t *config = NULL;
-    AUTO_CLOSE int fd = openat(im->dirfd, im->m.ram.file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    AUTO_CLOSE int fd = -1;
 
-    if (fd < 0)
-        return error_errno(e, "%s: open", im->m.ram.file);
+    if (open_in(im->dirfd, im->m.ram.file, O_RDONLY, &fd, e) < 0)
+        return e->status;
     if (savefile_read_head(fd, &config, e) < 0 || domain_parse(&im->saved, config, e) < 0)
         return error_prefix(e, "%s", im->m.ram.file);
     return OK;
@@ -150,12 +150,10 @@ static int describe(struct import *im, struct error *e)
 static int open_member(const struct import *im, struct ingest_image *image, struct manifest_file *f,
                        struct error *e)
 {
-    int fd = openat(im->dirfd, f->file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-
-    *image = (struct ingest_image){.source = fd, .name = f->file};
-    if (fd < 0)
-        return error_errno(e, "%s: open (name another file with --disk)", f->file);
-    if (file_size(fd, f->file, &f->bytes, e) < 0)
+    *image = (struct ingest_image){.source = -1, .name = f->file};
+    if (open_in(im->dirfd, f->file, O_RDONLY, &image->source, e) < 0)
+        return error_append(e, "name another file with --disk");
+    if (file_size(image->source, f->file, &f->bytes, e) < 0)
         return e->status;
     image->bytes = f->bytes;
     atomic_fetch_add(&im->engine->progress.total_bytes, f->bytes);

@@ -18,10 +18,8 @@
 
 static int open_folder(const char *path, int *fd, struct error *e)
 {
-    if (dir_make(path, e) < 0)
-        return e->status;
-    *fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return *fd < 0 ? error_errno(e, "%s: open", path) : OK;
+    return dir_make(path, e) < 0 ? e->status
+                                 : open_in(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, fd, e);
 }
 
 static int take_lock(struct journal *j, const char *lock_dir, const char *domain, struct error *e)
@@ -33,9 +31,8 @@ static int take_lock(struct journal *j, const char *lock_dir, const char *domain
         return error_set(e, NO_SPACE, "out of memory");
     if (open_folder(lock_dir, &dir, e) < 0)
         return e->status;
-    j->lock = openat(dir, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (j->lock < 0)
-        return error_errno(e, "%s/%s: open", lock_dir, name);
+    if (open_in(dir, name, O_RDWR | O_CREAT, &j->lock, e) < 0)
+        return error_prefix(e, "%s", lock_dir);
     if (flock(j->lock, LOCK_EX | LOCK_NB) == 0)
         return OK;
     if (errno != EWOULDBLOCK)
@@ -60,11 +57,12 @@ static int open_entry(struct journal *j, const struct engine *engine, const char
                       struct error *e)
 {
     *j = JOURNAL_NONE;
+    j->dir = engine->journal_dir;
     j->file = format_text("%s.json", domain);
     if (!j->file)
         return error_set(e, NO_SPACE, "out of memory");
     if (take_lock(j, engine->lock_dir, domain, e) < 0 ||
-        open_folder(engine->journal_dir, &j->dirfd, e) < 0 ||
+        open_folder(j->dir, &j->dirfd, e) < 0 ||
         file_remove_temporary(j->dirfd, j->file, e) < 0)
         return e->status;
     return load_entry(j, e);
@@ -94,7 +92,7 @@ int journal_write(struct journal *j, json_t *entry, struct error *e)
     if (json_object_set_new(entry, "version", json_integer(VERSION)) < 0)
         return error_set(e, NO_SPACE, "out of memory");
     if (seal_add(entry, e) < 0 || json_write_durable(j->dirfd, j->file, entry, e) < 0)
-        return error_prefix(e, "journal");
+        return error_prefix(e, "%s", j->dir);
     if (j->entry != entry) {
         json_decref(j->entry);
         j->entry = json_incref(entry);
@@ -119,7 +117,7 @@ const char *journal_phase_of(const struct journal *j)
 int journal_close(struct journal *j, struct error *e)
 {
     if ((unlinkat(j->dirfd, j->file, 0) < 0 && errno != ENOENT) || fsync(j->dirfd) < 0)
-        return error_errno(e, "journal: %s: remove", j->file);
+        return error_errno(e, "%s/%s: remove", j->dir, j->file);
     return FAULT("journal-removed", e);
 }
 
@@ -171,6 +169,24 @@ int journal_list(const struct engine *engine, json_t **names, struct error *e)
     while ((entry = readdir(dir)))
         add_name(*names, entry->d_name);
     return OK;
+}
+
+int journal_peek(const struct engine *engine, const char *domain, json_t **entry, struct error *e)
+{
+    struct journal j = JOURNAL_NONE;
+    int rc;
+
+    *entry = NULL;
+    j.file = format_text("%s.json", domain);
+    if (!j.file)
+        return error_set(e, NO_SPACE, "out of memory");
+    rc = open_folder(engine->journal_dir, &j.dirfd, e);
+    if (rc == OK)
+        rc = load_entry(&j, e);
+    if (rc == OK)
+        *entry = json_incref(j.entry);
+    journal_release(&j);
+    return rc;
 }
 
 int journal_adopt(struct journal *j, const struct engine *engine, const char *domain,

@@ -32,8 +32,9 @@
 
 struct journal {
     int dirfd, lock;
-    char *file;    /* "linux01.json" */
-    json_t *entry; /* as it stands on the disk */
+    const char *dir; /* the engine's */
+    char *file;      /* "linux01.json" */
+    json_t *entry;   /* as it stands on the disk */
 };
 
 #define JOURNAL_NONE ((struct journal){.dirfd = -1, .lock = -1})
@@ -61,6 +62,9 @@ void journal_release(struct journal *j);
 /* The domains that have entries, a JSON list of names, the caller's. An absent folder is an empty
  * list. */
 int journal_list(const struct engine *engine, json_t **names, struct error *e);
+
+/* A domain's entry, the caller's, without its lock: to look at, not to act on. */
+int journal_peek(const struct engine *engine, const char *domain, json_t **entry, struct error *e);
 
 /* Take over the entry of a run that died. BUSY: it is alive. NOT_FOUND: it is gone by now. */
 int journal_adopt(struct journal *j, const struct engine *engine, const char *domain,

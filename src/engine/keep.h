@@ -32,9 +32,9 @@ struct keep_driver {
     int (*open)(struct keep **k, const struct keep_request *r, struct error *e);
     void (*close)(struct keep *k);
 
-    /* What settle_create() must know to finish or undo it, for the journal; the caller's. NULL:
-     * nothing. */
-    json_t *(*journal)(const struct keep *k);
+    /* What settle_create() must know to finish or undo it, for the journal; the caller's. `*kept`
+     * is NULL: nothing. */
+    int (*journal)(const struct keep *k, json_t **kept, struct error *e);
 
     /* Make all that can be made before the guest stops; see that there is room for so much of RAM
      * (the disks are known). `config`: in xl's format. */

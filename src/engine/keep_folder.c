@@ -8,6 +8,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -110,6 +111,24 @@ static int allocate(struct keep *k, struct error *e)
     return OK;
 }
 
+/* Alone: another run's files would be taken for ours, and undone with them. */
+static int take_folder(struct keep *k, struct error *e)
+{
+    if (folder_open_resolved(k->path, &k->dirfd, e) < 0)
+        return e->status;
+    /* What can't lock a folder (NFS) does without. */
+    if (flock(k->dirfd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK)
+        return error_set(e, BUSY, "%s: another domsnap writes there", k->path);
+    return folder_check_free(k->dirfd, k->names, e) < 0 ? error_prefix(e, "%s", k->path) : OK;
+}
+
+static int take_if_there(struct keep *k, struct error *e)
+{
+    struct stat st;
+
+    return lstat(k->path, &st) < 0 && errno == ENOENT ? OK : take_folder(k, e);
+}
+
 static int folder_open_keep(struct keep **out, const struct keep_request *r, struct error *e)
 {
     struct keep *k = calloc(1, sizeof *k);
@@ -119,7 +138,8 @@ static int folder_open_keep(struct keep **out, const struct keep_request *r, str
     k->r = r;
     k->dirfd = k->ram_fd = -1;
     k->disk_count = r->d->disk_count;
-    if (allocate(k, e) == OK && find_path(k, e) == OK && name_files(k, e) == OK) {
+    if (allocate(k, e) == OK && find_path(k, e) == OK && name_files(k, e) == OK &&
+        take_if_there(k, e) == OK) {
         *out = k;
         return OK;
     }
@@ -127,12 +147,14 @@ static int folder_open_keep(struct keep **out, const struct keep_request *r, str
     return e->status;
 }
 
-static json_t *folder_journal(const struct keep *k)
+static int folder_journal(const struct keep *k, json_t **kept, struct error *e)
 {
-    struct stat st;
-
-    return json_pack("{s:s, s:b, s:O}", "folder", k->path, "folder_made", lstat(k->path, &st) < 0,
-                     "files", k->names);
+    *kept = json_pack("{s:s, s:b, s:O}", "folder", k->path, "folder_made", k->dirfd < 0, "files",
+                      k->names);
+    return *kept ? OK
+                 : error_set(e, UNSUPPORTED,
+                             "%s: the journal can't hold a path that is not UTF-8; take another",
+                             k->path);
 }
 
 /* ---- prepare ---- */
@@ -155,15 +177,11 @@ static int check_space(const struct keep *k, uint64_t ram_bytes, struct error *e
 
 static int make_folder(struct keep *k, uint64_t ram_bytes, struct error *e)
 {
-    if (mkdir(k->path, 0700) < 0 && errno != EEXIST)
+    if (k->dirfd < 0 && mkdir(k->path, 0700) < 0)
         return error_errno(e, "%s: mkdir", k->path);
-    if (FAULT("folder-made", e) < 0)
+    if (FAULT("folder-made", e) < 0 || (k->dirfd < 0 && take_folder(k, e) < 0))
         return e->status;
-    if (folder_open(k->path, &k->dirfd, e) < 0)
-        return e->status;
-    if (folder_check_free(k->dirfd, k->names, e) < 0 || check_space(k, ram_bytes, e) < 0)
-        return error_prefix(e, "%s", k->path);
-    return OK;
+    return check_space(k, ram_bytes, e) < 0 ? error_prefix(e, "%s", k->path) : OK;
 }
 
 /* Read a file once more, and note its sum. */

@@ -60,9 +60,9 @@ static int name_snapshot(struct keep *k, struct error *e)
         return error_set(e, NO_SPACE, "out of memory");
     if (record_name_check(k->r->m->name, e) < 0)
         return e->status;
-    if (record_exists(store_dirfd(k->store), domain, k->r->m->name))
+    if (record_find(store_dirfd(k->store), domain, k->r->m->name, e) == OK)
         return error_set(e, BUSY, "there is a snapshot %s@%s already", domain, k->r->m->name);
-    return OK;
+    return e->status == NOT_FOUND ? OK : e->status;
 }
 
 static int find_before(struct keep *k, struct error *e)
@@ -101,10 +101,11 @@ static int repository_open(struct keep **out, const struct keep_request *r, stru
     return e->status;
 }
 
-static json_t *repository_journal(const struct keep *k)
+static int repository_journal(const struct keep *k, json_t **kept, struct error *e)
 {
-    (void)k;
-    return NULL;
+    (void)k, (void)e;
+    *kept = NULL;
+    return OK;
 }
 
 /* ---- put ---- */

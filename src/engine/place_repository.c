@@ -35,8 +35,12 @@ static void repository_close(struct place *p)
 static int repository_open(struct place **out, const struct snapshot_ref *ref, struct manifest *m,
                            struct error *e)
 {
-    struct place *p = calloc(1, sizeof *p);
+    struct place *p;
 
+    /* Before they become part of a path. */
+    if (domain_name_check(ref->domain, e) < 0 || record_name_check(ref->name, e) < 0)
+        return e->status;
+    p = calloc(1, sizeof *p);
     if (!p)
         return error_errno(e, "%s", ref->repo);
     if (store_open(&p->store, ref->repo, STORE_SHARED, e) == OK &&

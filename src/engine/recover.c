@@ -114,3 +114,26 @@ void recovery_release(struct recovery *list, size_t count)
     }
     free(list);
 }
+
+int engine_restoring(const struct engine *engine, json_t **domains, struct error *e)
+{
+    AUTO_JSON json_t *names = NULL;
+    const json_t *name;
+    size_t i;
+
+    if (journal_list(engine, &names, e) < 0)
+        return e->status;
+    *domains = json_array();
+    json_array_foreach (names, i, name) {
+        AUTO_JSON json_t *entry = NULL;
+        const char *operation;
+        struct error gone;
+
+        if (journal_peek(engine, json_string_value(name), &entry, &gone) < 0)
+            continue;
+        operation = json_string_value(json_object_get(entry, "operation"));
+        if (operation && strcmp(operation, "restore") == 0)
+            json_array_append_new(*domains, json_string(json_string_value(name)));
+    }
+    return OK;
+}

@@ -38,11 +38,9 @@ static int remove_records(int repo_dirfd, const struct snapshot_ref *refs, size_
                           struct error *e)
 {
     for (size_t i = 0; i < count; i++) {
-        if (domain_name_check(refs[i].domain, e) < 0 || record_name_check(refs[i].name, e) < 0)
+        if (domain_name_check(refs[i].domain, e) < 0 || record_name_check(refs[i].name, e) < 0 ||
+            record_find(repo_dirfd, refs[i].domain, refs[i].name, e) < 0)
             return e->status;
-        if (!record_exists(repo_dirfd, refs[i].domain, refs[i].name))
-            return error_set(e, NOT_FOUND, "there is no snapshot %s@%s; `domsnap list` shows them",
-                             refs[i].domain, refs[i].name);
     }
     for (size_t i = 0; i < count; i++)
         if (record_delete(repo_dirfd, refs[i].domain, refs[i].name, e) < 0)
@@ -84,19 +82,11 @@ void engine_list_release(struct manifest *list, size_t count)
     record_list_release(list, count);
 }
 
-static int open_snapshot(struct place **p, const struct snapshot_ref *ref, struct manifest *m,
-                         struct error *e)
-{
-    if (domain_name_check(ref->domain, e) < 0 || record_name_check(ref->name, e) < 0)
-        return e->status;
-    return place_repository.open(p, ref, m, e);
-}
-
 int engine_show(const struct snapshot_ref *ref, struct manifest *m, struct error *e)
 {
     struct place *p;
 
-    if (open_snapshot(&p, ref, m, e) < 0)
+    if (place_repository.open(&p, ref, m, e) < 0)
         return error_prefix(e, "show");
     place_repository.close(p);
     return OK;
@@ -119,7 +109,7 @@ static int verify(struct verification *v, const struct snapshot_ref *ref, struct
     struct place *p;
     int rc;
 
-    if ((ref->folder ? driver->open(&p, ref, &m, e) : open_snapshot(&p, ref, &m, e)) < 0)
+    if (driver->open(&p, ref, &m, e) < 0)
         return e->status;
     progress_begin(&v->engine->progress, "verify", manifest_bytes(&m));
     rc = driver->check(p, &m, e);
@@ -175,8 +165,13 @@ int engine_verify(struct engine *engine, const struct snapshot_ref *ref, unsigne
                   verify_sink sink, void *arg, struct error *e)
 {
     struct verification v = {.engine = engine, .how.percent = percent, .sink = sink, .arg = arg};
-    int rc = seen_new(&v.how.seen, e);
+    int rc;
 
+    /* Before the sink is told of them. */
+    if (!ref->folder && ((ref->domain && domain_name_check(ref->domain, e) < 0) ||
+                         (ref->name && record_name_check(ref->name, e) < 0)))
+        return error_prefix(e, "verify");
+    rc = seen_new(&v.how.seen, e);
     if (rc == OK)
         rc = ref->folder || ref->name ? verify_one(&v, ref, e) : verify_list(&v, ref, e);
     seen_free(v.how.seen);

@@ -64,14 +64,30 @@ int settle_volumes(struct engine *engine, json_t *entry, struct error *e)
     int rc = OK;
     size_t i;
 
+    if (!json_is_array(records))
+        return error_set(e, DAMAGED, "the journal does not name the volumes");
     json_array_foreach (records, i, record)
         if (volume_discard(engine->volumes, record, &why) < 0) {
-            *e = why;
+            if (rc == OK)
+                *e = why;
+            else
+                error_append(e, "%s", why.text);
             rc = e->status;
         }
     if (rc == OK)
         json_object_set_new(entry, "volumes", json_array());
     return rc;
+}
+
+static bool are_names(const json_t *files)
+{
+    const json_t *file;
+    size_t i;
+
+    json_array_foreach (files, i, file)
+        if (!manifest_is_file_name(json_string_value(file)))
+            return false;
+    return json_is_array(files);
 }
 
 static int settle_files(const json_t *entry, bool publish, struct error *e)
@@ -83,10 +99,10 @@ static int settle_files(const json_t *entry, bool publish, struct error *e)
     /* Of a repository there is nothing to undo. */
     if (!folder)
         return OK;
-    if (!files)
+    if (!are_names(files))
         return error_set(e, DAMAGED, "the journal does not name the files");
     /* A run that died before it made the folder left nothing there. */
-    if (folder_open(folder, &dirfd, e) < 0)
+    if (folder_open_resolved(folder, &dirfd, e) < 0)
         return e->status == NOT_FOUND && !publish ? OK : e->status;
     if (publish)
         return folder_publish(dirfd, files, e) < 0 ? error_prefix(e, "%s", folder) : OK;

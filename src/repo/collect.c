@@ -272,26 +272,28 @@ static int step_decide(struct collection *c, const struct table *t, uint8_t *dea
 static int remove_packs(struct collection *c, const uint8_t *dead, uint32_t packs, struct error *e)
 {
     for (uint32_t pack = 0; pack < packs; pack++) {
-        AUTO_FREE char *path = NULL;
-
         if (!dead[pack])
             continue;
-        path = format_text("packs/%s.pack", index_packs(store_index(c->store), pack)->name);
-        if (!path)
-            return error_set(e, NO_SPACE, "out of memory");
-        if (unlinkat(store_dirfd(c->store), path, 0) < 0 && errno != ENOENT)
-            return error_errno(e, "%s: remove", path);
+        if (index_pack_remove(store_index(c->store), pack, e) < 0)
+            return e->status;
         if (FAULT("collect-pack-removed", e) < 0)
             return e->status;
     }
     return OK;
 }
 
-/* What programs that died have left under names with a dot in front. */
-static void remove_stale(int repo_dirfd, const char *folder)
+static DIR *list(int in, const char *folder)
 {
-    int fd = openat(repo_dirfd, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    AUTO_CLOSEDIR DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    struct error ignored;
+    int fd;
+
+    return open_in(in, folder, O_RDONLY | O_DIRECTORY, &fd, &ignored) < 0 ? NULL : fdopendir(fd);
+}
+
+/* What programs that died have left under names with a dot in front. */
+static void remove_stale(int in, const char *folder)
+{
+    AUTO_CLOSEDIR DIR *dir = list(in, folder);
     struct dirent *file;
 
     while (dir && (file = readdir(dir)))
@@ -302,18 +304,14 @@ static void remove_stale(int repo_dirfd, const char *folder)
 
 static void remove_all_stale(int repo_dirfd)
 {
-    int fd = openat(repo_dirfd, "snapshots", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    AUTO_CLOSEDIR DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    AUTO_CLOSEDIR DIR *dir = list(repo_dirfd, "snapshots");
     struct dirent *domain;
 
     remove_stale(repo_dirfd, "packs");
     remove_stale(repo_dirfd, "index");
-    while (dir && (domain = readdir(dir))) {
-        AUTO_FREE char *path = format_text("snapshots/%s", domain->d_name);
-
-        if (path && domain->d_name[0] != '.')
-            remove_stale(repo_dirfd, path);
-    }
+    while (dir && (domain = readdir(dir)))
+        if (domain->d_name[0] != '.')
+            remove_stale(dirfd(dir), domain->d_name);
 }
 
 static int sweep(struct collection *c, struct error *e)

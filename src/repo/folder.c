@@ -29,6 +29,11 @@ int folder_open(const char *path, int *dirfd, struct error *e)
     return *dirfd < 0 ? error_errno(e, "%s: open", path) : OK;
 }
 
+int folder_open_resolved(const char *path, int *dirfd, struct error *e)
+{
+    return open_in(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, dirfd, e);
+}
+
 int folder_check_free(int dirfd, const json_t *names, struct error *e)
 {
     const json_t *item;
@@ -146,9 +151,8 @@ int folder_open_file(int dirfd, const struct manifest_file *f, int *fd, struct e
 {
     uint64_t size;
 
-    *fd = openat(dirfd, f->file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (*fd < 0)
-        return error_errno(e, "%s: open", f->file);
+    if (open_in(dirfd, f->file, O_RDONLY, fd, e) < 0)
+        return e->status;
     if (file_size(*fd, f->file, &size, e) == OK) {
         if (size == f->bytes)
             return OK;

@@ -28,6 +28,9 @@
 /* A descriptor of the folder, the caller's. */
 int folder_open(const char *path, int *dirfd, struct error *e);
 
+/* The same, for writing, of a path that realpath() gave: DAMAGED if it is a symbolic link by now. */
+int folder_open_resolved(const char *path, int *dirfd, struct error *e);
+
 /* Refuse a folder in which one of the names (a JSON list of strings), final or temporary, is taken.
  */
 int folder_check_free(int dirfd, const json_t *names, struct error *e);

@@ -237,12 +237,11 @@ int index_open(struct index **out, int repo_dirfd, struct error *e)
     if (!ix)
         return error_errno(e, "index");
     pthread_mutex_init(&ix->lock, NULL);
-    ix->dirfd = openat(repo_dirfd, "index", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    ix->packs_dirfd = openat(repo_dirfd, "packs", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    if (ix->dirfd < 0 || ix->packs_dirfd < 0)
-        error_errno(e, "index or packs: open");
-    else if (make_room(ix, e) == OK && list_packs(ix, e) == OK && map_segments(ix, e) == OK &&
-             read_other_packs(ix, e) == OK) {
+    ix->dirfd = ix->packs_dirfd = -1;
+    if (open_in(repo_dirfd, "index", O_RDONLY | O_DIRECTORY, &ix->dirfd, e) == OK &&
+        open_in(repo_dirfd, "packs", O_RDONLY | O_DIRECTORY, &ix->packs_dirfd, e) == OK &&
+        make_room(ix, e) == OK && list_packs(ix, e) == OK && map_segments(ix, e) == OK &&
+        read_other_packs(ix, e) == OK) {
         *out = ix;
         return OK;
     }
@@ -330,6 +329,16 @@ int index_pack_open(struct index *ix, uint32_t pack, int *fd, char name[PACK_NAM
 const struct index_pack *index_packs(const struct index *ix, size_t number)
 {
     return number < ix->pack_count ? &ix->packs[number] : NULL;
+}
+
+int index_pack_remove(const struct index *ix, size_t number, struct error *e)
+{
+    char file[PACK_NAME + 8];
+
+    snprintf(file, sizeof file, "%s.pack", ix->packs[number].name);
+    return unlinkat(ix->packs_dirfd, file, 0) < 0 && errno != ENOENT
+               ? error_errno(e, "pack %s: remove", file)
+               : OK;
 }
 
 /* ---- saving ---- */
@@ -435,12 +444,18 @@ int index_add_pack(void *arg, const char name[PACK_NAME], uint64_t bytes,
 
 int index_drop(int repo_dirfd, struct error *e)
 {
-    int fd = openat(repo_dirfd, "index", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    AUTO_CLOSEDIR DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    AUTO_CLOSEDIR DIR *dir = NULL;
     struct dirent *file;
+    int fd;
 
-    if (!dir)
-        return error_errno(e, "index");
+    if (open_in(repo_dirfd, "index", O_RDONLY | O_DIRECTORY, &fd, e) < 0)
+        return e->status;
+    dir = fdopendir(fd);
+    if (!dir) {
+        error_errno(e, "index");
+        close(fd);
+        return e->status;
+    }
     while ((file = readdir(dir)))
         if (strcmp(file->d_name, ".") != 0 && strcmp(file->d_name, "..") != 0 &&
             unlinkat(dirfd(dir), file->d_name, 0) < 0 && errno != ENOENT)

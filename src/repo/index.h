@@ -46,4 +46,7 @@ int index_drop(int repo_dirfd, struct error *e);
 /* The pack of that number, from 0; NULL after the last. Valid until something is added. */
 const struct index_pack *index_packs(const struct index *ix, size_t number);
 
+/* Remove the pack's file; fine if it is gone. What knows of it is left out at the next index_open(). */
+int index_pack_remove(const struct index *ix, size_t number, struct error *e);
+
 #endif

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "repo/manifest.h"
 
-#include <ctype.h>
 #include <stdbool.h>
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/text.h"
 
 #define FORMAT    "domsnap-manifest"
 #define VERSION   1
@@ -119,20 +119,11 @@ json_t *manifest_to_json(const struct manifest *m)
 
 /* ---- in ---- */
 
-/* Text that may be printed to a terminal. */
-static bool is_plain_text(const char *s)
-{
-    for (; *s; s++)
-        if (iscntrl((unsigned char)*s))
-            return false;
-    return true;
-}
-
 static int take_text(char **to, const json_t *from, const char *key, struct error *e)
 {
     const char *s = json_string_value(json_object_get(from, key));
 
-    if (!s || !is_plain_text(s))
+    if (!s || !text_is_plain(s))
         return error_set(e, DAMAGED, "\"%s\" is missing or not plain text", key);
     *to = strdup(s);
     return *to ? OK : error_set(e, NO_SPACE, "out of memory");
@@ -164,12 +155,16 @@ static int take_tree(struct manifest_file *f, const json_t *json, struct error *
                                                         : take_hex(f->root, json, "root", e);
 }
 
-/* A file of the snapshot's own folder, never a path to elsewhere. */
+bool manifest_is_file_name(const char *name)
+{
+    return name && *name && *name != '.' && !strchr(name, '/');
+}
+
 static int take_named(struct manifest_file *f, const json_t *json, struct error *e)
 {
     if (take_text(&f->file, json, "file", e) < 0 || take_tree(f, json, e) < 0)
         return e->status;
-    if (!*f->file || *f->file == '.' || strchr(f->file, '/'))
+    if (!manifest_is_file_name(f->file))
         return error_set(e, DAMAGED, "\"%s\" is not the name of a file in its folder", f->file);
     return OK;
 }

@@ -46,6 +46,9 @@ static inline bool manifest_has(const struct manifest_file *f)
     return f->file || f->root[0];
 }
 
+/* Whether it can be the name of a file in the snapshot's own folder, never of one elsewhere. NULL: no. */
+bool manifest_is_file_name(const char *name);
+
 struct manifest_disk {
     char *vdev, *path, *driver;
     struct manifest_file image;

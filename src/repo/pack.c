@@ -234,12 +234,10 @@ int pack_open(int dirfd, const char name[PACK_NAME], int *fd, uint64_t *bytes, s
     uint8_t head[PACK_HEAD_BYTES];
 
     file_names(name, part, whole);
-    *fd = openat(dirfd, whole, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     /* Only who writes it knows of one that is not published. */
-    if (*fd < 0 && errno == ENOENT)
-        *fd = openat(dirfd, part, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (*fd < 0)
-        return error_errno(e, "pack %s: open", name);
+    if (open_in(dirfd, whole, O_RDONLY, fd, e) < 0 &&
+        (e->status != NOT_FOUND || open_in(dirfd, part, O_RDONLY, fd, e) < 0))
+        return error_prefix(e, "pack");
     if (file_size(*fd, whole, bytes, e) == OK) {
         if (*bytes < PACK_HEAD_BYTES + PACK_TAIL_BYTES || *bytes > PACK_MAX_BYTES)
             error_set(e, DAMAGED, "pack %s: its length is not that of a pack", name);

@@ -46,28 +46,36 @@ void record_name_of_now(char name[static 17])
     strftime(name, 17, "%Y%m%dT%H%M%SZ", &tm);
 }
 
+static int open_snapshots(int repo_dirfd, int *dirfd, struct error *e)
+{
+    return open_in(repo_dirfd, "snapshots", O_RDONLY | O_DIRECTORY, dirfd, e);
+}
+
 /* The folder of a domain's records, the caller's. */
 static int open_domain(int repo_dirfd, const char *domain, int *dirfd, struct error *e)
 {
-    AUTO_FREE char *path = format_text("snapshots/%s", domain);
+    AUTO_CLOSE int snapshots = -1;
 
-    if (!path)
-        return error_set(e, NO_SPACE, "out of memory");
-    *dirfd = openat(repo_dirfd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    return *dirfd < 0 ? error_errno(e, "%s", path) : OK;
+    if (open_snapshots(repo_dirfd, &snapshots, e) < 0)
+        return e->status;
+    if (open_in(snapshots, domain, O_RDONLY | O_DIRECTORY, dirfd, e) < 0)
+        return error_prefix(e, "snapshots");
+    return OK;
 }
 
 static int make_domain(int repo_dirfd, const char *domain, int *dirfd, struct error *e)
 {
-    AUTO_CLOSE int snapshots = openat(repo_dirfd, "snapshots", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    AUTO_CLOSE int snapshots = -1;
 
-    if (snapshots < 0)
-        return error_errno(e, "snapshots");
+    if (open_snapshots(repo_dirfd, &snapshots, e) < 0)
+        return e->status;
     if (mkdirat(snapshots, domain, 0700) < 0 && errno != EEXIST)
         return error_errno(e, "snapshots/%s: make it", domain);
     if (fsync(snapshots) < 0)
         return error_errno(e, "snapshots: make it durable");
-    return open_domain(repo_dirfd, domain, dirfd, e);
+    if (open_in(snapshots, domain, O_RDONLY | O_DIRECTORY, dirfd, e) < 0)
+        return error_prefix(e, "snapshots");
+    return OK;
 }
 
 int record_write(int repo_dirfd, const struct manifest *m, struct error *e)
@@ -94,12 +102,26 @@ int record_write(int repo_dirfd, const struct manifest *m, struct error *e)
     return e->status;
 }
 
-bool record_exists(int repo_dirfd, const char *domain, const char *name)
+static int not_there(const char *domain, const char *name, struct error *e)
 {
-    AUTO_FREE char *path = format_text("snapshots/%s/%s.json", domain, name);
+    return error_set(e, NOT_FOUND, "there is no snapshot %s@%s; `domsnap list` shows them", domain,
+                     name);
+}
+
+int record_find(int repo_dirfd, const char *domain, const char *name, struct error *e)
+{
+    AUTO_FREE char *file = format_text("%s.json", name);
+    AUTO_CLOSE int dirfd = -1;
     struct stat st;
 
-    return path && fstatat(repo_dirfd, path, &st, AT_SYMLINK_NOFOLLOW) == 0;
+    if (!file)
+        return error_set(e, NO_SPACE, "out of memory");
+    if (open_domain(repo_dirfd, domain, &dirfd, e) == OK) {
+        if (fstatat(dirfd, file, &st, AT_SYMLINK_NOFOLLOW) == 0)
+            return OK;
+        error_errno(e, "record %s@%s", domain, name);
+    }
+    return e->status == NOT_FOUND ? not_there(domain, name, e) : e->status;
 }
 
 static int read_file(int dirfd, const char *file, struct manifest *m, struct error *e)
@@ -124,8 +146,7 @@ int record_read(int repo_dirfd, const char *domain, const char *name, struct man
     if (rc == OK)
         rc = read_file(dirfd, file, m, e);
     if (rc == NOT_FOUND)
-        return error_set(e, NOT_FOUND, "there is no snapshot %s@%s; `domsnap list` shows them",
-                         domain, name);
+        return not_there(domain, name, e);
     if (rc < 0)
         return error_prefix(e, "record %s@%s", domain, name);
     if (strcmp(m->domain_name, domain) == 0 && strcmp(m->name, name) == 0)
@@ -170,18 +191,20 @@ static int append(struct list *list, const struct manifest *m, struct error *e)
     return OK;
 }
 
-/* Of a folder, the names that don't begin with a dot, one by one. */
-static int each_name(int repo_dirfd, const char *path,
+/* Of a folder, which is closed, the names that don't begin with a dot, one by one. */
+static int each_name(int repo_dirfd, int folder,
                      int (*step)(int repo_dirfd, const char *in, const char *name,
                                  struct list *list, struct error *e),
                      const char *in, struct list *list, struct error *e)
 {
-    int fd = openat(repo_dirfd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    AUTO_CLOSEDIR DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    AUTO_CLOSEDIR DIR *dir = fdopendir(folder);
     struct dirent *file;
 
-    if (!dir)
-        return errno == ENOENT ? OK : error_errno(e, "%s", path);
+    if (!dir) {
+        error_errno(e, "snapshots");
+        close(folder);
+        return e->status;
+    }
     while ((file = readdir(dir)))
         if (file->d_name[0] != '.' && step(repo_dirfd, in, file->d_name, list, e) < 0)
             return e->status;
@@ -219,12 +242,21 @@ static int add_record(int repo_dirfd, const char *domain, const char *file, stru
 static int add_domain(int repo_dirfd, const char *in, const char *domain, struct list *list,
                       struct error *e)
 {
-    AUTO_FREE char *path = format_text("snapshots/%s", domain);
+    int folder;
 
     (void)in;
-    if (!path)
-        return error_set(e, NO_SPACE, "out of memory");
-    return each_name(repo_dirfd, path, add_record, domain, list, e);
+    if (open_domain(repo_dirfd, domain, &folder, e) < 0)
+        return e->status == NOT_FOUND ? OK : e->status;
+    return each_name(repo_dirfd, folder, add_record, domain, list, e);
+}
+
+static int add_all(int repo_dirfd, struct list *list, struct error *e)
+{
+    int folder;
+
+    if (open_snapshots(repo_dirfd, &folder, e) < 0)
+        return e->status == NOT_FOUND ? OK : e->status;
+    return each_name(repo_dirfd, folder, add_domain, NULL, list, e);
 }
 
 static int compare(const void *a, const void *b)
@@ -241,8 +273,7 @@ int record_list(int repo_dirfd, const char *domain, enum record_damage damage,
                 struct manifest **list, size_t *count, struct error *e)
 {
     struct list l = {.damage = damage};
-    int rc = domain ? add_domain(repo_dirfd, NULL, domain, &l, e)
-                    : each_name(repo_dirfd, "snapshots", add_domain, NULL, &l, e);
+    int rc = domain ? add_domain(repo_dirfd, NULL, domain, &l, e) : add_all(repo_dirfd, &l, e);
 
     if (rc < 0) {
         record_list_release(l.items, l.count);

@@ -20,8 +20,8 @@ void record_name_of_now(char name[static 17]);
  * before. */
 int record_write(int repo_dirfd, const struct manifest *m, struct error *e);
 
-/* Whether there is one. */
-bool record_exists(int repo_dirfd, const char *domain, const char *name);
+/* Whether there is one: OK, or NOT_FOUND. */
+int record_find(int repo_dirfd, const char *domain, const char *name, struct error *e);
 
 /* DAMAGED: it is not whole, or it is another's. */
 int record_read(int repo_dirfd, const char *domain, const char *name, struct manifest *m,

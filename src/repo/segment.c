@@ -80,11 +80,11 @@ static int take_packs(struct segment *s, segment_pack_number number, void *arg, 
 
 static int map_file(struct segment *s, int dirfd, const char *name, struct error *e)
 {
-    AUTO_CLOSE int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    AUTO_CLOSE int fd = -1;
     uint64_t bytes;
 
-    if (fd < 0)
-        return error_errno(e, "open");
+    if (open_in(dirfd, name, O_RDONLY, &fd, e) < 0)
+        return e->status;
     if (file_size(fd, name, &bytes, e) < 0)
         return e->status;
     if (bytes < HEAD_BYTES + ID_BYTES)

@@ -16,9 +16,9 @@
 #include "base/log.h"
 #include "base/run.h"
 #include "volume/dm.h"
+#include "volume/lvm_report.h"
 
 #define COMMAND_TIMEOUT_S 120
-#define REPORT            "lvs", "--reportformat", "json", "--units", "b", "--nosuffix"
 
 struct lvm_volume *lvm_of(const struct volume *v)
 {
@@ -40,8 +40,6 @@ void lvm_close(struct volume *v)
     free(l);
 }
 
-/* ---- reports ---- */
-
 int lvm_run(const char *const argv[], char **out, struct error *e)
 {
     if (FAULT("lvm-command", e) < 0 ||
@@ -50,61 +48,23 @@ int lvm_run(const char *const argv[], char **out, struct error *e)
     return FAULT("lvm-command-done", e);
 }
 
-/* The one row of a report on one volume, borrowed from `*report`. */
-static int parse_report(const char *text, json_t **report, const json_t **row, struct error *e)
-{
-    json_error_t why;
-
-    *row = NULL;
-    *report = json_loads(text, JSON_REJECT_DUPLICATES, &why);
-    if (!*report)
-        return error_set(e, FAILED, "lvs printed invalid JSON: %s", why.text);
-    *row = json_array_get(
-        json_object_get(json_array_get(json_object_get(*report, "report"), 0), "lv"), 0);
-    return *row ? OK : error_set(e, NOT_FOUND, "lvs does not list it");
-}
-
-static const char *field(const json_t *row, const char *key)
-{
-    const char *s = json_string_value(json_object_get(row, key));
-
-    return s ? s : "";
-}
-
-/* Every value of an LVM report is a string in this version. */
-static int number(const json_t *row, const char *key, uint64_t *value, struct error *e)
-{
-    const char *s = field(row, key);
-    char *end;
-
-    errno = 0;
-    *value = strtoull(s, &end, 10);
-    if (errno || end == s || *end || *s == '-')
-        return error_set(e, FAILED, "lvs printed \"%s\" as %s", s, key);
-    return OK;
-}
-
 /* ---- open ---- */
 
 static int read_report(struct lvm_volume *l, struct error *e)
 {
-    const char *const argv[] = {
-        REPORT, "-o",         "vg_name,lv_name,lv_size,lv_layout,vg_free,vg_extent_size",
-        "--",   l->base.name, NULL};
+    const char *const argv[] = {"lvs", "--reportformat",  "json", "--units",    "b", "--nosuffix",
+                                "-o",  LVM_REPORT_FIELDS, "--",   l->base.name, NULL};
+    struct lvm_report report;
     AUTO_FREE char *text = NULL;
-    AUTO_JSON json_t *report = NULL;
-    const json_t *row;
 
-    if (lvm_run(argv, &text, e) < 0 || parse_report(text, &report, &row, e) < 0 ||
-        number(row, "lv_size", &l->base.size_bytes, e) < 0 ||
-        number(row, "vg_free", &l->free_bytes, e) < 0 ||
-        number(row, "vg_extent_size", &l->extent_bytes, e) < 0)
+    if (lvm_run(argv, &text, e) < 0 || lvm_report_parse(&report, text, e) < 0)
         return e->status;
-    if (l->extent_bytes == 0)
-        return error_set(e, FAILED, "lvs printed an extent size of 0");
-    l->base.copy_bytes = l->base.size_bytes;
-    l->layout = strdup(field(row, "lv_layout"));
-    return l->layout ? OK : error_set(e, NO_SPACE, "out of memory");
+    l->base.size_bytes = l->base.copy_bytes = report.size_bytes;
+    l->free_bytes = report.free_bytes;
+    l->extent_bytes = report.extent_bytes;
+    l->layout = report.layout;
+    l->locked = report.locked;
+    return OK;
 }
 
 int lvm_open(const struct volume_driver *driver, const char *path, struct volume **out,
@@ -136,6 +96,16 @@ int lvm_open(const struct volume_driver *driver, const char *path, struct volume
     }
     lvm_close(&l->base);
     return e->status;
+}
+
+/* Its table leads to the device that mirrors it then, and that has to go when the move is done. */
+int lvm_can_snapshot(const struct volume *v, struct error *e)
+{
+    return lvm_of(v)->locked ? error_set(e, BUSY,
+                                         "%s is being moved (pvmove); wait until that is done, or "
+                                         "use --cold",
+                                         v->name)
+                             : OK;
 }
 
 /* ---- plan: names, sizes, records ---- */
@@ -316,8 +286,9 @@ int lvm_store_watch(struct volume *v, const char *device, struct error *e)
     if (usage.invalid)
         return error_set(
             e, NO_SPACE,
-            "snapshot of %s: its exception store overflowed: the guest wrote more than "
-            "volume group %s had room for; free some there, or use --cold",
+            "snapshot of %s: its exception store overflowed, since the guest wrote more than "
+            "volume group %s had room for (free some there, or use --cold), or it could not be "
+            "written to (see dmesg)",
             v->name, l->vg);
     by = store_size_grow(usage.used_bytes, usage.total_bytes, l->store.full_bytes);
     if (by && usage.used_bytes >= l->extend_again_at_bytes)

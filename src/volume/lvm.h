@@ -7,6 +7,8 @@
 #ifndef VOLUME_LVM_H
 #define VOLUME_LVM_H
 
+#include <stdbool.h>
+
 #include "volume/store_size.h"
 #include "volume/volume.h"
 
@@ -18,6 +20,7 @@ struct lvm_volume {
     char *vg, *lv;
     char *device; /* its device-mapper name */
     char *layout; /* lvs's lv_layout: "linear", "striped", "thin,sparse", … */
+    bool locked;  /* LVM is at work on where it lies (pvmove) */
     uint64_t extent_bytes, free_bytes; /* of the volume group */
     struct store_size store;
     uint64_t receded_bytes;         /* lvm_transient.c: the snapshot has given way so far */
@@ -29,11 +32,12 @@ struct lvm_volume *lvm_of(const struct volume *v);
 /* Run one of LVM's commands; its output goes to `*out`, to free(), unless that is NULL. */
 int lvm_run(const char *const argv[], char **out, struct error *e);
 
-/* volume.h's open, for `driver`, and close, plan, hold, lift. The records that plan makes hold what
- * the functions below need: "device", "vg", "store", "tag". */
+/* volume.h's open, for `driver`, and close, can_snapshot, plan, hold, lift. The records that plan
+ * makes hold what the functions below need: "device", "vg", "store", "tag". */
 int lvm_open(const struct volume_driver *driver, const char *path, struct volume **v,
              struct error *e);
 void lvm_close(struct volume *v);
+int lvm_can_snapshot(const struct volume *v, struct error *e);
 int lvm_plan(struct volume *const vs[], size_t count, const char *id, struct error *e);
 int lvm_hold(struct volume *const vs[], size_t count, struct error *e);
 int lvm_lift(const json_t *record, struct error *e);

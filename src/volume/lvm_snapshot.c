@@ -22,7 +22,7 @@ static int snapshot_can(const struct volume *v, struct error *e)
     const char *layout = lvm_of(v)->layout;
 
     if (strcmp(layout, "linear") == 0 || strcmp(layout, "striped") == 0)
-        return OK;
+        return lvm_can_snapshot(v, e);
     return error_set(e, UNSUPPORTED,
                      "%s is a logical volume of the kind \"%s\"; snapshots are taken of linear and "
                      "striped ones; --cold copies it while the guest stands still",

@@ -7,8 +7,7 @@
  *     prepare     real:     linear…                 a second device with the volume's table
  *                 snapshot: snapshot of real → store
  *                 origin:   snapshot-origin of real
- *                 volume:   linear…, and in its inactive slot "linear origin"
- *     hold        volume:   suspended
+ *     hold        volume:   linear…, and in its inactive slot "linear origin"; then suspended
  *     commit      volume:   linear origin           resumed; all of it takes milliseconds
  *     watch       volume:   linear real, as far as the image is read; then linear origin
  *     discard     volume:   linear…, taken from real; then origin, snapshot, real and store go
@@ -17,7 +16,9 @@
  * again. It would complain of a volume that is a snapshot-origin itself, so that is one device
  * further down. The price: an LVM command that loads a table into the volume meanwhile (lvextend,
  * lvchange --refresh, pvmove) ends the snapshot without knowing. So watch looks at the volume's
- * table: an image is good only if it was ours all the time.
+ * table: an image is good only if it was ours all the time. And our table is loaded only in hold,
+ * though that costs the guest a moment: whatever resumes the volume brings it to life, and LVM loads
+ * none of its own where it finds one, so that a pvmove would copy what the guest still writes to.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -62,12 +63,6 @@ static int transient_open(const char *path, struct volume **v, struct error *e)
         return OK;
     lvm_close(*v);
     return error_set(e, UNSUPPORTED, "it is not merely linear or striped");
-}
-
-static int transient_can_snapshot(const struct volume *v, struct error *e)
-{
-    (void)v, (void)e;
-    return OK;
 }
 
 /* ---- plan ---- */
@@ -186,16 +181,60 @@ static int transient_prepare(struct volume *const vs[], size_t count, struct err
 
         if (lvm_store_make(lvm_of(vs[i]), e) < 0 || make_real(vs[i], serial, real, e) < 0 ||
             make_snapshot(vs[i], serial + 1, real, e) < 0 ||
-            make_origin(vs[i], serial + 2, real, e) < 0 || load_volume(vs[i], e) < 0)
+            make_origin(vs[i], serial + 2, real, e) < 0)
             return error_prefix(e, "snapshot of %s", vs[i]->name);
     }
     return OK;
 }
 
-/* ---- commit ---- */
+/* ---- hold, commit ---- */
+
+static int changed_by_others(const struct volume *v, struct error *e)
+{
+    return error_set(
+        e, FAILED,
+        "snapshot of %s: another program has changed the volume's table (lvextend, lvchange, "
+        "pvmove?), so its image would be worth nothing; try again, or use --lvm-snapshot",
+        v->name);
+}
+
+/* Nobody has changed the volume's table since real was given the same. */
+static int check_unchanged(const struct volume *v, struct error *e)
+{
+    AUTO_FREE char *real = NULL;
+    AUTO_FREE char *live = NULL;
+
+    if (dm_table_read(name_in(v->record, "real"), &real, e) < 0 ||
+        dm_table_read(lvm_of(v)->device, &live, e) < 0)
+        return e->status;
+    return strcmp(real, live) == 0 ? OK : changed_by_others(v, e);
+}
+
+static int transient_hold(struct volume *const vs[], size_t count, struct error *e)
+{
+    for (size_t i = 0; i < count; i++)
+        if (check_unchanged(vs[i], e) < 0 || load_volume(vs[i], e) < 0)
+            return e->status;
+    return lvm_hold(vs, count, e);
+}
+
+/* The instant is one only if nobody has let the requests to one of them go on before. */
+static int check_held(struct volume *const vs[], size_t count, struct error *e)
+{
+    struct dm_state state;
+
+    for (size_t i = 0; i < count; i++)
+        if (dm_device_state(lvm_of(vs[i])->device, &state, e) < 0)
+            return e->status;
+        else if (!state.suspended)
+            return changed_by_others(vs[i], e);
+    return OK;
+}
 
 static int transient_commit(struct volume *const vs[], size_t count, struct error *e)
 {
+    if (check_held(vs, count, e) < 0)
+        return e->status;
     for (size_t i = 0; i < count; i++)
         if (dm_device_resume(lvm_of(vs[i])->device, e) < 0)
             return e->status;
@@ -269,11 +308,7 @@ static int transient_watch(struct volume *v, uint64_t done_bytes, struct error *
     if (is_ours(v->record, &ours, e) < 0)
         return e->status;
     if (!ours)
-        return error_set(
-            e, FAILED,
-            "snapshot of %s: another program has changed the volume's table (lvextend, lvchange, "
-            "pvmove?), so its image would be worth nothing; try again, or use --lvm-snapshot",
-            v->name);
+        return changed_by_others(v, e);
     if (recede(v, done_bytes, e) < 0)
         return e->status;
     return lvm_store_watch(v, name_in(v->record, "snapshot"), e);
@@ -325,10 +360,10 @@ const struct volume_driver volume_lvm_transient = {
     .method = "a transient snapshot",
     .open = transient_open,
     .close = lvm_close,
-    .can_snapshot = transient_can_snapshot,
+    .can_snapshot = lvm_can_snapshot,
     .plan = transient_plan,
     .prepare = transient_prepare,
-    .hold = lvm_hold,
+    .hold = transient_hold,
     .commit = transient_commit,
     .lift = lvm_lift,
     .open_image = transient_open_image,

@@ -32,6 +32,16 @@ restore_new_holds() {
     [ ! -e "$now/two.img" ] || cmp "$now/two.img" "$work/first/two.img"
 }
 
+# Whoever asks is told, until it is finished.
+restore_is_said() {
+    begin
+    DOMSNAP_FAULT="target-written 2 kill" "$faults" restore off01@first > "$work/output" 2>&1
+    "$domsnap" list | grep -q '^off01: a restore has begun and is not complete.*domsnap recover' &&
+        "$domsnap" list --json | python3 -c 'import json, sys; assert json.load(sys.stdin)["restoring"] == ["off01"]' &&
+        { "$domsnap" create off01@more --config "$now/off.cfg" 2>&1; [ $? = 3 ]; } &&
+        "$domsnap" recover && "$domsnap" list | grep -vq 'not complete' && disks_are first
+}
+
 restore_folder() { "$1" restore --from "$now/kept"; }
 restore_folder_holds() { disks_are new || disks_are first; }
 
@@ -108,15 +118,29 @@ dd if=/dev/urandom of="$now/one.img" bs=4k count=3 seek=300 conv=notrunc status=
 cp "$now"/*.img "$work/new"
 mv "$now" "$work/base"
 
+# How often each point is passed where nothing goes wrong: "NAME TIMES".
+passes() { # SCENARIO
+    begin
+    DOMSNAP_FAULT_COUNTS=$work/counts "$1" "$faults" > "$work/output" 2>&1
+    cat "$work/counts"
+}
+
 for scenario in create_folder create delete restore restore_new restore_folder rebuild recover_create recover_restore; do
     before=$failed began=$tried
-    for point in $("$faults" --fault-points); do
+    while read -r point times; do
         for action in kill fail; do
             n=1
-            while [ $n -le 12 ] && try $scenario "$point" $n $action; do n=$((n + 1)); done
+            while [ $n -le $((times < 12 ? times : 12)) ] && try $scenario "$point" $n $action; do n=$((n + 1)); done
         done
-    done
+    done <<< "$(passes $scenario)"
     [ $tried -gt $began ] || { echo "not ok - $scenario: no fault point was passed" && failed=$((failed + 1)); }
     [ $failed != "$before" ] || echo "ok - $scenario: $((tried - began)) faults, all is as promised after each"
 done
+if restore_is_said > "$work/after" 2>&1; then
+    echo "ok - a restore that was cut short is said: list, and a create that refuses"
+else
+    failed=$((failed + 1))
+    echo "not ok - a restore that was cut short is said"
+    sed 's/^/    /' "$work/after"
+fi
 [ $failed = 0 ]

@@ -142,7 +142,7 @@ static void ram_is_saved_live_where_possible(void **state)
     (void)state;
     fake->live = 1;
     assert_int_equal(create(CREATE_SNAPSHOT, &e), OK);
-    assert_non_null(strstr(fake->trace, "prepare:b.img suspend_save:live hold:a.img"));
+    assert_non_null(strstr(fake->trace, "prepare:b.img can_suspend suspend_save:live hold:a.img"));
     assert_int_equal(fake->state, DOMAIN_RUNNING);
 }
 
@@ -296,8 +296,8 @@ static void create_calls_in_order(void **state)
     assert_int_equal(fake_file_count(fake_path("journal")), 0);
     assert_int_equal(fake_file_count(fake_path("out")), 5);
     /* Nothing between suspend and resume but the instant. */
-    at = strstr(fake->trace, "prepare:a.img prepare:b.img suspend_save hold:a.img hold:b.img "
-                             "commit:a.img commit:b.img resume ");
+    at = strstr(fake->trace, "prepare:a.img prepare:b.img can_suspend suspend_save hold:a.img "
+                             "hold:b.img commit:a.img commit:b.img resume ");
     assert_non_null(at);
     assert_non_null(strstr(at, "open_image:a.img"));
     assert_non_null(strstr(at, "discard:b.img"));

@@ -233,8 +233,9 @@ static bool try(const char *point, unsigned n, const char *action)
     return true;
 }
 
-static void try_all(const char *point)
+static void try_all(void *arg, const char *point, unsigned passed)
 {
+    (void)arg, (void)passed;
     for (unsigned n = 1; try(point, n, "kill"); n++)
         ;
     for (unsigned n = 1; try(point, n, "fail"); n++)
@@ -245,7 +246,7 @@ static void everywhere(void **state)
 {
     story = *state;
     tried = 0;
-    fault_each(try_all);
+    fault_each(try_all, NULL);
     assert_in_range(tried, 10, 10000);
 }
 

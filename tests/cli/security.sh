@@ -1,0 +1,182 @@
+#!/bin/bash
+# What SECURITY.md promises of files, links and names. $1 is the program; domsnap-faults lies beside it.
+# Root hands over to somebody whom permissions hold back, and whose journal is a folder of his own.
+if [ "$(id -u)" = 0 ]; then
+    home=$(mktemp -d)
+    trap 'rm -rf "$home"' EXIT
+    cp "$0" "$1" "${1%/*}/domsnap-faults" "$home"
+    chown -R 65534:65534 "$home"
+    TMPDIR=$home HOME=$home setpriv --reuid=65534 --regid=65534 --clear-groups \
+        "$home/${0##*/}" "$home/${1##*/}"
+    exit
+fi
+domsnap=$1
+faults=${1%/*}/domsnap-faults
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+export DOMSNAP_REPO=$work/repo XDG_STATE_HOME=$work/state XDG_RUNTIME_DIR=$work/run
+umask 000
+failed=0
+
+check() { # TEXT COMMAND...
+    local text=$1 output
+    shift
+    if output=$("$@" 2>&1); then
+        echo "ok - $text"
+    else
+        echo "not ok - $text: $output"
+        failed=1
+    fi
+}
+refused() { # TEXT STATUS PATTERN COMMAND...
+    local text=$1 status=$2 pattern=$3 output got
+    shift 3
+    output=$(timeout 60 "$@" 2>&1 < /dev/null)
+    got=$?
+    if [ "$got" = "$status" ] && grep -Eq -- "$pattern" <<< "$output" && ! grep -q '[[:cntrl:]]' <<< "$output"; then
+        echo "ok - $text"
+    else
+        echo "not ok - $text: exit $got, and it said: $(cat -v <<< "$output")"
+        failed=1
+    fi
+}
+
+config() { # NAME
+    printf "name = \"%s\"\nmemory = 64\ndisk = [ '%s,raw,xvda,rw' ]\n" "$1" "$work/one.img"
+}
+config off01 > "$work/off.cfg"
+dd if=/dev/urandom of="$work/one.img" bs=64k count=8 status=none
+
+# ---- modes ----
+
+open_to_others() { find "$work/repo" "$work/state" "$work/run" "$work/folder" -perm /077 2> /dev/null; }
+
+"$domsnap" init > "$work/log" && "$domsnap" create off01@one --config "$work/off.cfg" >> "$work/log" &&
+    "$domsnap" create --config "$work/off.cfg" --to "$work/folder" >> "$work/log" || exit
+check "umask 000: folders are 0700" test -z "$(find "$work/repo" "$work/folder" "$work/state/domsnap" "$work/run/domsnap" -type d ! -perm 700)"
+check "umask 000: files are 0600" test -z "$(find "$work/repo" "$work/folder" "$work/state" "$work/run" -type f ! -perm 600)"
+mkdir "$work/wide" && "$domsnap" init "$work/wide" > "$work/log"
+check "a folder for others becomes a repository for its owner alone" test "$(stat -c %a "$work/wide")" = 700
+mv "$work/one.img" "$work/kept.img"
+"$domsnap" restore off01@one > "$work/log"
+check "a file that restore makes is 0600" test "$(stat -c %a "$work/one.img")" = 600
+
+cp -a "$work/folder" "$work/kept"
+dies() { # POINT ARGUMENT...
+    DOMSNAP_FAULT="$1 1 kill" "$faults" "${@:2}"
+}
+open='' tried=0
+for point in $("$faults" --fault-points | cut -d' ' -f1); do
+    for command in "create off01@$point" "create --to $work/folder"; do
+        rm -rf "$work/folder"
+        # shellcheck disable=SC2086 # words of a command
+        dies "$point" $command --config "$work/off.cfg" > "$work/log" 2>&1
+        open+=$(open_to_others)
+        tried=$((tried + 1))
+        "$domsnap" recover > "$work/log"
+    done
+done
+check "at whatever point it is killed ($tried), nothing is for others" test -z "$open"
+mv "$work/kept" "$work/folder"
+
+# ---- links ----
+
+plant() { # PATH: what it is goes elsewhere, and a link to there takes its place
+    mv "$1" "$work/elsewhere"
+    ln -s "$work/elsewhere" "$1"
+    touch -hd 2001-01-01 "$work/elsewhere"
+    find "$work/elsewhere" -printf '%p %s %T@\n' > "$work/before"
+}
+uproot() { # PATH
+    check "$1: nothing was written through the link" cmp "$work/before" <(find "$work/elsewhere" -printf '%p %s %T@\n')
+    rm "$work/$1"
+    mv "$work/elsewhere" "$work/$1"
+}
+link='symbolic link, and none is followed'
+
+for place in config packs index snapshots snapshots/off01 locks locks/use; do
+    plant "$work/repo/$place"
+    refused "$place is a link: create" 1 "$link" "$domsnap" create off01@x --config "$work/off.cfg"
+    refused "$place is a link: restore" 1 "$link" "$domsnap" restore off01@one
+    refused "$place is a link: delete" 1 "$link" "$domsnap" delete off01@one
+    refused "$place is a link: list" 1 "$link" "$domsnap" list
+    uproot "repo/$place"
+done
+plant "$work/repo/snapshots/off01/one.json"
+refused "a record is a link" 1 "$link" "$domsnap" show off01@one
+uproot "repo/snapshots/off01/one.json"
+for pack in "$work"/repo/packs/*.pack; do
+    plant "$pack"
+    refused "a pack is a link" 1 "$link" "$domsnap" verify off01@one
+    uproot "repo/packs/${pack##*/}"
+done
+for idx in "$work"/repo/index/*.idx; do
+    plant "$idx"
+    refused "an index file is a link: it is left out" 0 "$link" "$domsnap" verify off01@one --verbose
+    uproot "repo/index/${idx##*/}"
+done
+for file in manifest.json off01.cfg off01.xvda.img; do
+    plant "$work/folder/$file"
+    refused "$file of a folder is a link: verify" 1 "$link" "$domsnap" verify --from "$work/folder"
+    refused "$file of a folder is a link: restore" 1 "$link" "$domsnap" restore --from "$work/folder"
+    uproot "folder/$file"
+done
+mkdir "$work/to"
+for file in manifest.json off01.cfg off01.xvda.img .manifest.json.part .off01.cfg.part .off01.xvda.img.part; do
+    ln -s "$work/nowhere" "$work/to/$file"
+    refused "--to a folder where $file is a link" 1 "$file exists" "$domsnap" create --config "$work/off.cfg" --to "$work/to"
+    rm "$work/to/$file"
+done
+check "and nothing is left there" rmdir "$work/to"
+ln -s "$work/nowhere" "$work/to"
+refused "--to a link that leads nowhere" 1 "$link" "$domsnap" create --config "$work/off.cfg" --to "$work/to"
+plant "$work/state/domsnap/journal"
+refused "the journal's folder is a link" 1 "$link" "$domsnap" create --config "$work/off.cfg" --to "$work/x"
+uproot state/domsnap/journal
+for file in state/domsnap/journal/off01.json run/domsnap/off01.lock; do
+    rm -f "$work/$file"
+    ln -s "$work/nowhere" "$work/$file"
+    refused "$file is a link" 1 "$link" "$domsnap" create --config "$work/off.cfg" --to "$work/x"
+    rm "$work/$file"
+done
+ln -s "$work/nowhere" "$work/state/domsnap/journal/.off01.json.new"
+check "the journal's temporary file is a link: it is removed" "$domsnap" create --config "$work/off.cfg" --to "$work/x"
+check "nothing was made where the links lead" test ! -e "$work/nowhere"
+
+# Who waits for the other end of a pipe waits for ever.
+for file in repo/config repo/snapshots/off01/one.json folder/manifest.json folder/off01.cfg; do
+    mv "$work/$file" "$work/elsewhere"
+    mkfifo "$work/$file"
+    case $file in repo/*) ref=(off01@one) ;; *) ref=(--from "$work/folder") ;; esac
+    refused "$file is a pipe" 1 'not a file|neither a file' "$domsnap" restore "${ref[@]}"
+    mv "$work/elsewhere" "$work/$file"
+done
+mkfifo "$work/repo/packs/00000000000000000000000000000000.pack"
+refused "a pack is a pipe" 0 'neither a file' "$domsnap" verify off01@one
+rm "$work/repo/packs/00000000000000000000000000000000.pack"
+
+# ---- names ----
+
+long=$(printf '%0101d' 0)
+for name in .. . ../x a/b /x .x -x x@y $'a\tb' $'a\e[2Jb' $'a\xc2\x9bb' "$long" ''; do
+    printable=$(cat -v <<< "$name")
+    config "$name" > "$work/bad.cfg"
+    refused "a configuration's name \"$printable\"" 2 'name' "$domsnap" create --config "$work/bad.cfg"
+    [ "$name" = x@y ] && continue
+    for command in restore show verify delete; do
+        refused "$command of the domain \"$printable\"" 2 'name' "$domsnap" $command -- "$name@one"
+    done
+    refused "list of the domain \"$printable\"" 2 'name' "$domsnap" list -- "$name"
+done
+for name in .. . ../x a/b -x .x $'a\tb' $'a\e[2Jb' $'\xff' "${long:0:65}" ''; do
+    printable=$(cat -v <<< "$name")
+    refused "create of the snapshot \"$printable\"" 2 'name' "$domsnap" create "off01@$name" --config "$work/off.cfg"
+    for command in restore show verify delete; do
+        refused "$command of the snapshot \"$printable\"" 2 'name' "$domsnap" $command "off01@$name"
+    done
+done
+refused "a folder's path that is not UTF-8" 1 'UTF-8' "$domsnap" create --config "$work/off.cfg" --to "$work/"$'\xff'
+refused "what was named is shown without its control characters" 1 'no\?\[2J' "$domsnap" create --config $'no\e[2J'
+check "nothing is left to recover" test "$("$domsnap" recover)" = "nothing to recover"
+check "and all is as it was" "$domsnap" verify
+exit $failed
