@@ -33,7 +33,7 @@ soak: all
 valgrind: all
 	@tests/sanitize valgrind $(BUILD)
 
-# Without the Xen host: seconds instead of minutes.
+# Without the Xen host: minutes instead of an hour.
 check-fast: all
 	@tests/check --fast $(BUILD)
 
