@@ -12,7 +12,8 @@ $(BUILD)/build.ninja:
 check: all
 	@tests/check $(BUILD)
 
-# What docs/RELIABILITY.md tells of. SECONDS for each parser; an hour; COUNT for each of create and restore, two hours; and MINUTES.
+# What docs/RELIABILITY.md tells of: each parser for SECONDS; every fault point, half an hour; COUNT cuts in create and as many in
+# restore, a minute each; MINUTES of a soak.
 SECONDS ?= 60
 fuzz:
 	@fuzz/run $(SECONDS)
