@@ -12,8 +12,8 @@ $(BUILD)/build.ninja:
 check: all
 	@tests/check $(BUILD)
 
-# What docs/RELIABILITY.md tells of: each parser for SECONDS; every fault point, half an hour; COUNT cuts in create and as many in
-# restore, a minute each; MINUTES of a soak.
+# What docs/RELIABILITY.md tells of: each parser for SECONDS; every fault point; COUNT cuts in create and as many in restore;
+# MINUTES of a soak.
 SECONDS ?= 60
 fuzz:
 	@fuzz/run $(SECONDS)

@@ -98,6 +98,20 @@ int open_in(int dirfd, const char *name, int flags, int *fd, struct error *e)
     return error_errno(e, "%s: open", name);
 }
 
+int list_in(int dirfd, const char *name, DIR **dir, struct error *e)
+{
+    int fd;
+
+    if (open_in(dirfd, name, O_RDONLY | O_DIRECTORY, &fd, e) < 0)
+        return e->status;
+    *dir = fdopendir(fd);
+    if (*dir)
+        return OK;
+    error_errno(e, "%s: open", name);
+    close(fd);
+    return e->status;
+}
+
 /* A new name in a folder is durable once the folder is. */
 static int sync_parent(const char *path)
 {

@@ -6,6 +6,7 @@
 #ifndef BASE_FILE_H
 #define BASE_FILE_H
 
+#include <dirent.h>
 #include <jansson.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -25,6 +26,9 @@ int pwrite_full(int fd, const void *buf, size_t len, uint64_t offset);
  * in the place of a file is not waited for.
  */
 int open_in(int dirfd, const char *name, int flags, int *fd, struct error *e);
+
+/* The same, of a folder to list. */
+int list_in(int dirfd, const char *name, DIR **dir, struct error *e);
 
 /* mkdir -p, each new folder 0700 and durable in its parent. */
 int dir_make(const char *path, struct error *e);

@@ -51,7 +51,8 @@ static void print(void *arg)
     size_t n;
 
     json_array_foreach (r->restoring, n, name)
-        printf("%s: a restore has begun and is not complete; if none is at work on it, run `domsnap recover`\n",
+        printf("%s: a restore has begun and is not complete; if none is at work on it, run "
+               "`domsnap recover`\n",
                json_string_value(name));
     for (size_t i = 0; i < r->count; i++) {
         const struct manifest *m = &r->list[i];

@@ -61,8 +61,7 @@ static int open_entry(struct journal *j, const struct engine *engine, const char
     j->file = format_text("%s.json", domain);
     if (!j->file)
         return error_set(e, NO_SPACE, "out of memory");
-    if (take_lock(j, engine->lock_dir, domain, e) < 0 ||
-        open_folder(j->dir, &j->dirfd, e) < 0 ||
+    if (take_lock(j, engine->lock_dir, domain, e) < 0 || open_folder(j->dir, &j->dirfd, e) < 0 ||
         file_remove_temporary(j->dirfd, j->file, e) < 0)
         return e->status;
     return load_entry(j, e);

@@ -282,21 +282,16 @@ static int remove_packs(struct collection *c, const uint8_t *dead, uint32_t pack
     return OK;
 }
 
-static DIR *list(int in, const char *folder)
-{
-    struct error ignored;
-    int fd;
-
-    return open_in(in, folder, O_RDONLY | O_DIRECTORY, &fd, &ignored) < 0 ? NULL : fdopendir(fd);
-}
-
 /* What programs that died have left under names with a dot in front. */
 static void remove_stale(int in, const char *folder)
 {
-    AUTO_CLOSEDIR DIR *dir = list(in, folder);
+    AUTO_CLOSEDIR DIR *dir = NULL;
+    struct error ignored;
     struct dirent *file;
 
-    while (dir && (file = readdir(dir)))
+    if (list_in(in, folder, &dir, &ignored) < 0)
+        return;
+    while ((file = readdir(dir)))
         if (file->d_name[0] == '.' && strcmp(file->d_name, ".") != 0 &&
             strcmp(file->d_name, "..") != 0)
             unlinkat(dirfd(dir), file->d_name, 0);
@@ -304,12 +299,15 @@ static void remove_stale(int in, const char *folder)
 
 static void remove_all_stale(int repo_dirfd)
 {
-    AUTO_CLOSEDIR DIR *dir = list(repo_dirfd, "snapshots");
+    AUTO_CLOSEDIR DIR *dir = NULL;
+    struct error ignored;
     struct dirent *domain;
 
     remove_stale(repo_dirfd, "packs");
     remove_stale(repo_dirfd, "index");
-    while (dir && (domain = readdir(dir)))
+    if (list_in(repo_dirfd, "snapshots", &dir, &ignored) < 0)
+        return;
+    while ((domain = readdir(dir)))
         if (domain->d_name[0] != '.')
             remove_stale(dirfd(dir), domain->d_name);
 }

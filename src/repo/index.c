@@ -446,16 +446,9 @@ int index_drop(int repo_dirfd, struct error *e)
 {
     AUTO_CLOSEDIR DIR *dir = NULL;
     struct dirent *file;
-    int fd;
 
-    if (open_in(repo_dirfd, "index", O_RDONLY | O_DIRECTORY, &fd, e) < 0)
+    if (list_in(repo_dirfd, "index", &dir, e) < 0)
         return e->status;
-    dir = fdopendir(fd);
-    if (!dir) {
-        error_errno(e, "index");
-        close(fd);
-        return e->status;
-    }
     while ((file = readdir(dir)))
         if (strcmp(file->d_name, ".") != 0 && strcmp(file->d_name, "..") != 0 &&
             unlinkat(dirfd(dir), file->d_name, 0) < 0 && errno != ENOENT)

@@ -73,9 +73,7 @@ static int make_domain(int repo_dirfd, const char *domain, int *dirfd, struct er
         return error_errno(e, "snapshots/%s: make it", domain);
     if (fsync(snapshots) < 0)
         return error_errno(e, "snapshots: make it durable");
-    if (open_in(snapshots, domain, O_RDONLY | O_DIRECTORY, dirfd, e) < 0)
-        return error_prefix(e, "snapshots");
-    return OK;
+    return open_domain(repo_dirfd, domain, dirfd, e);
 }
 
 int record_write(int repo_dirfd, const struct manifest *m, struct error *e)

@@ -4,18 +4,8 @@ domsnap=$1
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 export DOMSNAP_REPO=$work/repo XDG_STATE_HOME=$work/state XDG_RUNTIME_DIR=$work/run
-failed=0
+. "${0%/*}/common"
 
-check() { # TEXT COMMAND...
-    local text=$1 output
-    shift
-    if output=$("$@" 2>&1); then
-        echo "ok - $text"
-    else
-        echo "not ok - $text: $output"
-        failed=1
-    fi
-}
 check_fails() { # TEXT STATUS PATTERN COMMAND...
     local text=$1 status=$2 pattern=$3 output got
     shift 3

@@ -4,7 +4,7 @@
 if [ "$(id -u)" = 0 ]; then
     home=$(mktemp -d)
     trap 'rm -rf "$home"' EXIT
-    cp "$0" "$1" "${1%/*}/domsnap-faults" "$home"
+    cp "$0" "${0%/*}/common" "$1" "${1%/*}/domsnap-faults" "$home"
     chown -R 65534:65534 "$home"
     TMPDIR=$home HOME=$home setpriv --reuid=65534 --regid=65534 --clear-groups \
         "$home/${0##*/}" "$home/${1##*/}"
@@ -16,18 +16,8 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 export DOMSNAP_REPO=$work/repo XDG_STATE_HOME=$work/state XDG_RUNTIME_DIR=$work/run
 umask 000
-failed=0
+. "${0%/*}/common"
 
-check() { # TEXT COMMAND...
-    local text=$1 output
-    shift
-    if output=$("$@" 2>&1); then
-        echo "ok - $text"
-    else
-        echo "not ok - $text: $output"
-        failed=1
-    fi
-}
 refused() { # TEXT STATUS PATTERN COMMAND...
     local text=$1 status=$2 pattern=$3 output got
     shift 3
