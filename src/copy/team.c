@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -19,8 +20,12 @@
 
 #define WATCH_NS 200000000L
 
+/* Of work that is watched: the lowest. */
+#define WATCHED_NICENESS 19
+
 struct team {
     team_work work;
+    bool watched;
     atomic_bool stop;
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t ended;
@@ -48,6 +53,9 @@ static void *run(void *arg)
     struct member *m = arg;
     struct error why = {0};
 
+    /* Of this thread alone; the priority of its requests to disks follows from it. */
+    if (m->team->watched)
+        setpriority(PRIO_PROCESS, 0, WATCHED_NICENESS);
     if (m->team->work(m->part, &m->team->stop, &why) < 0)
         fail(m->team, &why);
     pthread_mutex_lock(&m->team->lock);
@@ -103,7 +111,10 @@ int team_run(team_work work, void *parts, size_t count, size_t part_bytes, team_
              void *arg, struct error *e)
 {
     AUTO_FREE struct member *members = calloc(count + 1, sizeof *members);
-    struct team team = {.work = work, .lock = PTHREAD_MUTEX_INITIALIZER, .running = count};
+    struct team team = {.work = work,
+                        .watched = watch != NULL,
+                        .lock = PTHREAD_MUTEX_INITIALIZER,
+                        .running = count};
     pthread_condattr_t monotonic;
     size_t started;
 

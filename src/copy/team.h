@@ -17,7 +17,8 @@ typedef int (*team_work)(void *part, const atomic_bool *stop, struct error *e);
 typedef int (*team_watch)(void *arg, struct error *e);
 
 /* Run `work` on each of `parts`, an array of `count` of `part_bytes` each, in a thread of its own.
- * Returns the first error. `watch` may be NULL. */
+ * Returns the first error. `watch` may be NULL; work that is watched is done with the lowest priority, since somebody
+ * (a guest) works beside it, and the watch with the caller's. */
 int team_run(team_work work, void *parts, size_t count, size_t part_bytes, team_watch watch,
              void *arg, struct error *e);
 

@@ -16,7 +16,6 @@
 #include <inttypes.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -37,9 +36,6 @@
 /* Of a live save half is for what is written while the guest runs, half for the end, which must not
  * wait for the disk. */
 #define LIVE_SPOOL_BYTES (UINT64_C(128) << 20)
-
-/* Of a copy while the guest runs: the lowest. */
-#define COPY_NICENESS 19
 
 struct creation {
     struct engine *engine;
@@ -442,18 +438,6 @@ static void look_after(const struct creation *c)
         log_warning("%s was snapshotted, but is not running now: see `xl list`", id.name);
 }
 
-/* The guest comes first. Threads inherit the niceness of who starts them, and the priority of their
- * requests to disks follows from it. */
-static int copy_behind_guest(struct creation *c, struct error *e)
-{
-    int before = getpriority(PRIO_PROCESS, 0), rc;
-
-    setpriority(PRIO_PROCESS, 0, COPY_NICENESS);
-    rc = copy_disks(c, e);
-    setpriority(PRIO_PROCESS, 0, before);
-    return rc;
-}
-
 static int carry_out(struct creation *c, struct error *e)
 {
     if (prepare(c, e) < 0 || stand_still(c, e) < 0)
@@ -462,7 +446,7 @@ static int carry_out(struct creation *c, struct error *e)
     c->guardian = NULL;
     look_after(c);
     progress_begin(&c->engine->progress, "copy", 0);
-    if (!is_cold(c) && copy_behind_guest(c, e) < 0)
+    if (!is_cold(c) && copy_disks(c, e) < 0)
         return e->status;
     /* Each write of the guest pays for the snapshots: they go before anything else. */
     if (settle_volumes(c->engine, c->journal.entry, e) < 0 || put_ram(c, e) < 0)
