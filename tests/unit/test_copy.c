@@ -19,6 +19,7 @@
 #include "base/time.h"
 #include "copy/ingest.h"
 #include "copy/spool.h"
+#include "copy/team.h"
 
 #define MIB (1u << 20)
 
@@ -323,6 +324,36 @@ static void a_full_disk_breaks_the_pipe(void **state)
     free(block);
 }
 
+/* ---- teams ---- */
+
+static int note_niceness(void *part, const atomic_bool *stop, struct error *e)
+{
+    (void)stop, (void)e;
+    *(int *)part = getpriority(PRIO_PROCESS, 0);
+    return OK;
+}
+
+static int watch_nothing(void *arg, struct error *e)
+{
+    (void)arg, (void)e;
+    return OK;
+}
+
+static void who_is_watched_gives_way(void **state)
+{
+    int before = getpriority(PRIO_PROCESS, 0), niceness[2] = {-1, -1};
+    struct error e;
+
+    (void)state;
+    assert_int_equal(team_run(note_niceness, niceness, 2, sizeof *niceness, NULL, NULL, &e), OK);
+    assert_int_equal(niceness[1], before);
+    assert_int_equal(
+        team_run(note_niceness, niceness, 2, sizeof *niceness, watch_nothing, NULL, &e), OK);
+    assert_int_equal(niceness[0], 19);
+    assert_int_equal(niceness[1], 19);
+    assert_int_equal(getpriority(PRIO_PROCESS, 0), before);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -336,6 +367,7 @@ int main(void)
         cmocka_unit_test(memory_that_is_given_up),
         cmocka_unit_test(the_writer_does_not_wait_for_the_disk),
         cmocka_unit_test(a_full_disk_breaks_the_pipe),
+        cmocka_unit_test(who_is_watched_gives_way),
     };
     struct error e;
 
