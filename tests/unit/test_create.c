@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The stories with fakes: what is called in which order, and what is left when any call fails. */
+/* The stories of create with fakes: what is called in which order, and what is left when any call fails. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,7 +7,6 @@
 #include <cmocka.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
@@ -15,125 +14,10 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/file.h"
 #include "base/interrupt.h"
 #include "engine/journal.h"
 #include "engine/precopy.h"
-#include "fake.h"
-
-static struct create_params params;
-
-static int setup(void **state)
-{
-    (void)state;
-    params = (struct create_params){.domain = "linux01", .deadline_ms = 200};
-    fake_setup();
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    fake_teardown();
-    return 0;
-}
-
-static int create(enum create_method method, struct error *e)
-{
-    struct create_stats stats;
-    struct manifest m;
-    int rc;
-
-    params.method = method;
-    if (!params.to.repo)
-        params.to.folder = fake_path("out");
-    *e = (struct error){0};
-    rc = engine_create(&fake->engine, &params, &m, &stats, e);
-    if (rc == OK)
-        manifest_release(&m);
-    return rc;
-}
-
-/* All that follow are of one snapshot in one repository. */
-static void use_repository(void)
-{
-    struct error e;
-
-    if (access(fake_path("repo"), F_OK) < 0)
-        assert_int_equal(engine_init(fake_path("repo"), 0, &e), OK);
-    params.to = (struct create_target){.repo = fake_path("repo"), .name = "one"};
-}
-
-static int restore(bool replace, struct error *e)
-{
-    struct restore_params from = {.replace = replace};
-    struct manifest m;
-    int rc;
-
-    if (params.to.repo)
-        from.from =
-            (struct snapshot_ref){.repo = fake_path("repo"), .domain = "linux01", .name = "one"};
-    else
-        from.from = (struct snapshot_ref){.folder = fake_path("out")};
-    *e = (struct error){0};
-    rc = engine_restore(&fake->engine, &from, &m, e);
-    if (rc == OK)
-        manifest_release(&m);
-    return rc;
-}
-
-static size_t recover(struct error *e)
-{
-    struct recovery *list;
-    size_t count;
-
-    *e = (struct error){0};
-    engine_recover(&fake->engine, &list, &count, e);
-    recovery_release(list, count);
-    return count;
-}
-
-/* The promise of every error path. */
-static void assert_as_before(void)
-{
-    struct stat st;
-
-    assert_int_equal(fake->state, DOMAIN_RUNNING);
-    assert_int_equal(fake->held, 0);
-    assert_string_equal(fake->snapshots, "");
-    assert_int_equal(fake_file_count(fake_path("journal")), 0);
-    assert_int_not_equal(stat(fake_path("out"), &st), 0);
-}
-
-static void fill(const char *name, char with)
-{
-    AUTO_CLOSE int fd = open(fake_path(name), O_RDWR | O_CLOEXEC);
-    char block[4096];
-
-    memset(block, with, sizeof block);
-    assert_int_equal(pwrite_full(fd, block, sizeof block, 8192), 0);
-    assert_int_equal(pwrite_full(fd, block, sizeof block, 0), 0);
-}
-
-static char byte_at(const char *name, uint64_t offset)
-{
-    AUTO_CLOSE int fd = open(fake_path(name), O_RDONLY | O_CLOEXEC);
-    char byte;
-
-    assert_true(fd >= 0);
-    assert_int_equal(pread_full(fd, &byte, 1, offset), 0);
-    return byte;
-}
-
-static void flip_byte(const char *name, uint64_t offset)
-{
-    char byte = byte_at(name, offset) ^ 1;
-    AUTO_CLOSE int fd = open(fake_path(name), O_RDWR | O_CLOEXEC);
-
-    assert_int_equal(pwrite_full(fd, &byte, 1, offset), 0);
-}
-
-/* ---- create ---- */
+#include "scene.h"
 
 static void ram_is_saved_live_where_possible(void **state)
 {
@@ -511,140 +395,34 @@ static void files_are_private(void **state)
     assert_int_equal(st.st_mode & 0777, 0600);
 }
 
-/* ---- restore ---- */
-
-static void restore_brings_all_back(void **state)
-{
-    struct error e;
-
-    (void)state;
-    assert_int_equal(create(CREATE_SNAPSHOT, &e), OK);
-    fill("a.img", 'x');
-    assert_int_equal(restore(false, &e), BUSY);
-    assert_int_equal(byte_at("a.img", 0), 'x');
-    assert_int_equal(restore(true, &e), OK);
-    assert_int_equal(fake->state, DOMAIN_RUNNING);
-    assert_int_equal(byte_at("a.img", 0), 'a');
-    assert_int_equal(byte_at("a.img", 8192), 0);
-    assert_int_equal(fake_file_count(fake_path("journal")), 0);
-}
-
-static void damage_is_found_before_anything_is_touched(void **state)
-{
-    static const struct {
-        const char *file;
-        uint64_t at;
-    } damages[] = {
-        {"out/linux01.sav", 2999999}, {"out/linux01.sav", 3},     {"out/linux01.xvda.img", 70000},
-        {"out/linux01.xvdb.img", 0},  {"out/manifest.json", 150},
-    };
-    struct error e;
-
-    (void)state;
-    assert_int_equal(create(CREATE_SNAPSHOT, &e), OK);
-    fill("a.img", 'x');
-    for (size_t i = 0; i < sizeof damages / sizeof *damages; i++) {
-        flip_byte(damages[i].file, damages[i].at);
-        assert_int_equal(restore(true, &e), DAMAGED);
-        flip_byte(damages[i].file, damages[i].at);
-        assert_non_null(strstr(e.text, strrchr(damages[i].file, '/') + 1));
-    }
-    assert_null(strstr(fake->trace, "destroy"));
-    assert_int_equal(byte_at("a.img", 0), 'x');
-    assert_int_equal(restore(true, &e), OK);
-}
-
-static void a_volume_of_another_size_is_refused(void **state)
-{
-    struct error e;
-
-    (void)state;
-    assert_int_equal(create(CREATE_SNAPSHOT, &e), OK);
-    assert_int_equal(truncate(fake_path("b.img"), 400 << 10), 0);
-    assert_int_equal(restore(true, &e), UNSUPPORTED);
-    assert_non_null(strstr(e.text, "xvdb"));
-    assert_null(strstr(fake->trace, "destroy"));
-}
-
-static void a_restore_cut_short_is_finished_by_recover(void **state)
-{
-    struct error e;
-
-    (void)state;
-    assert_int_equal(create(CREATE_SNAPSHOT, &e), OK);
-    fill("a.img", 'x');
-    fake->fail_at = "restore:linux01";
-    assert_int_equal(restore(true, &e), NEEDS_RECOVER);
-    assert_int_equal(fake->state, DOMAIN_GONE);
-    fake->fail_at = NULL;
-    assert_int_equal(recover(&e), 1);
-    assert_int_equal(e.status, OK);
-    assert_int_equal(fake->state, DOMAIN_RUNNING);
-    assert_int_equal(byte_at("a.img", 0), 'a');
-    assert_int_equal(recover(&e), 0);
-}
-
-/* ---- import ---- */
-
-static void import_makes_a_manifest_that_restore_takes(void **state)
-{
-    const struct import_disk disk = {"xvdb", "by-hand.img"};
-    AUTO_FREE char *folder = strdup(fake_path("out"));
-    struct import_params im = {folder, NULL, NULL, 0};
-    struct manifest m;
-    struct error e;
-
-    (void)state;
-    assert_int_equal(create(CREATE_COLD, &e), OK);
-    assert_int_equal(unlink(fake_path("out/manifest.json")), 0);
-    assert_int_equal(rename(fake_path("out/linux01.xvdb.img"), fake_path("out/by-hand.img")), 0);
-    assert_int_equal(engine_import(&fake->engine, &im, &m, &e), NOT_FOUND);
-    im.disks = &disk;
-    im.disk_count = 1;
-    assert_int_equal(engine_import(&fake->engine, &im, &m, &e), OK);
-    manifest_release(&m);
-    assert_int_equal(engine_import(&fake->engine, &im, &m, &e), BUSY);
-    fill("b.img", 'x');
-    assert_int_equal(restore(true, &e), OK);
-    assert_int_equal(byte_at("b.img", 0), 'b');
-}
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(create_calls_in_order),
-        TEST(cold_copies_before_resume),
-        TEST(ram_is_saved_live_where_possible),
-        TEST(past_its_deadline_the_guest_goes_on),
-        TEST(disks_only_does_not_stop_the_guest),
-        TEST(disks_only_and_cold_stops_it),
-        TEST(a_budget_stops_before_the_guest_stops),
-        TEST(a_budget_is_kept_while_the_guest_stands_still),
-        TEST(past_its_budget_the_guest_goes_on),
-        TEST(a_pause_is_told_from_the_rounds_before),
-        TEST(a_kill_while_the_guest_stands_still_resumes_it),
-        TEST(any_failure_is_undone),
-        TEST(any_failure_leaves_a_repository_as_it_was),
-        TEST(a_repository_instead_of_a_folder),
-        TEST(a_resume_that_fails_is_left_to_recover),
-        TEST(a_discard_that_fails_is_left_to_recover),
-        TEST(a_run_that_died_is_undone),
-        TEST(past_the_commit_point_it_is_published),
-        TEST(nothing_is_overwritten),
-        TEST(two_creates_of_one_domain),
-        TEST(files_are_private),
-        TEST(restore_brings_all_back),
-        TEST(damage_is_found_before_anything_is_touched),
-        TEST(a_volume_of_another_size_is_refused),
-        TEST(a_restore_cut_short_is_finished_by_recover),
-        TEST(import_makes_a_manifest_that_restore_takes),
+        SCENE(ram_is_saved_live_where_possible),
+        SCENE(past_its_deadline_the_guest_goes_on),
+        SCENE(disks_only_does_not_stop_the_guest),
+        SCENE(disks_only_and_cold_stops_it),
+        SCENE(a_kill_while_the_guest_stands_still_resumes_it),
+        SCENE(a_budget_stops_before_the_guest_stops),
+        SCENE(a_budget_is_kept_while_the_guest_stands_still),
+        SCENE(past_its_budget_the_guest_goes_on),
+        SCENE(a_pause_is_told_from_the_rounds_before),
+        SCENE(create_calls_in_order),
+        SCENE(cold_copies_before_resume),
+        SCENE(any_failure_is_undone),
+        SCENE(any_failure_leaves_a_repository_as_it_was),
+        SCENE(a_repository_instead_of_a_folder),
+        SCENE(a_resume_that_fails_is_left_to_recover),
+        SCENE(a_discard_that_fails_is_left_to_recover),
+        SCENE(a_run_that_died_is_undone),
+        SCENE(past_the_commit_point_it_is_published),
+        SCENE(nothing_is_overwritten),
+        SCENE(two_creates_of_one_domain),
+        SCENE(files_are_private),
     };
-
     struct error e;
 
     if (interrupt_catch(&e) < 0) /* as the program does: a broken pipe is an error, not a signal */
         return 1;
-    return cmocka_run_group_tests_name("engine", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("create", tests, NULL, NULL);
 }

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The stories of restore, and of import, with fakes. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "base/interrupt.h"
+#include "scene.h"
+
+static void flip_byte(const char *name, uint64_t offset)
+{
+    char byte = byte_at(name, offset) ^ 1;
+    AUTO_CLOSE int fd = open(fake_path(name), O_RDWR | O_CLOEXEC);
+
+    assert_int_equal(pwrite_full(fd, &byte, 1, offset), 0);
+}
+
+static void restore_brings_all_back(void **state)
+{
+    struct error e;
+
+    (void)state;
+    assert_int_equal(create(CREATE_SNAPSHOT, &e), OK);
+    fill("a.img", 'x');
+    assert_int_equal(restore(false, &e), BUSY);
+    assert_int_equal(byte_at("a.img", 0), 'x');
+    assert_int_equal(restore(true, &e), OK);
+    assert_int_equal(fake->state, DOMAIN_RUNNING);
+    assert_int_equal(byte_at("a.img", 0), 'a');
+    assert_int_equal(byte_at("a.img", 8192), 0);
+    assert_int_equal(fake_file_count(fake_path("journal")), 0);
+}
+
+static void damage_is_found_before_anything_is_touched(void **state)
+{
+    static const struct {
+        const char *file;
+        uint64_t at;
+    } damages[] = {
+        {"out/linux01.sav", 2999999}, {"out/linux01.sav", 3},     {"out/linux01.xvda.img", 70000},
+        {"out/linux01.xvdb.img", 0},  {"out/manifest.json", 150},
+    };
+    struct error e;
+
+    (void)state;
+    assert_int_equal(create(CREATE_SNAPSHOT, &e), OK);
+    fill("a.img", 'x');
+    for (size_t i = 0; i < sizeof damages / sizeof *damages; i++) {
+        flip_byte(damages[i].file, damages[i].at);
+        assert_int_equal(restore(true, &e), DAMAGED);
+        flip_byte(damages[i].file, damages[i].at);
+        assert_non_null(strstr(e.text, strrchr(damages[i].file, '/') + 1));
+    }
+    assert_null(strstr(fake->trace, "destroy"));
+    assert_int_equal(byte_at("a.img", 0), 'x');
+    assert_int_equal(restore(true, &e), OK);
+}
+
+static void a_volume_of_another_size_is_refused(void **state)
+{
+    struct error e;
+
+    (void)state;
+    assert_int_equal(create(CREATE_SNAPSHOT, &e), OK);
+    assert_int_equal(truncate(fake_path("b.img"), 400 << 10), 0);
+    assert_int_equal(restore(true, &e), UNSUPPORTED);
+    assert_non_null(strstr(e.text, "xvdb"));
+    assert_null(strstr(fake->trace, "destroy"));
+}
+
+static void a_restore_cut_short_is_finished_by_recover(void **state)
+{
+    struct error e;
+
+    (void)state;
+    assert_int_equal(create(CREATE_SNAPSHOT, &e), OK);
+    fill("a.img", 'x');
+    fake->fail_at = "restore:linux01";
+    assert_int_equal(restore(true, &e), NEEDS_RECOVER);
+    assert_int_equal(fake->state, DOMAIN_GONE);
+    fake->fail_at = NULL;
+    assert_int_equal(recover(&e), 1);
+    assert_int_equal(e.status, OK);
+    assert_int_equal(fake->state, DOMAIN_RUNNING);
+    assert_int_equal(byte_at("a.img", 0), 'a');
+    assert_int_equal(recover(&e), 0);
+}
+
+static void import_makes_a_manifest_that_restore_takes(void **state)
+{
+    const struct import_disk disk = {"xvdb", "by-hand.img"};
+    AUTO_FREE char *folder = strdup(fake_path("out"));
+    struct import_params im = {folder, NULL, NULL, 0};
+    struct manifest m;
+    struct error e;
+
+    (void)state;
+    assert_int_equal(create(CREATE_COLD, &e), OK);
+    assert_int_equal(unlink(fake_path("out/manifest.json")), 0);
+    assert_int_equal(rename(fake_path("out/linux01.xvdb.img"), fake_path("out/by-hand.img")), 0);
+    assert_int_equal(engine_import(&fake->engine, &im, &m, &e), NOT_FOUND);
+    im.disks = &disk;
+    im.disk_count = 1;
+    assert_int_equal(engine_import(&fake->engine, &im, &m, &e), OK);
+    manifest_release(&m);
+    assert_int_equal(engine_import(&fake->engine, &im, &m, &e), BUSY);
+    fill("b.img", 'x');
+    assert_int_equal(restore(true, &e), OK);
+    assert_int_equal(byte_at("b.img", 0), 'b');
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        SCENE(restore_brings_all_back),
+        SCENE(damage_is_found_before_anything_is_touched),
+        SCENE(a_volume_of_another_size_is_refused),
+        SCENE(a_restore_cut_short_is_finished_by_recover),
+        SCENE(import_makes_a_manifest_that_restore_takes),
+    };
+    struct error e;
+
+    if (interrupt_catch(&e) < 0) /* as the program does: a broken pipe is an error, not a signal */
+        return 1;
+    return cmocka_run_group_tests_name("restore", tests, NULL, NULL);
+}
