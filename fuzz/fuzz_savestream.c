@@ -59,7 +59,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (save_pages_find(&pages, fd, size, &e) < 0)
         return 0;
     /* More would only take time. */
-    if (save_pages_frames(pages) < 1 << 22)
+    if (save_pages_frames(pages) < 1 << 16)
         apart_and_joined(pages);
     save_pages_free(pages);
     return 0;
