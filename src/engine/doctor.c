@@ -168,7 +168,7 @@ static void predict_still(struct examination *x, const struct domain *d)
              (double)(d->memory_bytes / DOMAIN_PAGE_BYTES) / pages_per_ns / 1e9);
     if (available / 2 < d->memory_bytes)
         find(x, FINDING_NOTE, "RAM",
-             "and longer, since this host has %" PRIu64 " MiB of memory to spare: part of the "
+             "and longer, since only %" PRIu64 " MiB of memory can be had for it: part of the "
              "guest's RAM is written to the disk meanwhile",
              available >> 20);
 }

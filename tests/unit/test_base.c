@@ -14,6 +14,7 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/memory.h"
 #include "base/run.h"
 #include "base/seal.h"
 #include "base/sha256_pair.h"
@@ -107,6 +108,50 @@ static void a_daemon_is_not_waited_for(void **state)
     (void)state;
     assert_int_equal(run(argv, 60, &out, &e), OK);
     assert_true(time_monotonic_ns() - begin < UINT64_C(20000000000));
+}
+
+/* ---- limits of memory ---- */
+
+static void write_limit(const char *group, const char *file, const char *text)
+{
+    AUTO_FREE char *path = format_text("%s/%s", group, file);
+    FILE *f = fopen(path, "w");
+
+    assert_non_null(f);
+    fputs(text, f);
+    assert_int_equal(fclose(f), 0);
+}
+
+static void the_closest_limit_of_memory_counts(void **state)
+{
+    char root[] = "/tmp/domsnap-groups-XXXXXX";
+    AUTO_FREE char *slice = NULL, *service = NULL;
+    const char *const away[] = {"rm", "-r", root, NULL};
+    struct error e;
+
+    (void)state;
+    assert_non_null(mkdtemp(root));
+    slice = format_text("%s/backup.slice", root);
+    service = format_text("%s/it.service", slice);
+    assert_int_equal(dir_make(service, &e), OK);
+    assert_int_equal(memory_left_by_groups(root, "/"), UINT64_MAX);
+    assert_int_equal(memory_left_by_groups(root, "/backup.slice/it.service"), UINT64_MAX);
+
+    write_limit(slice, "memory.max", "1000\n");
+    write_limit(slice, "memory.current", "800\n");
+    write_limit(service, "memory.max", "max\n");
+    write_limit(service, "memory.current", "300\n");
+    assert_int_equal(memory_left_by_groups(root, "/backup.slice/it.service"), 200);
+
+    write_limit(service, "memory.max", "400\n");
+    assert_int_equal(memory_left_by_groups(root, "/backup.slice/it.service"), 100);
+
+    write_limit(service, "memory.stat", "anon 50\ninactive_file 40\nactive_file 30\n");
+    assert_int_equal(memory_left_by_groups(root, "/backup.slice/it.service"), 170);
+
+    write_limit(service, "memory.current", "900\n");
+    assert_int_equal(memory_left_by_groups(root, "/backup.slice/it.service"), 0);
+    assert_int_equal(run(away, 60, NULL, &e), OK);
 }
 
 /* ---- seals ---- */
@@ -370,6 +415,7 @@ int main(void)
         cmocka_unit_test(failures_speak),
         cmocka_unit_test(a_hanging_program_is_ended),
         cmocka_unit_test(a_daemon_is_not_waited_for),
+        cmocka_unit_test(the_closest_limit_of_memory_counts),
         cmocka_unit_test(a_seal_sees_every_change),
         cmocka_unit_test(two_sums_at_once_are_libcryptos),
         cmocka_unit_test(a_store_never_exceeds_what_can_be_needed),
