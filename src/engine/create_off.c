@@ -56,19 +56,15 @@ static int read_config(struct creation *c, struct error *e)
 /* Without a hypervisor nobody runs. */
 static int check_off(struct creation *c, struct error *e)
 {
-    struct domain running;
-    int rc = engine_connect(c->engine, e);
+    struct domain_id running;
 
-    if (rc == UNSUPPORTED)
-        return OK;
-    if (rc == OK)
-        rc = c->engine->domains->describe(c->engine->host, c->d.domain.name, &running, e);
-    if (rc == NOT_FOUND)
-        return OK;
-    if (rc < 0)
-        return rc;
-    domain_release(&running);
-    return error_set(e, BUSY, "it is running; without --config it is snapshotted as it runs");
+    if (engine_connect(c->engine, e) < 0)
+        return e->status == UNSUPPORTED ? OK : e->status;
+    if (engine_find_domain(c->engine, c->d.domain.name, &running, e) < 0)
+        return e->status;
+    return running.domid
+               ? error_set(e, BUSY, "it is running; without --config it is snapshotted as it runs")
+               : OK;
 }
 
 /* Held to the end: no guest, mount or loop device can take a block device then. */

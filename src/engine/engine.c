@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "engine/engine.h"
 
+#include <string.h>
+
 int engine_connect(struct engine *engine, struct error *e)
 {
     return engine->host ? OK : engine->domains->open(&engine->host, e);
@@ -11,4 +13,19 @@ void engine_disconnect(struct engine *engine)
     if (engine->host)
         engine->domains->close(engine->host);
     engine->host = NULL;
+}
+
+int engine_find_domain(const struct engine *engine, const char *name, struct domain_id *id,
+                       struct error *e)
+{
+    struct domain d;
+    int rc = engine->domains->describe(engine->host, name, &d, e);
+
+    *id = (struct domain_id){.name = name};
+    if (rc < 0)
+        return rc == NOT_FOUND ? OK : rc;
+    id->domid = d.domid;
+    memcpy(id->uuid, d.uuid, sizeof id->uuid);
+    domain_release(&d);
+    return OK;
 }

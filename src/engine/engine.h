@@ -29,6 +29,10 @@ struct engine {
 int engine_connect(struct engine *engine, struct error *e);
 void engine_disconnect(struct engine *engine);
 
+/* Of whatever state it is, once connected; domid 0: there is none. `id` keeps `name`. */
+int engine_find_domain(const struct engine *engine, const char *name, struct domain_id *id,
+                       struct error *e);
+
 /* A snapshot: in a folder, or (`folder` is NULL) in a repository. */
 struct snapshot_ref {
     const char *folder;

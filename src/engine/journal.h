@@ -16,6 +16,7 @@
  *              "running"    as prepared
  *              "publish"    past the commit point: discard the volumes, publish the files (of a folder)
  *     restore  "writing"    past the commit point: write the disks and start the domain
+ *              "starting"   the same, unless the domain runs: the disks are its own then
  */
 #ifndef ENGINE_JOURNAL_H
 #define ENGINE_JOURNAL_H
@@ -29,6 +30,7 @@
 #define PHASE_RUNNING   "running"
 #define PHASE_PUBLISH   "publish"
 #define PHASE_WRITING   "writing"
+#define PHASE_STARTING  "starting"
 
 struct journal {
     int dirfd, lock;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * recover: every journal entry whose owner has died. A create is undone, or published if it was
- * past its commit point; a restore that had begun to write is done again, from its folder. Run
- * twice, the second finds nothing.
+ * past its commit point; a restore that had begun to write is done again, from its folder, unless its
+ * guest has come to life: that is not taken back. Run twice, the second finds nothing.
  */
 #include <string.h>
 
@@ -18,6 +18,29 @@ static int recover_create(struct engine *engine, struct journal *j, const char *
                 ? "an interrupted create was past its commit point: published"
                 : "an interrupted create was undone";
     return settle_create(engine, j, e);
+}
+
+/* One that is paused has not lived yet, or is half-made; one that is shutting down may be half-made too. */
+static int has_come_to_life(struct engine *engine, const struct journal *j, bool *alive,
+                            struct error *e)
+{
+    const json_t *domain = json_object_get(j->entry, "domain");
+    enum domain_state state;
+    struct domain_id id;
+
+    *alive = false;
+    if (strcmp(journal_phase_of(j), PHASE_STARTING) != 0)
+        return OK;
+    if (engine_connect(engine, e) < 0) /* without Xen only what was off is restored */
+        return e->status == UNSUPPORTED ? OK : e->status;
+    if (engine_find_domain(engine, json_string_value(json_object_get(domain, "name")), &id, e) < 0)
+        return e->status;
+    if (!id.domid)
+        return OK;
+    if (engine->domains->state(engine->host, &id, &state, e) < 0)
+        return e->status;
+    *alive = state == DOMAIN_RUNNING || state == DOMAIN_SUSPENDED || state == DOMAIN_CRASHED;
+    return OK;
 }
 
 /* The lock is given back in between: engine_restore() takes it, and supersedes the entry. */
@@ -39,7 +62,13 @@ static int recover_restore(struct engine *engine, struct journal *j, const char 
         .start = paused ? START_PAUSED : START_RUNNING,
     };
     struct manifest m;
+    bool alive;
 
+    if (has_come_to_life(engine, j, &alive, e) < 0)
+        return e->status;
+    *done = "an interrupted restore had started it: it is left running";
+    if (alive)
+        return journal_close(j, e);
     if (!params.from.folder && !(params.from.repo && params.from.domain && params.from.name))
         return error_set(e, DAMAGED, "the journal does not name the snapshot");
     *done = "an interrupted restore was finished";

@@ -116,20 +116,9 @@ static int open_volume(struct restoration *r, size_t i, struct error *e)
 /* Find whom we would replace, and whether we may. */
 static int look_for_running(struct restoration *r, struct error *e)
 {
-    struct domain running;
-    int rc;
-
-    if (!r->engine->host)
-        return OK;
-    rc = r->engine->domains->describe(r->engine->host, r->m.domain_name, &running, e);
-    if (rc == NOT_FOUND)
-        return OK;
-    if (rc < 0)
-        return rc;
-    r->running = (struct domain_id){r->m.domain_name, running.domid, ""};
-    memcpy(r->running.uuid, running.uuid, sizeof running.uuid);
-    domain_release(&running);
-    if (r->params->replace)
+    if (r->engine->host && engine_find_domain(r->engine, r->m.domain_name, &r->running, e) < 0)
+        return e->status;
+    if (!r->running.domid || r->params->replace)
         return OK;
     return error_set(e, BUSY, "%s is running; --replace destroys it and takes its place",
                      r->m.domain_name);
@@ -337,7 +326,8 @@ static int replace_write_start(struct restoration *r, struct error *e)
     if (write_journal(r, PHASE_WRITING, e) < 0)
         return e->status;
     if ((!r->running.domid || r->engine->domains->destroy(r->engine->host, &r->running, e) == OK) &&
-        write_images(r, e) == OK && start(r, e) == OK)
+        write_images(r, e) == OK && journal_phase(&r->journal, PHASE_STARTING, e) == OK &&
+        start(r, e) == OK)
         return journal_close(&r->journal, e);
     error_append(e,
                  "the restore of %s has begun and is not complete: don't start it by other means; "

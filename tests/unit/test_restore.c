@@ -13,6 +13,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/interrupt.h"
+#include "engine/journal.h"
 #include "scene.h"
 
 static void flip_byte(const char *name, uint64_t offset)
@@ -94,6 +95,41 @@ static void a_restore_cut_short_is_finished_by_recover(void **state)
     assert_int_equal(recover(&e), 0);
 }
 
+/* The run died after it had started the guest, which has written since. */
+static void a_guest_that_came_to_life_is_not_taken_back(void **state)
+{
+    static const struct {
+        const char *phase;
+        enum domain_state state;
+        bool again;
+    } left[] = {
+        {PHASE_STARTING, DOMAIN_RUNNING, false}, {PHASE_STARTING, DOMAIN_CRASHED, false},
+        {PHASE_STARTING, DOMAIN_PAUSED, true},   {PHASE_STARTING, DOMAIN_SHUTTING_DOWN, true},
+        {PHASE_STARTING, DOMAIN_GONE, true},     {PHASE_WRITING, DOMAIN_RUNNING, true},
+    };
+    struct error e;
+
+    (void)state;
+    assert_int_equal(create(CREATE_SNAPSHOT, &e), OK);
+    for (size_t i = 0; i < sizeof left / sizeof *left; i++) {
+        AUTO_JSON json_t *entry =
+            json_pack("{s:s, s:s, s:{s:s}, s:s}", "operation", "restore", "phase", left[i].phase,
+                      "domain", "name", "linux01", "folder", fake_path("out"));
+        struct journal j = JOURNAL_NONE;
+
+        assert_int_equal(journal_open(&j, &fake->engine, "linux01", NULL, &e), OK);
+        assert_int_equal(journal_write(&j, entry, &e), OK);
+        journal_release(&j);
+        fake->state = left[i].state;
+        fill("a.img", 'x');
+        assert_int_equal(recover(&e), 1);
+        assert_int_equal(e.status, OK);
+        assert_int_equal(byte_at("a.img", 0), left[i].again ? 'a' : 'x');
+        assert_int_equal(fake->state, left[i].again ? DOMAIN_RUNNING : left[i].state);
+        assert_int_equal(recover(&e), 0);
+    }
+}
+
 static void import_makes_a_manifest_that_restore_takes(void **state)
 {
     const struct import_disk disk = {"xvdb", "by-hand.img"};
@@ -125,6 +161,7 @@ int main(void)
         SCENE(damage_is_found_before_anything_is_touched),
         SCENE(a_volume_of_another_size_is_refused),
         SCENE(a_restore_cut_short_is_finished_by_recover),
+        SCENE(a_guest_that_came_to_life_is_not_taken_back),
         SCENE(import_makes_a_manifest_that_restore_takes),
     };
     struct error e;
