@@ -37,6 +37,8 @@ void lvm_close(struct volume *v)
     free(l->lv);
     free(l->layout);
     free(l->device);
+    free(l->table);
+    free(l->table_on_origin);
     free(l);
 }
 

@@ -124,10 +124,10 @@ static int number_of(const char *device, char number[static DM_NUMBER_BYTES], st
 static int make_real(const struct volume *v, unsigned serial, char number[static DM_NUMBER_BYTES],
                      struct error *e)
 {
-    AUTO_FREE char *mapping = NULL;
+    struct lvm_volume *l = lvm_of(v);
 
-    if (dm_table_read(lvm_of(v)->device, &mapping, e) < 0 ||
-        make_device(v, "real", serial, mapping, e) < 0)
+    if (dm_table_read(l->device, &l->table, e) < 0 ||
+        make_device(v, "real", serial, l->table, e) < 0)
         return e->status;
     return number_of(name_in(v->record, "real"), number, e);
 }
@@ -154,23 +154,17 @@ static int make_snapshot(const struct volume *v, unsigned serial, const char *re
 static int make_origin(const struct volume *v, unsigned serial, const char *real, struct error *e)
 {
     AUTO_FREE char *table = whole(v, "snapshot-origin", real);
-
-    return table ? make_device(v, "origin", serial, table, e)
-                 : error_set(e, NO_SPACE, "out of memory");
-}
-
-static int load_volume(const struct volume *v, struct error *e)
-{
-    char origin[DM_NUMBER_BYTES];
     AUTO_FREE char *params = NULL;
-    AUTO_FREE char *table = NULL;
+    char origin[DM_NUMBER_BYTES];
 
-    if (number_of(name_in(v->record, "origin"), origin, e) < 0)
+    if (!table)
+        return error_set(e, NO_SPACE, "out of memory");
+    if (make_device(v, "origin", serial, table, e) < 0 ||
+        number_of(name_in(v->record, "origin"), origin, e) < 0)
         return e->status;
     params = format_text("%s 0", origin);
-    table = params ? whole(v, "linear", params) : NULL;
-    return table ? dm_table_load(lvm_of(v)->device, table, e)
-                 : error_set(e, NO_SPACE, "out of memory");
+    lvm_of(v)->table_on_origin = params ? whole(v, "linear", params) : NULL;
+    return lvm_of(v)->table_on_origin ? OK : error_set(e, NO_SPACE, "out of memory");
 }
 
 static int transient_prepare(struct volume *const vs[], size_t count, struct error *e)
@@ -201,19 +195,18 @@ static int changed_by_others(const struct volume *v, struct error *e)
 /* Nobody has changed the volume's table since real was given the same. */
 static int check_unchanged(const struct volume *v, struct error *e)
 {
-    AUTO_FREE char *real = NULL;
     AUTO_FREE char *live = NULL;
 
-    if (dm_table_read(name_in(v->record, "real"), &real, e) < 0 ||
-        dm_table_read(lvm_of(v)->device, &live, e) < 0)
+    if (dm_table_read(lvm_of(v)->device, &live, e) < 0)
         return e->status;
-    return strcmp(real, live) == 0 ? OK : changed_by_others(v, e);
+    return strcmp(lvm_of(v)->table, live) == 0 ? OK : changed_by_others(v, e);
 }
 
 static int transient_hold(struct volume *const vs[], size_t count, struct error *e)
 {
     for (size_t i = 0; i < count; i++)
-        if (check_unchanged(vs[i], e) < 0 || load_volume(vs[i], e) < 0)
+        if (check_unchanged(vs[i], e) < 0 ||
+            dm_table_load(lvm_of(vs[i])->device, lvm_of(vs[i])->table_on_origin, e) < 0)
             return e->status;
     return lvm_hold(vs, count, e);
 }
