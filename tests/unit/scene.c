@@ -11,9 +11,18 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/interrupt.h"
 #include "scene.h"
 
 struct create_params params;
+
+int scene_group_setup(void **state)
+{
+    struct error e;
+
+    (void)state;
+    return interrupt_catch(&e);
+}
 
 int scene_setup(void **state)
 {

@@ -10,6 +10,8 @@
 
 extern struct create_params params; /* of create(): reset by scene_setup() */
 
+/* Of a group: signals are caught, as by the program: a broken pipe is an error. Of each test: new fakes. */
+int scene_group_setup(void **state);
 int scene_setup(void **state);
 int scene_teardown(void **state);
 

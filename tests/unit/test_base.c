@@ -149,6 +149,11 @@ static void the_closest_limit_of_memory_counts(void **state)
     write_limit(service, "memory.stat", "anon 50\ninactive_file 40\nactive_file 30\n");
     assert_int_equal(memory_left_by_groups(root, "/backup.slice/it.service"), 170);
 
+    write_limit(root, "memory.max", "2000\n");
+    write_limit(root, "memory.current", "1990\n");
+    assert_int_equal(memory_left_by_groups(root, "/backup.slice/it.service"), 10);
+    assert_int_equal(memory_left_by_groups(root, "/"), 10);
+
     write_limit(service, "memory.current", "900\n");
     assert_int_equal(memory_left_by_groups(root, "/backup.slice/it.service"), 0);
     assert_int_equal(run(away, 60, NULL, &e), OK);

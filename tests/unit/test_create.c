@@ -14,7 +14,6 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/interrupt.h"
 #include "engine/journal.h"
 #include "engine/precopy.h"
 #include "scene.h"
@@ -420,9 +419,6 @@ int main(void)
         SCENE(two_creates_of_one_domain),
         SCENE(files_are_private),
     };
-    struct error e;
 
-    if (interrupt_catch(&e) < 0) /* as the program does: a broken pipe is an error, not a signal */
-        return 1;
-    return cmocka_run_group_tests_name("create", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("create", tests, scene_group_setup, NULL);
 }

@@ -12,7 +12,6 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
-#include "base/interrupt.h"
 #include "engine/journal.h"
 #include "scene.h"
 
@@ -164,9 +163,6 @@ int main(void)
         SCENE(a_guest_that_came_to_life_is_not_taken_back),
         SCENE(import_makes_a_manifest_that_restore_takes),
     };
-    struct error e;
 
-    if (interrupt_catch(&e) < 0) /* as the program does: a broken pipe is an error, not a signal */
-        return 1;
-    return cmocka_run_group_tests_name("restore", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("restore", tests, scene_group_setup, NULL);
 }
