@@ -51,13 +51,15 @@ uint64_t memory_left_by_groups(const char *root, const char *group)
 
     if (snprintf(folder, sizeof folder, "%s%s", root, group) >= (int)sizeof folder)
         return UINT64_MAX;
-    while (strlen(folder) > strlen(root)) {
+    /* The root has limits where it is a namespace's own. */
+    for (;;) {
         uint64_t left = left_by_group(folder);
 
         least = left < least ? left : least;
+        if (strlen(folder) <= strlen(root))
+            return least;
         *strrchr(folder, '/') = '\0';
     }
-    return least;
 }
 
 static uint64_t left_by_own_groups(void)
