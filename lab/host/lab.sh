@@ -125,13 +125,24 @@ counted() { # NAME: how many numbers it has printed; whole lines only
     cat "$(guest_console "$1")" 2>/dev/null | grep -c '^count .* .' || true
 }
 
-# Where it was brought back to: the line, from line FROM of its console on, with the first number that
-# is no larger than the one before it.
-guest_back() { # NAME [FROM]
-    awk -v from="${2:-1}" '
+# The line, from line FROM of its console on, with the first number of which CONDITION holds, and that number.
+first_number() { # NAME FROM CONDITION: of awk, on $2 and the number before it, last
+    awk -v from="$2" '
         $1 != "count" || NF != 3 { next }
-        NR >= from && seen && $2 <= last { print NR, $2; exit }
+        NR >= from && seen && '"$3"' { print NR, $2; exit }
         { last = $2; seen = 1 }' "$(guest_console "$1")"
+}
+
+# Where it was brought back to: the first number that is no larger than the one before it.
+guest_back() { # NAME [FROM]
+    # shellcheck disable=SC2016 # awk's
+    first_number "$1" "${2:-1}" '$2 <= last'
+}
+
+# Where it was brought to, from a snapshot older or newer than it was.
+guest_moved() { # NAME [FROM]
+    # shellcheck disable=SC2016 # awk's
+    first_number "$1" "${2:-1}" '$2 != last + 1'
 }
 
 # Counts its lines and does not compare numbers: a guest that was taken back goes on from there.
