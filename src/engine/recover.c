@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * recover: every journal entry whose owner has died. A create is undone, or published if it was
- * past its commit point; a restore that had begun to write is done again, from its folder, unless its
- * guest has come to life: that is not taken back. Run twice, the second finds nothing.
+ * past its commit point; a restore that had begun to write is done again, unless its guest has come
+ * to life: that is not taken back. Run twice, the second finds nothing.
  */
 #include <string.h>
 
@@ -20,7 +20,8 @@ static int recover_create(struct engine *engine, struct journal *j, const char *
     return settle_create(engine, j, e);
 }
 
-/* One that is paused has not lived yet, or is half-made; one that is shutting down may be half-made too. */
+/* One that is paused has not lived yet, or is half-made; one that is shutting down may be half-made
+ * too. */
 static int has_come_to_life(struct engine *engine, const struct journal *j, bool *alive,
                             struct error *e)
 {
@@ -66,9 +67,10 @@ static int recover_restore(struct engine *engine, struct journal *j, const char 
 
     if (has_come_to_life(engine, j, &alive, e) < 0)
         return e->status;
-    *done = "an interrupted restore had started it: it is left running";
-    if (alive)
+    if (alive) {
+        *done = "an interrupted restore had started it: it is left running";
         return journal_close(j, e);
+    }
     if (!params.from.folder && !(params.from.repo && params.from.domain && params.from.name))
         return error_set(e, DAMAGED, "the journal does not name the snapshot");
     *done = "an interrupted restore was finished";

@@ -23,10 +23,12 @@ struct lvm_volume {
     bool locked;  /* LVM is at work on where it lies (pvmove) */
     uint64_t extent_bytes, free_bytes; /* of the volume group */
     struct store_size store;
-    /* lvm_transient.c: the volume's table when the snapshot was prepared, and what hold loads. */
-    char *table, *table_on_origin;
-    uint64_t receded_bytes;         /* lvm_transient.c: the snapshot has given way so far */
     uint64_t extend_again_at_bytes; /* after a failed extension: not before so much is used */
+
+    /* lvm_transient.c */
+    char *table;            /* the volume's, when the snapshot was prepared */
+    char *table_on_origin;  /* what hold loads */
+    uint64_t receded_bytes; /* the snapshot has given way so far */
 };
 
 struct lvm_volume *lvm_of(const struct volume *v);
