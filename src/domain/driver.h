@@ -3,9 +3,10 @@
  * What a hypervisor's toolstack can be asked. One const table a hypervisor; every entry is
  * required. The engine calls the table's functions directly; the order of calls around a suspend is
  *
- *     describe → suspend_save → (the instant) → resume
+ *     describe → suspend_save { stopping } → (the instant) → resume
  *
- * and whoever has called suspend_save, in this process or one that died, owes a resume.
+ * and from `stopping` on somebody owes a resume, this process or, if it dies, another; before that,
+ * only a release.
  */
 #ifndef DOMAIN_DRIVER_H
 #define DOMAIN_DRIVER_H
@@ -50,10 +51,15 @@ struct save_progress {
     bool stands_still;    /* it has stopped */
 };
 
-/* Is told about it now and then, at least when a round begins, from within suspend_save. Must not
- * block. */
+/* What suspend_save calls, in its own thread. */
 struct save_watcher {
+    /* Now and then, at least when a round begins. Must not block. */
     void (*see)(void *arg, const struct save_progress *progress);
+
+    /* Once, right before the domain is asked to stop. If it fails, so does suspend_save, but the
+     * domain may have stopped by then. */
+    int (*stopping)(void *arg, struct error *e);
+
     void *arg;
 };
 
@@ -104,8 +110,9 @@ struct domain_driver {
     /*
      * Write the save stream that `restore` takes to `fd` (which may be a pipe; -1 for SAVE_NOTHING)
      * and return with the domain suspended. On failure the domain may be suspended too: resume is
-     * owed either way. Blocks until all is written; ends with an error once the reader of the pipe
-     * has closed it, without a stop of the domain if it has not stopped by then.
+     * owed either way, once `stopping` was called. Blocks until all is written; ends with an error
+     * once the reader of the pipe has closed it, without a stop of the domain if it has not stopped
+     * by then. A domain that another program has suspended must run again first: it is waited for.
      */
     int (*suspend_save)(struct domain_host *host, const struct domain *d, enum domain_save save,
                         int fd, const struct save_watcher *watcher, struct error *e);
@@ -116,6 +123,10 @@ struct domain_driver {
      */
     int (*wait_stopped)(struct domain_host *host, const struct domain_id *id, int wake_fd,
                         int timeout_ms, struct error *e);
+
+    /* Undo what suspend_save does to a domain before `stopping`. One that is suspended is another
+     * program's, and stays so. May be called twice, or when nothing is owed. */
+    int (*release)(struct domain_host *host, const struct domain_id *id, struct error *e);
 
     /* Make a domain that suspend_save left suspended run on in place; a request to suspend that it
      * has not answered is taken back. May be called twice, by another process, or when nothing is

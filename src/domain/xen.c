@@ -26,9 +26,12 @@
 #include "domain/xen_config.h"
 #include "domain/xen_monitor.h"
 #include "domain/xen_ram.h"
+#include "domain/xen_saver.h"
 
 /* Reading RAM back is bounded by the slowest disk; an hour means that it hangs. */
 #define RESTORE_TIMEOUT_S 3600
+
+#define OTHERS_POLL_MS 50
 
 /* libxl reports an error as a number and explains it in its log: keep the first explanation. */
 struct logger {
@@ -37,12 +40,15 @@ struct logger {
 };
 
 /* libxl says how far a save is in its log only, and there no more than "Frames iteration 2", so
- * many of so many. */
+ * many of so many; and that it is about to ask the guest to stop. */
 struct save_log {
     const struct save_watcher *watcher; /* NULL: there is no save under way */
+    const struct domain *domain;
     enum domain_save save;
     struct save_progress at;
-    char doing[64]; /* "": not yet */
+    char doing[64];      /* "": not yet */
+    bool stopping;       /* the guest is, or has been, asked to stop */
+    struct error failed; /* then */
 };
 
 struct domain_host {
@@ -52,6 +58,20 @@ struct domain_host {
     struct save_log save_log;
     char version[32];
 };
+
+static void before_stop(struct domain_host *host, bool runs);
+
+static struct domain_host *host_of(xentoollog_logger *logger)
+{
+    return (struct domain_host *)((char *)logger - offsetof(struct domain_host, logger.vtable));
+}
+
+/* The ways that libxl has to ask a guest. */
+static bool announces_stop(const char *line)
+{
+    return strstr(line, "suspend request via ") ||
+           strstr(line, "Calling xc_domain_shutdown on HVM domain");
+}
 
 static void logger_message(xentoollog_logger *base, xentoollog_level level, int errnoval,
                            const char *context, const char *fmt, va_list ap)
@@ -66,6 +86,8 @@ static void logger_message(xentoollog_logger *base, xentoollog_level level, int 
         strcpy(logger->first_error, line);
     if (level >= XTL_DETAIL)
         log_debug("%s: %s", context ? context : "libxl", line);
+    if (announces_stop(line))
+        before_stop(host_of(base), true);
 }
 
 /* Xen's default: a live save has so many rounds, or ends with one so short. */
@@ -75,8 +97,7 @@ static void logger_message(xentoollog_logger *base, xentoollog_level level, int 
 static void logger_progress(xentoollog_logger *base, const char *context, const char *doing,
                             int percent, unsigned long done, unsigned long total)
 {
-    struct domain_host *host =
-        (struct domain_host *)((char *)base - offsetof(struct domain_host, logger.vtable));
+    struct domain_host *host = host_of(base);
     struct save_log *log = &host->save_log;
     struct save_progress *at = &log->at;
 
@@ -93,6 +114,8 @@ static void logger_progress(xentoollog_logger *base, const char *context, const 
     at->done = done;
     at->total = total;
     at->last = !at->stands_still && (at->round + 1 == LIVE_ROUNDS || total < LAST_ROUND_PAGES);
+    if (at->stands_still)
+        before_stop(host, false);
     log->watcher->see(log->watcher->arg, at);
 }
 
@@ -320,6 +343,17 @@ static int check_running(struct domain_host *host, const struct domain *d, struc
     return state == DOMAIN_RUNNING ? OK : error_set(e, BUSY, "%s", words[state]);
 }
 
+static int check_others(const struct domain *d, struct error *e)
+{
+    pid_t saver = xen_other_saver(d->domid);
+
+    if (!saver)
+        return OK;
+    return error_set(e, BUSY,
+                     "another program saves or migrates it (process %d); wait until it is done",
+                     saver);
+}
+
 static int xen_can_suspend(struct domain_host *host, const struct domain *d, struct error *e)
 {
     AUTO_FREE char *request = xenstore_read(host, d->domid, "control/shutdown");
@@ -331,7 +365,7 @@ static int xen_can_suspend(struct domain_host *host, const struct domain *d, str
                          d->passthrough_devices);
     if (request && *request)
         return error_set(e, BUSY, "it is on its way to \"%s\"; wait until it is done", request);
-    if (check_running(host, d, e) < 0)
+    if (check_running(host, d, e) < 0 || check_others(d, e) < 0)
         return e->status;
     /* An HVM guest without PV drivers is suspended without its help. */
     if (strcmp(d->type, "hvm") != 0 && !announces_suspend(host, d->domid))
@@ -398,6 +432,47 @@ static int suspend_failed(struct domain_host *host, const struct domain *d, int 
     return error_prefix(e, "%s", why.text);
 }
 
+/* Another program (xl save) may have suspended the guest by now, or be about to. It has to run again
+ * first, lest their resume and ours meet. Nothing tells when it does. A guest can ask and suspend
+ * itself, too: that is not waited for. */
+static void let_others_finish(struct domain_host *host, const struct domain *d)
+{
+    bool said = false;
+
+    for (;;) {
+        AUTO_FREE char *request = xenstore_read(host, d->domid, "control/shutdown");
+        bool asked = request && strcmp(request, "suspend") == 0;
+        enum domain_state state;
+        struct error ignored;
+
+        if (state_now(host, d, &state, &ignored) < 0 ||
+            !(state == DOMAIN_SUSPENDED || (state == DOMAIN_RUNNING && asked)) ||
+            !xen_other_saver(d->domid))
+            return;
+        if (!said)
+            log_warning("another program has suspended %s: waiting until it runs again", d->name);
+        said = true;
+        poll(NULL, 0, OTHERS_POLL_MS);
+    }
+}
+
+/* libxl is about to ask the guest to stop; or, should a libxl not announce it in these words, it
+ * has. */
+static void before_stop(struct domain_host *host, bool runs)
+{
+    struct save_log *log = &host->save_log;
+
+    if (!log->watcher || log->stopping)
+        return;
+    log->stopping = true;
+    if (runs)
+        let_others_finish(host, log->domain);
+    log->watcher->stopping(log->watcher->arg, &log->failed);
+    xen_monitor_hold(log->domain->name);
+    if (log->failed.status == OK && check_others(log->domain, &log->failed) == OK)
+        (void)FAULT("monitor-held", &log->failed);
+}
+
 static int xen_suspend_save(struct domain_host *host, const struct domain *d, enum domain_save save,
                             int fd, const struct save_watcher *watcher, struct error *e)
 {
@@ -406,13 +481,18 @@ static int xen_suspend_save(struct domain_host *host, const struct domain *d, en
 
     if (save != SAVE_NOTHING && savefile_write_head(fd, d->config, e) < 0)
         return e->status;
-    xen_monitor_hold(d->name);
-    if (FAULT("monitor-held", e) < 0)
+    if (FAULT("save-begun", e) < 0)
         return e->status;
-    host->save_log = (struct save_log){.watcher = watcher, .save = save};
+    host->save_log = (struct save_log){.watcher = watcher, .domain = d, .save = save};
     rc = save == SAVE_NOTHING ? libxl_domain_suspend_only(host->ctx, d->domid, NULL)
                               : libxl_domain_suspend(host->ctx, d->domid, fd, flags, NULL);
+    if (rc == 0)
+        before_stop(host, false);
     host->save_log.watcher = NULL;
+    if (rc == 0 && host->save_log.failed.status < 0) {
+        *e = host->save_log.failed;
+        return e->status;
+    }
     return rc == 0 ? FAULT("guest-suspended", e) : suspend_failed(host, d, rc, e);
 }
 
@@ -465,6 +545,23 @@ static void take_back_request(struct domain_host *host, uint32_t domid)
     }
 }
 
+static void forget_dirty_pages(struct domain_host *host, const struct domain_id *id)
+{
+    xen_ram_forget_dirty(&host->logger.vtable, id->domid);
+    host->logger.first_error[0] = '\0';
+}
+
+static int xen_release(struct domain_host *host, const struct domain_id *id, struct error *e)
+{
+    enum domain_state state;
+
+    if (xen_state(host, id, &state, e) < 0)
+        return e->status;
+    if (state == DOMAIN_RUNNING)
+        forget_dirty_pages(host, id);
+    return OK;
+}
+
 static int xen_resume(struct domain_host *host, const struct domain_id *id, struct error *e)
 {
     enum domain_state state;
@@ -474,8 +571,7 @@ static int xen_resume(struct domain_host *host, const struct domain_id *id, stru
         return e->status;
     if (state == DOMAIN_RUNNING) {
         take_back_request(host, id->domid);
-        xen_ram_forget_dirty(&host->logger.vtable, id->domid);
-        host->logger.first_error[0] = '\0';
+        forget_dirty_pages(host, id);
         if (xen_state(host, id, &state, e) < 0)
             return e->status;
     }
@@ -550,6 +646,7 @@ const struct domain_driver domain_xen = {
     .read_ram = xen_read_ram,
     .suspend_save = xen_suspend_save,
     .wait_stopped = xen_wait_stopped,
+    .release = xen_release,
     .resume = xen_resume,
     .destroy = xen_destroy,
     .restore = xen_restore,

@@ -53,7 +53,8 @@ struct creation {
     struct precopy precopy;
     bool too_long; /* RAM would take longer than the budget */
     struct guardian *guardian;
-    int *sources; /* what to copy the disks from */
+    uint64_t asked_ns; /* when the guest was asked to stop, or its disks were; 0: not yet */
+    int *sources;      /* what to copy the disks from */
     struct manifest m;
 };
 
@@ -320,10 +321,20 @@ static void give_up_ram(struct creation *c, struct error *e)
         finish_spool(c, &bytes, e);
 }
 
+/* From here on a resume is owed, whoever dies. */
+static int owe_resume(void *arg, struct error *e)
+{
+    struct creation *c = arg;
+
+    guardian_arm(c->guardian);
+    c->asked_ns = time_monotonic_ns();
+    return suspends(c) ? journal_phase(&c->journal, PHASE_SUSPENDED, e) : OK;
+}
+
 /* libxl only sees that its pipe broke; the spool knows why: the user's wish, or a full disk. */
 static int suspend_and_save(struct creation *c, struct error *e)
 {
-    const struct save_watcher watcher = {watch_save, c};
+    const struct save_watcher watcher = {watch_save, owe_resume, c};
     int rc;
 
     c->precopy.ram_pages = c->d.domain.memory_bytes / DOMAIN_PAGE_BYTES;
@@ -367,7 +378,7 @@ static int fix_instant(struct creation *c, uint64_t *saved_ns, struct error *e)
     int rc;
 
     set_deadline(c, false);
-    rc = suspends(c) ? suspend_and_save(c, e) : OK;
+    rc = suspends(c) ? suspend_and_save(c, e) : owe_resume(c, e);
     *saved_ns = time_monotonic_ns();
     set_deadline(c, true);
     if (rc < 0)
@@ -378,12 +389,12 @@ static int fix_instant(struct creation *c, uint64_t *saved_ns, struct error *e)
 }
 
 /* The guardian sees the guest stop, if it is not too late for that: the save may be over by then. */
-static uint64_t when_stopped(const struct creation *c, uint64_t asked_ns, uint64_t saved_ns)
+static uint64_t when_stopped(const struct creation *c, uint64_t saved_ns)
 {
     uint64_t seen_ns = guardian_stopped_ns(c->guardian);
 
     if (!seen_ns)
-        return asked_ns;
+        return c->asked_ns;
     return seen_ns < saved_ns ? seen_ns : saved_ns;
 }
 
@@ -395,25 +406,22 @@ static int stand_still(struct creation *c, struct error *e)
     int rc;
 
     progress_begin(&c->engine->progress, "save", ram_bytes(c));
-    /* From here on a resume is owed, whoever dies; but not to a guest that has been stopped by
-     * somebody else since it was described. */
+    /* It may have been stopped by somebody else since it was described. */
     if (suspends(c) && (c->engine->domains->can_suspend(c->engine->host, &c->d.domain, e) < 0 ||
-                        journal_phase(&c->journal, PHASE_SUSPENDED, e) < 0))
+                        journal_phase(&c->journal, PHASE_SAVING, e) < 0))
         return e->status;
-    guardian_arm(c->guardian);
-    stopped = time_monotonic_ns();
     rc = fix_instant(c, &saved, e);
     fixed = time_monotonic_ns();
     /* If that was too late, it is the guardian who has resumed it. */
     in_time = guardian_disarm(c->guardian);
-    if (settle_resume(c->engine, c->journal.entry, &resume_error) < 0) {
+    if (c->asked_ns && settle_resume(c->engine, c->journal.entry, &resume_error) < 0) {
         *e = resume_error;
         return e->status;
     }
     if (rc == OK && !in_time)
         rc = was_too_late(c, e);
     resumed = time_monotonic_ns();
-    stopped = when_stopped(c, stopped, saved);
+    stopped = when_stopped(c, saved);
     if (suspends(c))
         c->m.pause = (struct manifest_pause){saved - stopped, fixed - saved, resumed - fixed,
                                              resumed - stopped};

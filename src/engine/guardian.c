@@ -111,6 +111,8 @@ static void watch(struct watch *w)
             timeout = (struct timeval){0};
         setsockopt(w->socket, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
         if (recv(w->socket, &byte, 1, 0) == 0) {
+            if (atomic_load(&s->state) == IDLE)
+                settle_release(&w->engine, w->entry, &ignored);
             fire(w);
             /* It may have fired long before, and domsnap have held the disks back since. */
             if (atomic_load(&s->state) == FIRED)
@@ -245,15 +247,19 @@ bool guardian_has_fired(const struct guardian *g)
 
 bool guardian_disarm(struct guardian *g)
 {
-    int armed = ARMED;
+    int state = IDLE;
 
-    return atomic_compare_exchange_strong(&g->shared->state, &armed, DISARMED);
+    /* One that is idle may be armed, and one that is armed may fire, meanwhile. */
+    while (state != FIRED && !atomic_compare_exchange_weak(&g->shared->state, &state, DISARMED))
+        ;
+    return state != FIRED;
 }
 
 void guardian_stop(struct guardian *g)
 {
     if (!g)
         return;
+    guardian_disarm(g);
     /* After it has fired it takes its time; the guest is what matters then, and it knows. */
     if (g->socket >= 0)
         close(g->socket);

@@ -6,6 +6,8 @@
  *
  *     start → arm → (the guest stands still) → disarm → stop
  *
+ * Between start and arm it releases the guest if domsnap dies.
+ *
  * It also sees when the guest stopped, which the engine, within the save, does not.
  */
 #ifndef ENGINE_GUARDIAN_H

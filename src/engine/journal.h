@@ -12,6 +12,7 @@
  * Phases, in order; what each one owes if the run dies in it:
  *
  *     create   "prepared"   discard the volumes, abandon the files
+ *              "saving"     the same, and release the domain
  *              "suspended"  the same, and resume the domain
  *              "running"    as prepared
  *              "publish"    past the commit point: discard the volumes, publish the files (of a folder)
@@ -26,6 +27,7 @@
 #include "engine/engine.h"
 
 #define PHASE_PREPARED  "prepared"
+#define PHASE_SAVING    "saving"
 #define PHASE_SUSPENDED "suspended"
 #define PHASE_RUNNING   "running"
 #define PHASE_PUBLISH   "publish"

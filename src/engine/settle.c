@@ -45,16 +45,29 @@ int settle_begin(struct journal *j, const struct description *d, const char *id,
     return journal_write(j, entry, e);
 }
 
-int settle_resume(struct engine *engine, const json_t *entry, struct error *e)
+typedef int domain_action(struct domain_host *host, const struct domain_id *id, struct error *e);
+
+static int settle_domain(struct engine *engine, const json_t *entry, domain_action *act,
+                         struct error *e)
 {
     struct domain_id id;
 
     if (json_is_false(json_object_get(entry, "suspends")))
         return OK;
     if (settle_domain_id(entry, &id, e) < 0 || engine_connect(engine, e) < 0 ||
-        engine->domains->resume(engine->host, &id, e) < 0)
-        return error_prefix(e, "resume the guest");
+        act(engine->host, &id, e) < 0)
+        return error_prefix(e, "let the guest go on");
     return OK;
+}
+
+int settle_resume(struct engine *engine, const json_t *entry, struct error *e)
+{
+    return settle_domain(engine, entry, engine->domains->resume, e);
+}
+
+int settle_release(struct engine *engine, const json_t *entry, struct error *e)
+{
+    return settle_domain(engine, entry, engine->domains->release, e);
 }
 
 int settle_volumes(struct engine *engine, json_t *entry, struct error *e)
@@ -124,6 +137,8 @@ int settle_create(struct engine *engine, struct journal *j, struct error *e)
     /* The guest first. */
     if (strcmp(phase, PHASE_SUSPENDED) == 0)
         resume_rc = settle_resume(engine, j->entry, &resume);
+    else if (strcmp(phase, PHASE_SAVING) == 0)
+        resume_rc = settle_release(engine, j->entry, &resume);
     volumes_rc = settle_volumes(engine, j->entry, &volumes);
     files_rc = settle_files(j->entry, publish, &files);
     if (resume_rc == OK && volumes_rc == OK && files_rc == OK)

@@ -10,15 +10,16 @@
 #include "engine/journal.h"
 
 /*
- * Resume the domain if that is owed, discard all volumes, abandon or publish the files, close the
- * journal. Each part is tried even if another failed; then the entry stays and the status is
- * NEEDS_RECOVER.
+ * Release or resume the domain if that is owed, discard all volumes, abandon or publish the files,
+ * close the journal. Each part is tried even if another failed; then the entry stays and the status
+ * is NEEDS_RECOVER.
  */
 int settle_create(struct engine *engine, struct journal *j, struct error *e);
 
-/* The same, in the middle of a create that goes on: resume only (unless it is one that does not
- * suspend); discard only. */
+/* The same, in the middle of a create that goes on: resume, or release, only (unless it is one that
+ * does not suspend); discard only. */
 int settle_resume(struct engine *engine, const json_t *entry, struct error *e);
+int settle_release(struct engine *engine, const json_t *entry, struct error *e);
 int settle_volumes(struct engine *engine, json_t *entry, struct error *e); /* then forgets them */
 
 /* The identity in an entry; its name is borrowed from it. */

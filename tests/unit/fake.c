@@ -174,8 +174,11 @@ static int suspend_save(struct domain_host *host, const struct domain *d, enum d
 
     (void)host;
     /* A failure leaves the guest suspended, unless it is live: the worse of the two. */
-    if (save != SAVE_LIVE)
+    if (save != SAVE_LIVE) {
+        if (watcher->stopping(watcher->arg, e) < 0)
+            return e->status;
         set_state(DOMAIN_SUSPENDED);
+    }
     if (save == SAVE_NOTHING)
         return call("suspend_save:nothing", "", e);
     if (savefile_write_head(fd, d->config, e) < 0)
@@ -193,9 +196,22 @@ static int suspend_save(struct domain_host *host, const struct domain *d, enum d
             return error_errno(e, "suspend_save");
         left -= n;
     }
-    if (save == SAVE_LIVE)
+    if (save == SAVE_LIVE) {
+        if (fake->others_suspend) {
+            set_state(DOMAIN_SUSPENDED);
+            return error_set(e, FAILED, "suspend_save: others do");
+        }
+        if (watcher->stopping(watcher->arg, e) < 0)
+            return e->status;
         set_state(DOMAIN_SUSPENDED);
+    }
     return call(save == SAVE_LIVE ? "suspend_save:live" : "suspend_save", "", e);
+}
+
+static int release(struct domain_host *host, const struct domain_id *id, struct error *e)
+{
+    (void)host, (void)id;
+    return call("release", "", e);
 }
 
 static int resume(struct domain_host *host, const struct domain_id *id, struct error *e)
@@ -272,6 +288,7 @@ static const struct domain_driver domains = {
     .read_ram = read_ram,
     .suspend_save = suspend_save,
     .wait_stopped = wait_stopped,
+    .release = release,
     .resume = resume,
     .destroy = destroy,
     .restore = restore,

@@ -29,6 +29,20 @@ static void ram_is_saved_live_where_possible(void **state)
     assert_int_equal(fake->state, DOMAIN_RUNNING);
 }
 
+static void a_guest_that_others_suspend_is_theirs_to_resume(void **state)
+{
+    struct error e;
+
+    (void)state;
+    fake->live = 1;
+    fake->others_suspend = 1;
+    assert_int_equal(create(CREATE_SNAPSHOT, &e), FAILED);
+    assert_int_equal(fake->state, DOMAIN_SUSPENDED);
+    assert_non_null(strstr(fake->trace, "release"));
+    fake->state = DOMAIN_RUNNING;
+    assert_as_before();
+}
+
 static void past_its_deadline_the_guest_goes_on(void **state)
 {
     struct error e;
@@ -298,12 +312,13 @@ static void a_discard_that_fails_is_left_to_recover(void **state)
 
 static void a_run_that_died_is_undone(void **state)
 {
-    static const char *const phases[] = {PHASE_PREPARED, PHASE_SUSPENDED, PHASE_RUNNING};
+    static const char *const phases[] = {PHASE_PREPARED, PHASE_SAVING, PHASE_SUSPENDED,
+                                         PHASE_RUNNING};
     struct journal j = JOURNAL_NONE;
     struct error e;
 
     (void)state;
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < sizeof phases / sizeof *phases; i++) {
         AUTO_JSON json_t *entry =
             json_pack("{s:s, s:s, s:{s:s, s:s, s:i}, s:s, s:b, s:[s, s], s:[{s:s, s:s, s:s}]}",
                       "operation", "create", "phase", phases[i], "domain", "name", "linux01",
@@ -398,6 +413,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         SCENE(ram_is_saved_live_where_possible),
+        SCENE(a_guest_that_others_suspend_is_theirs_to_resume),
         SCENE(past_its_deadline_the_guest_goes_on),
         SCENE(disks_only_does_not_stop_the_guest),
         SCENE(disks_only_and_cold_stops_it),
