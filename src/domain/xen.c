@@ -349,9 +349,8 @@ static int check_others(const struct domain *d, struct error *e)
 
     if (!saver)
         return OK;
-    return error_set(e, BUSY,
-                     "another program saves or migrates it (process %d); wait until it is done",
-                     saver);
+    return error_set(
+        e, BUSY, "another program saves or migrates it (process %d); wait until it is done", saver);
 }
 
 static int xen_can_suspend(struct domain_host *host, const struct domain *d, struct error *e)
