@@ -112,7 +112,8 @@ struct domain_driver {
      * and return with the domain suspended. On failure the domain may be suspended too: resume is
      * owed either way, once `stopping` was called. Blocks until all is written; ends with an error
      * once the reader of the pipe has closed it, without a stop of the domain if it has not stopped
-     * by then. A domain that another program has suspended must run again first: it is waited for.
+     * by then. Another program that saves the domain is waited for; BUSY: what SAVE_LIVE had written
+     * is of no use then.
      */
     int (*suspend_save)(struct domain_host *host, const struct domain *d, enum domain_save save,
                         int fd, const struct save_watcher *watcher, struct error *e);

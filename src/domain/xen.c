@@ -31,6 +31,8 @@
 /* Reading RAM back is bounded by the slowest disk; an hour means that it hangs. */
 #define RESTORE_TIMEOUT_S 3600
 
+/* Once its helper is done, a program that saves the guest needs a while to resume or destroy it. */
+#define OTHERS_END_MS  600000
 #define OTHERS_POLL_MS 50
 
 /* libxl reports an error as a number and explains it in its log: keep the first explanation. */
@@ -431,26 +433,28 @@ static int suspend_failed(struct domain_host *host, const struct domain *d, int 
     return error_prefix(e, "%s", why.text);
 }
 
-/* Another program (xl save) may have suspended the guest by now, or be about to. It has to run again
- * first, lest their resume and ours meet. Nothing tells when it does. A guest can ask and suspend
- * itself, too: that is not waited for. */
-static void let_others_finish(struct domain_host *host, const struct domain *d)
+/* Another program (xl save, xl migrate) may be at work on the guest by now, and have suspended it. It
+ * has to be done first, lest their resume and ours meet. Nothing tells when it is. A guest can
+ * suspend itself, too: that is not waited for without an end. Returns whether there was anybody. */
+static bool let_others_finish(struct domain_host *host, const struct domain *d)
 {
-    bool said = false;
+    uint64_t seen_ns = time_monotonic_ns();
+    bool others = false;
 
     for (;;) {
-        AUTO_FREE char *request = xenstore_read(host, d->domid, "control/shutdown");
-        bool asked = request && strcmp(request, "suspend") == 0;
+        pid_t saver = xen_other_saver(d->domid);
         enum domain_state state;
         struct error ignored;
 
-        if (state_now(host, d, &state, &ignored) < 0 ||
-            !(state == DOMAIN_SUSPENDED || (state == DOMAIN_RUNNING && asked)) ||
-            !xen_other_saver(d->domid))
-            return;
-        if (!said)
-            log_warning("another program has suspended %s: waiting until it runs again", d->name);
-        said = true;
+        if (saver)
+            seen_ns = time_monotonic_ns();
+        if (state_now(host, d, &state, &ignored) < 0 || (!saver && state != DOMAIN_SUSPENDED) ||
+            time_monotonic_ns() - seen_ns > OTHERS_END_MS * UINT64_C(1000000))
+            return others;
+        if (!others)
+            log_warning("another program saves or migrates %s: waiting until that is done",
+                        d->name);
+        others = true;
         poll(NULL, 0, OTHERS_POLL_MS);
     }
 }
@@ -460,16 +464,23 @@ static void let_others_finish(struct domain_host *host, const struct domain *d)
 static void before_stop(struct domain_host *host, bool runs)
 {
     struct save_log *log = &host->save_log;
+    bool others;
 
     if (!log->watcher || log->stopping)
         return;
     log->stopping = true;
-    if (runs)
-        let_others_finish(host, log->domain);
+    others = runs && let_others_finish(host, log->domain);
     log->watcher->stopping(log->watcher->arg, &log->failed);
     xen_monitor_hold(log->domain->name);
-    if (log->failed.status == OK && check_others(log->domain, &log->failed) == OK)
-        (void)FAULT("monitor-held", &log->failed);
+    if (log->failed.status < 0 || FAULT("monitor-held", &log->failed) < 0)
+        return;
+    /* Each save, live or not, begins and ends with a new list of what the guest changes. */
+    if (runs && log->save == SAVE_LIVE &&
+        (others || !xen_ram_is_followed(&host->logger.vtable, log->domain->domid)))
+        error_set(
+            &log->failed, BUSY,
+            "another program has saved or migrated it meanwhile, so that it is not known what "
+            "else it has changed; try again");
 }
 
 static int xen_suspend_save(struct domain_host *host, const struct domain *d, enum domain_save save,
@@ -488,7 +499,8 @@ static int xen_suspend_save(struct domain_host *host, const struct domain *d, en
     if (rc == 0)
         before_stop(host, false);
     host->save_log.watcher = NULL;
-    if (rc == 0 && host->save_log.failed.status < 0) {
+    if (host->save_log.failed.status < 0) {
+        host->logger.first_error[0] = '\0';
         *e = host->save_log.failed;
         return e->status;
     }
@@ -527,12 +539,12 @@ static int xen_wait_stopped(struct domain_host *host, const struct domain_id *id
 }
 
 /* The guest takes a request by clearing it: one that is still there can be taken back, and whether
- * it is there must be one question with taking it back. */
+ * it is there must be one question with taking it back. It could be in the way for ever. */
 static void take_back_request(struct domain_host *host, uint32_t domid)
 {
     AUTO_FREE char *path = format_text("/local/domain/%u/control/shutdown", domid);
 
-    while (path) {
+    for (int tries = 0; path && tries < 100; tries++) {
         xs_transaction_t t = xs_transaction_start(host->xs);
         AUTO_FREE char *request = t ? xs_read(host->xs, t, path, NULL) : NULL;
         bool ours = request && strcmp(request, "suspend") == 0;
@@ -544,8 +556,11 @@ static void take_back_request(struct domain_host *host, uint32_t domid)
     }
 }
 
+/* Unless it is another program's list by now. */
 static void forget_dirty_pages(struct domain_host *host, const struct domain_id *id)
 {
+    if (xen_other_saver(id->domid))
+        return;
     xen_ram_forget_dirty(&host->logger.vtable, id->domid);
     host->logger.first_error[0] = '\0';
 }

@@ -44,6 +44,19 @@ int xen_ram_dirty_pages(xentoollog_logger *logger, const struct domain *d, uint3
     return rc;
 }
 
+bool xen_ram_is_followed(xentoollog_logger *logger, uint32_t domid)
+{
+    xc_interface *xc = xc_interface_open(logger, NULL, 0);
+    bool already;
+
+    if (!xc)
+        return false;
+    already = xc_shadow_control(xc, domid, XEN_DOMCTL_SHADOW_OP_ENABLE_LOGDIRTY, NULL, 0) < 0 &&
+              errno == EINVAL;
+    xc_interface_close(xc);
+    return already;
+}
+
 void xen_ram_forget_dirty(xentoollog_logger *logger, uint32_t domid)
 {
     xc_interface *xc = xc_interface_open(logger, NULL, 0);

@@ -14,6 +14,9 @@
 int xen_ram_dirty_pages(xentoollog_logger *logger, const struct domain *d, uint32_t sample_ms,
                         uint64_t *pages, struct error *e);
 
+/* Whether it is followed what a domain writes to; if it was not, it is from here on. */
+bool xen_ram_is_followed(xentoollog_logger *logger, uint32_t domid);
+
 /* Stop following what a domain writes to, which a save that was broken off has left on, and which
  * costs the guest. Fine if it is off. */
 void xen_ram_forget_dirty(xentoollog_logger *logger, uint32_t domid);

@@ -8,20 +8,22 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 
-/* The beginning of a process's file in /proc, with a NUL; its length, or -1. */
+/* The beginning of a file in /proc of a process of root's, with a NUL; its length, or -1. */
 static ssize_t read_of(int proc, const char *pid, const char *name, char *buf, size_t size)
 {
     char path[300];
     AUTO_CLOSE int fd = -1;
+    struct stat st;
     ssize_t n;
 
     snprintf(path, sizeof path, "%s/%s", pid, name);
     fd = openat(proc, path, O_RDONLY | O_CLOEXEC);
-    n = fd < 0 ? -1 : read(fd, buf, size - 1);
+    n = fd < 0 || fstat(fd, &st) < 0 || st.st_uid != 0 ? -1 : read(fd, buf, size - 1);
     buf[n < 0 ? 0 : n] = '\0';
     return n;
 }

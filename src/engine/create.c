@@ -398,6 +398,26 @@ static uint64_t when_stopped(const struct creation *c, uint64_t saved_ns)
     return seen_ns < saved_ns ? seen_ns : saved_ns;
 }
 
+static int state_of(const struct creation *c, enum domain_state *state, struct error *e)
+{
+    struct domain_id id = {c->d.domain.name, c->d.domain.domid, ""};
+
+    memcpy(id.uuid, c->d.domain.uuid, sizeof id.uuid);
+    return c->engine->domains->state(c->engine->host, &id, state, e);
+}
+
+/* What is of one instant must not run within it. */
+static int check_stands_still(struct creation *c, struct error *e)
+{
+    enum domain_state state;
+
+    if (state_of(c, &state, e) < 0)
+        return e->status;
+    return state != DOMAIN_RUNNING
+               ? OK
+               : error_set(e, BUSY, "another program has resumed it while its snapshot was taken");
+}
+
 static int stand_still(struct creation *c, struct error *e)
 {
     uint64_t stopped, saved, fixed, resumed;
@@ -414,6 +434,8 @@ static int stand_still(struct creation *c, struct error *e)
     fixed = time_monotonic_ns();
     /* If that was too late, it is the guardian who has resumed it. */
     in_time = guardian_disarm(c->guardian);
+    if (rc == OK && in_time && suspends(c))
+        rc = check_stands_still(c, e);
     if (c->asked_ns && settle_resume(c->engine, c->journal.entry, &resume_error) < 0) {
         *e = resume_error;
         return e->status;
@@ -436,14 +458,11 @@ static int stand_still(struct creation *c, struct error *e)
  * the user must know. */
 static void look_after(const struct creation *c)
 {
-    struct domain_id id = {c->d.domain.name, c->d.domain.domid, ""};
     enum domain_state state;
     struct error ignored;
 
-    memcpy(id.uuid, c->d.domain.uuid, sizeof id.uuid);
-    if (c->engine->domains->state(c->engine->host, &id, &state, &ignored) == OK &&
-        state != DOMAIN_RUNNING)
-        log_warning("%s was snapshotted, but is not running now: see `xl list`", id.name);
+    if (state_of(c, &state, &ignored) == OK && state != DOMAIN_RUNNING)
+        log_warning("%s was snapshotted, but is not running now: see `xl list`", c->d.domain.name);
 }
 
 static int carry_out(struct creation *c, struct error *e)

@@ -21,7 +21,7 @@
  * soon. */
 #define LATE_STOP_MS 5000
 
-enum { IDLE, ARMED, DISARMED, FIRED };
+enum { IDLE, ARMED, DISARMED, FIRED, DONE };
 
 /* Between the two processes. */
 struct shared {
@@ -114,8 +114,9 @@ static void watch(struct watch *w)
             if (atomic_load(&s->state) == IDLE)
                 settle_release(&w->engine, w->entry, &ignored);
             fire(w);
-            /* It may have fired long before, and domsnap have held the disks back since. */
-            if (atomic_load(&s->state) == FIRED)
+            /* domsnap may have held the disks back since it fired, or may not have come to
+             * resume the guest. */
+            if (atomic_load(&s->state) == FIRED || atomic_load(&s->state) == DISARMED)
                 let_go(w);
             return;
         }
@@ -245,21 +246,26 @@ bool guardian_has_fired(const struct guardian *g)
     return atomic_load(&g->shared->state) == FIRED;
 }
 
-bool guardian_disarm(struct guardian *g)
+/* False: it has fired before. */
+static bool leave_to_us(struct guardian *g, int next)
 {
-    int state = IDLE;
+    int state = atomic_load(&g->shared->state);
 
-    /* One that is idle may be armed, and one that is armed may fire, meanwhile. */
-    while (state != FIRED && !atomic_compare_exchange_weak(&g->shared->state, &state, DISARMED))
+    while (state != FIRED && !atomic_compare_exchange_weak(&g->shared->state, &state, next))
         ;
     return state != FIRED;
+}
+
+bool guardian_disarm(struct guardian *g)
+{
+    return leave_to_us(g, DISARMED);
 }
 
 void guardian_stop(struct guardian *g)
 {
     if (!g)
         return;
-    guardian_disarm(g);
+    leave_to_us(g, DONE);
     /* After it has fired it takes its time; the guest is what matters then, and it knows. */
     if (g->socket >= 0)
         close(g->socket);

@@ -379,6 +379,8 @@ static int commit(struct volume *const vs[], size_t count, struct error *e)
         if (!fake->commit_hangs)
             fake->held &= ~bit_of(vs[i]->name);
     }
+    if (fake->others_resume)
+        fake->state = DOMAIN_RUNNING;
     if (fake->commit_hangs) {
         eventfd_t n;
 

@@ -43,6 +43,16 @@ static void a_guest_that_others_suspend_is_theirs_to_resume(void **state)
     assert_as_before();
 }
 
+static void a_guest_that_others_resume_has_no_snapshot(void **state)
+{
+    struct error e;
+
+    (void)state;
+    fake->others_resume = 1;
+    assert_int_equal(create(CREATE_SNAPSHOT, &e), BUSY);
+    assert_as_before();
+}
+
 static void past_its_deadline_the_guest_goes_on(void **state)
 {
     struct error e;
@@ -85,7 +95,7 @@ static void disks_only_and_cold_stops_it(void **state)
     (void)state;
     params.disks_only = true;
     assert_int_equal(create(CREATE_COLD, &e), OK);
-    assert_non_null(strstr(fake->trace, "suspend_save:nothing resume"));
+    assert_non_null(strstr(fake->trace, "suspend_save:nothing state resume"));
     assert_int_equal(fake->state, DOMAIN_RUNNING);
     assert_int_equal(fake_file_count(fake_path("out")), 4);
 }
@@ -194,7 +204,7 @@ static void create_calls_in_order(void **state)
     assert_int_equal(fake_file_count(fake_path("out")), 5);
     /* Nothing between suspend and resume but the instant. */
     at = strstr(fake->trace, "prepare:a.img prepare:b.img can_suspend suspend_save hold:a.img "
-                             "hold:b.img commit:a.img commit:b.img resume ");
+                             "hold:b.img commit:a.img commit:b.img state resume ");
     assert_non_null(at);
     assert_non_null(strstr(at, "open_image:a.img"));
     assert_non_null(strstr(at, "discard:b.img"));
@@ -208,7 +218,7 @@ static void cold_copies_before_resume(void **state)
     assert_int_equal(create(CREATE_COLD, &e), OK);
     assert_null(strstr(fake->trace, "prepare:"));
     assert_null(strstr(fake->trace, "commit:"));
-    assert_non_null(strstr(fake->trace, "suspend_save resume"));
+    assert_non_null(strstr(fake->trace, "suspend_save state resume"));
     assert_int_equal(byte_at("out/linux01.xvda.img", 0), 'a');
     assert_int_equal(byte_at("out/linux01.xvdb.img", 300 << 10), 'b');
     assert_int_equal(byte_at("out/linux01.xvdb.img", 100 << 10), 0);
@@ -414,6 +424,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         SCENE(ram_is_saved_live_where_possible),
         SCENE(a_guest_that_others_suspend_is_theirs_to_resume),
+        SCENE(a_guest_that_others_resume_has_no_snapshot),
         SCENE(past_its_deadline_the_guest_goes_on),
         SCENE(disks_only_does_not_stop_the_guest),
         SCENE(disks_only_and_cold_stops_it),

@@ -171,6 +171,9 @@ static void settle(void)
     struct error e;
 
     fake_wait_guardian();
+    /* The guest does not have to wait for recover. */
+    assert_int_not_equal(fake->state, DOMAIN_SUSPENDED);
+    assert_int_equal(fake->held, 0);
     recover(&e);
     if (e.status != OK)
         fail_msg("recover: %s", e.text);
