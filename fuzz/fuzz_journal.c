@@ -38,7 +38,7 @@ static int describe(struct domain_host *host, const char *name, struct domain *d
     return error_set(e, NOT_FOUND, "there is none");
 }
 
-static int resume(struct domain_host *host, const struct domain_id *id, struct error *e)
+static int let_go(struct domain_host *host, const struct domain_id *id, struct error *e)
 {
     (void)host, (void)e;
     if (!id->name || !memchr(id->uuid, '\0', sizeof id->uuid))
@@ -51,7 +51,8 @@ static const struct domain_driver domains = {
     .open = open_host,
     .close = close_host,
     .describe = describe,
-    .resume = resume,
+    .release = let_go,
+    .resume = let_go,
 };
 
 static int discard(const json_t *record, struct error *e)

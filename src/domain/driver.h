@@ -125,8 +125,8 @@ struct domain_driver {
     int (*wait_stopped)(struct domain_host *host, const struct domain_id *id, int wake_fd,
                         int timeout_ms, struct error *e);
 
-    /* Undo what suspend_save does to a domain before `stopping`. One that is suspended is another
-     * program's, and stays so. May be called twice, or when nothing is owed. */
+    /* End what suspend_save does to a domain that runs: it may have been broken off. One that is
+     * suspended stays so. May be called twice, or when nothing is owed. */
     int (*release)(struct domain_host *host, const struct domain_id *id, struct error *e);
 
     /* Make a domain that suspend_save left suspended run on in place; a request to suspend that it

@@ -31,9 +31,13 @@
 /* Reading RAM back is bounded by the slowest disk; an hour means that it hangs. */
 #define RESTORE_TIMEOUT_S 3600
 
-/* Once its helper is done, a program that saves the guest needs a while to resume or destroy it. */
-#define OTHERS_END_MS  600000
 #define OTHERS_POLL_MS 50
+#define OTHERS_LOOK_MS 200
+
+/* A guest that has suspended itself can wait for so long. */
+#define SUSPENDED_MS 60000
+
+#define ORPHAN_MS 1000
 
 /* libxl reports an error as a number and explains it in its log: keep the first explanation. */
 struct logger {
@@ -49,6 +53,8 @@ struct save_log {
     enum domain_save save;
     struct save_progress at;
     char doing[64];      /* "": not yet */
+    uint64_t looked_ns;  /* for others who save the guest */
+    bool others;         /* there were some */
     bool stopping;       /* the guest is, or has been, asked to stop */
     struct error failed; /* then */
 };
@@ -61,6 +67,7 @@ struct domain_host {
     char version[32];
 };
 
+static void look_for_others(struct domain_host *host);
 static void before_stop(struct domain_host *host, bool runs);
 
 static struct domain_host *host_of(xentoollog_logger *logger)
@@ -118,6 +125,8 @@ static void logger_progress(xentoollog_logger *base, const char *context, const 
     at->last = !at->stands_still && (at->round + 1 == LIVE_ROUNDS || total < LAST_ROUND_PAGES);
     if (at->stands_still)
         before_stop(host, false);
+    else
+        look_for_others(host);
     log->watcher->see(log->watcher->arg, at);
 }
 
@@ -433,30 +442,60 @@ static int suspend_failed(struct domain_host *host, const struct domain *d, int 
     return error_prefix(e, "%s", why.text);
 }
 
-/* Another program (xl save, xl migrate) may be at work on the guest by now, and have suspended it. It
- * has to be done first, lest their resume and ours meet. Nothing tells when it is. A guest can
- * suspend itself, too: that is not waited for without an end. Returns whether there was anybody. */
-static bool let_others_finish(struct domain_host *host, const struct domain *d)
+static void look_for_others(struct domain_host *host)
 {
-    uint64_t seen_ns = time_monotonic_ns();
-    bool others = false;
+    struct save_log *log = &host->save_log;
+    uint64_t now_ns = time_monotonic_ns();
+
+    if (log->others || now_ns - log->looked_ns < OTHERS_LOOK_MS * UINT64_C(1000000))
+        return;
+    log->looked_ns = now_ns;
+    log->others = xen_other_saver(log->domain->domid) != 0;
+    if (log->others)
+        log_debug("another program saves or migrates %s too", log->domain->name);
+}
+
+/* Another program (xl save, xl migrate) may be at work on the guest by now, and have suspended it. It
+ * has to be done first, lest their resume and ours meet. Nothing tells when it is. */
+static void let_others_finish(struct domain_host *host)
+{
+    struct save_log *log = &host->save_log;
+    uint64_t began_ns = time_monotonic_ns();
+    bool said = false;
 
     for (;;) {
-        pid_t saver = xen_other_saver(d->domid);
+        bool saved = xen_other_saver(log->domain->domid) != 0;
         enum domain_state state;
         struct error ignored;
 
-        if (saver)
-            seen_ns = time_monotonic_ns();
-        if (state_now(host, d, &state, &ignored) < 0 || (!saver && state != DOMAIN_SUSPENDED) ||
-            time_monotonic_ns() - seen_ns > OTHERS_END_MS * UINT64_C(1000000))
-            return others;
-        if (!others)
-            log_warning("another program saves or migrates %s: waiting until that is done",
-                        d->name);
-        others = true;
+        log->others |= saved;
+        if (state_now(host, log->domain, &state, &ignored) < 0 ||
+            (!saved && state != DOMAIN_SUSPENDED) ||
+            (!log->others && time_monotonic_ns() - began_ns > SUSPENDED_MS * UINT64_C(1000000)))
+            return;
+        if (!said)
+            log_warning("another program saves or migrates %s: waiting until that is done; only "
+                        "SIGKILL ends this, and does no harm",
+                        log->domain->name);
+        said = true;
         poll(NULL, 0, OTHERS_POLL_MS);
     }
+}
+
+/* Each save, live or not, begins and ends with a new list of what the guest changes. */
+static int check_list_is_ours(struct domain_host *host, struct error *e)
+{
+    const struct domain *d = host->save_log.domain;
+    bool followed = xen_ram_is_followed(&host->logger.vtable, d->domid);
+    enum domain_state state;
+
+    /* libxl tells of one that has ended. */
+    if ((followed && !host->save_log.others) || state_now(host, d, &state, e) < 0 ||
+        state != DOMAIN_RUNNING)
+        return OK;
+    return error_set(e, BUSY,
+                     "another program has saved or migrated it meanwhile, so that it is not known "
+                     "what else it has changed; try again");
 }
 
 /* libxl is about to ask the guest to stop; or, should a libxl not announce it in these words, it
@@ -464,23 +503,18 @@ static bool let_others_finish(struct domain_host *host, const struct domain *d)
 static void before_stop(struct domain_host *host, bool runs)
 {
     struct save_log *log = &host->save_log;
-    bool others;
 
     if (!log->watcher || log->stopping)
         return;
     log->stopping = true;
-    others = runs && let_others_finish(host, log->domain);
+    if (runs)
+        let_others_finish(host);
     log->watcher->stopping(log->watcher->arg, &log->failed);
     xen_monitor_hold(log->domain->name);
     if (log->failed.status < 0 || FAULT("monitor-held", &log->failed) < 0)
         return;
-    /* Each save, live or not, begins and ends with a new list of what the guest changes. */
-    if (runs && log->save == SAVE_LIVE &&
-        (others || !xen_ram_is_followed(&host->logger.vtable, log->domain->domid)))
-        error_set(
-            &log->failed, BUSY,
-            "another program has saved or migrated it meanwhile, so that it is not known what "
-            "else it has changed; try again");
+    if (runs && log->save == SAVE_LIVE)
+        check_list_is_ours(host, &log->failed);
 }
 
 static int xen_suspend_save(struct domain_host *host, const struct domain *d, enum domain_save save,
@@ -556,13 +590,9 @@ static void take_back_request(struct domain_host *host, uint32_t domid)
     }
 }
 
-/* Unless it is another program's list by now. */
-static void forget_dirty_pages(struct domain_host *host, const struct domain_id *id)
+static bool can_go_on(enum domain_state state)
 {
-    if (xen_other_saver(id->domid))
-        return;
-    xen_ram_forget_dirty(&host->logger.vtable, id->domid);
-    host->logger.first_error[0] = '\0';
+    return state == DOMAIN_RUNNING || state == DOMAIN_PAUSED;
 }
 
 static int xen_release(struct domain_host *host, const struct domain_id *id, struct error *e)
@@ -571,8 +601,16 @@ static int xen_release(struct domain_host *host, const struct domain_id *id, str
 
     if (xen_state(host, id, &state, e) < 0)
         return e->status;
-    if (state == DOMAIN_RUNNING)
-        forget_dirty_pages(host, id);
+    /* The helper of a domsnap that has died dies soon; if it is another program's, so is the list
+     * of what the domain changes. */
+    for (int tries = 0; xen_other_saver(id->domid); tries++) {
+        if (tries == ORPHAN_MS / OTHERS_POLL_MS)
+            return OK;
+        poll(NULL, 0, OTHERS_POLL_MS);
+    }
+    if (can_go_on(state))
+        xen_ram_forget_dirty(&host->logger.vtable, id->domid);
+    host->logger.first_error[0] = '\0';
     return OK;
 }
 
@@ -583,9 +621,8 @@ static int xen_resume(struct domain_host *host, const struct domain_id *id, stru
 
     if (xen_state(host, id, &state, e) < 0)
         return e->status;
-    if (state == DOMAIN_RUNNING) {
+    if (can_go_on(state)) {
         take_back_request(host, id->domid);
-        forget_dirty_pages(host, id);
         if (xen_state(host, id, &state, e) < 0)
             return e->status;
     }

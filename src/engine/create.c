@@ -187,7 +187,7 @@ static int prepare(struct creation *c, struct error *e)
 {
     progress_begin(&c->engine->progress, "prepare", 0);
     if (prepare_keep(c, e) < 0 || (!is_cold(c) && description_prepare(&c->d, e) < 0) ||
-        guardian_start(&c->guardian, c->engine, c->journal.entry, e) < 0 || prepare_ram(c, e) < 0)
+        guardian_start(&c->guardian, c->engine, &c->journal, e) < 0 || prepare_ram(c, e) < 0)
         return e->status;
     return interrupt_check(e);
 }
@@ -413,9 +413,18 @@ static int check_stands_still(struct creation *c, struct error *e)
 
     if (state_of(c, &state, e) < 0)
         return e->status;
-    return state != DOMAIN_RUNNING
-               ? OK
-               : error_set(e, BUSY, "another program has resumed it while its snapshot was taken");
+    /* Where only the instant matters, one that has ended is fine. */
+    if (is_cold(c) ? state == DOMAIN_SUSPENDED : state != DOMAIN_RUNNING)
+        return OK;
+    return error_set(e, BUSY, "another program has resumed it while its snapshot was taken");
+}
+
+static int resume(struct creation *c, bool as_planned, struct error *e)
+{
+    if (!c->asked_ns)
+        return OK;
+    return as_planned ? settle_resume(c->engine, c->journal.entry, e)
+                      : settle_guest(c->engine, c->journal.entry, e);
 }
 
 static int stand_still(struct creation *c, struct error *e)
@@ -436,7 +445,7 @@ static int stand_still(struct creation *c, struct error *e)
     in_time = guardian_disarm(c->guardian);
     if (rc == OK && in_time && suspends(c))
         rc = check_stands_still(c, e);
-    if (c->asked_ns && settle_resume(c->engine, c->journal.entry, &resume_error) < 0) {
+    if (resume(c, rc == OK || !in_time, &resume_error) < 0) {
         *e = resume_error;
         return e->status;
     }
@@ -449,7 +458,12 @@ static int stand_still(struct creation *c, struct error *e)
                                              resumed - stopped};
     else
         c->m.pause.disks_ns = fixed - saved;
-    return rc == OK ? journal_phase(&c->journal, PHASE_RUNNING, e) : rc;
+    /* From here on who stops it is somebody else, whatever has become of the snapshot. */
+    if (c->asked_ns && journal_phase(&c->journal, PHASE_RUNNING, &resume_error) < 0 && rc == OK) {
+        *e = resume_error;
+        rc = e->status;
+    }
+    return rc;
 }
 
 /* ---- after the resume ---- */

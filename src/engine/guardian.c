@@ -17,10 +17,6 @@
 #include "base/time.h"
 #include "engine/settle.h"
 
-/* A guest that has taken the request to suspend, but has not stopped yet when domsnap dies, does so
- * soon. */
-#define LATE_STOP_MS 5000
-
 enum { IDLE, ARMED, DISARMED, FIRED, DONE };
 
 /* Between the two processes. */
@@ -42,38 +38,51 @@ struct guardian {
 
 struct watch {
     struct engine engine; /* its own, with its own connection */
-    const json_t *entry;
+    struct journal *journal;
     struct domain_id id;
     struct shared *shared;
-    bool suspends;
     int socket;
 };
 
-static void let_go(struct watch *w)
+/* A guest that runs on without its disks would only wait again. */
+static void lift(struct watch *w)
 {
-    const json_t *records = json_object_get(w->entry, "volumes"), *record;
+    const json_t *records = json_object_get(w->journal->entry, "volumes"), *record;
     struct error ignored;
     size_t i;
 
-    /* The disks first: a guest that runs on without them would only wait again. */
     json_array_foreach (records, i, record)
         volume_lift(w->engine.volumes, record, &ignored);
-    settle_resume(&w->engine, w->entry, &ignored);
 }
 
 static void fire(struct watch *w)
 {
     int armed = ARMED;
-    enum domain_state state = DOMAIN_RUNNING;
     struct error ignored;
 
     if (!atomic_compare_exchange_strong(&w->shared->state, &armed, FIRED))
         return;
-    w->engine.domains->state(w->engine.host, &w->id, &state, &ignored);
-    let_go(w);
-    if (w->suspends && state == DOMAIN_RUNNING &&
-        w->engine.domains->wait_stopped(w->engine.host, &w->id, -1, LATE_STOP_MS, &ignored) == OK)
-        let_go(w);
+    lift(w);
+    settle_guest(&w->engine, w->journal->entry, &ignored);
+}
+
+/* domsnap has died, or waits for this. It may have held the disks back since it was too late, or not
+ * have come to resume the guest itself. */
+static void finish(struct watch *w)
+{
+    int state = atomic_load(&w->shared->state);
+    struct error ignored;
+
+    if (state == DONE)
+        return;
+    fire(w);
+    if (state == FIRED || state == DISARMED) {
+        lift(w);
+        settle_resume(&w->engine, w->journal->entry, &ignored);
+    }
+    /* recover must not resume a guest that others have suspended since. */
+    if (settle_release(&w->engine, w->journal->entry, &ignored) == OK)
+        journal_phase(w->journal, PHASE_LET_GO, &ignored);
 }
 
 /* How long the guest may still stand still; -1: for ever. */
@@ -111,13 +120,7 @@ static void watch(struct watch *w)
             timeout = (struct timeval){0};
         setsockopt(w->socket, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
         if (recv(w->socket, &byte, 1, 0) == 0) {
-            if (atomic_load(&s->state) == IDLE)
-                settle_release(&w->engine, w->entry, &ignored);
-            fire(w);
-            /* domsnap may have held the disks back since it fired, or may not have come to
-             * resume the guest. */
-            if (atomic_load(&s->state) == FIRED || atomic_load(&s->state) == DISARMED)
-                let_go(w);
+            finish(w);
             return;
         }
     }
@@ -153,7 +156,7 @@ static _Noreturn void guard(struct watch *w)
     keep_nothing_of_parents();
     w->engine.domains->forget(w->engine.host);
     w->engine.host = NULL;
-    if (settle_domain_id(w->entry, &w->id, &ignored) < 0 ||
+    if (settle_domain_id(w->journal->entry, &w->id, &ignored) < 0 ||
         engine_connect(&w->engine, &ignored) < 0)
         _exit(1);
     survive_lack_of_memory();
@@ -164,7 +167,7 @@ static _Noreturn void guard(struct watch *w)
 
 /* ---- in domsnap ---- */
 
-static int start_process(struct guardian *g, const struct engine *engine, const json_t *entry,
+static int start_process(struct guardian *g, const struct engine *engine, struct journal *journal,
                          struct error *e)
 {
     int sockets[2];
@@ -175,9 +178,8 @@ static int start_process(struct guardian *g, const struct engine *engine, const 
     if (g->pid == 0) {
         struct watch w = {
             .engine = *engine,
-            .entry = entry,
+            .journal = journal,
             .shared = g->shared,
-            .suspends = g->suspends,
             .socket = sockets[1],
         };
 
@@ -189,7 +191,7 @@ static int start_process(struct guardian *g, const struct engine *engine, const 
     return g->pid < 0 ? error_errno(e, "guardian: fork") : OK;
 }
 
-int guardian_start(struct guardian **out, const struct engine *engine, const json_t *entry,
+int guardian_start(struct guardian **out, const struct engine *engine, struct journal *journal,
                    struct error *e)
 {
     struct guardian *g = calloc(1, sizeof *g);
@@ -198,14 +200,14 @@ int guardian_start(struct guardian **out, const struct engine *engine, const jso
     if (!g)
         return error_errno(e, "guardian");
     g->pid = g->socket = -1;
-    g->suspends = json_is_true(json_object_get(entry, "suspends"));
+    g->suspends = json_is_true(json_object_get(journal->entry, "suspends"));
     g->shared =
         mmap(NULL, sizeof *g->shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (g->shared == MAP_FAILED) {
         free(g);
         return error_errno(e, "guardian: memory");
     }
-    if (start_process(g, engine, entry, e) == OK) {
+    if (start_process(g, engine, journal, e) == OK) {
         if (recv(g->socket, &byte, 1, 0) == 1) {
             *out = g;
             return OK;

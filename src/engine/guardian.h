@@ -13,17 +13,16 @@
 #ifndef ENGINE_GUARDIAN_H
 #define ENGINE_GUARDIAN_H
 
-#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "engine/engine.h"
+#include "engine/journal.h"
 
 struct guardian;
 
-/* Start it for the domain and the volumes of the journal's `entry`. There must be no other thread
- * that matters: it is a fork. */
-int guardian_start(struct guardian **g, const struct engine *engine, const json_t *entry,
+/* Start it for the domain and the volumes of the journal's entry, whose phase is "let-go" once it
+ * has done its work after a death. There must be no other thread that matters: it is a fork. */
+int guardian_start(struct guardian **g, const struct engine *engine, struct journal *journal,
                    struct error *e);
 
 /* From here on it watches. If the entry says that the guest is not suspended, its disks are held

@@ -14,6 +14,7 @@
  *     create   "prepared"   discard the volumes, abandon the files
  *              "saving"     the same, and release the domain
  *              "suspended"  the same, and resume the domain
+ *              "let-go"     as prepared: the run has died, and its guardian has done the rest
  *              "running"    as prepared
  *              "publish"    past the commit point: discard the volumes, publish the files (of a folder)
  *     restore  "writing"    past the commit point: write the disks and start the domain
@@ -29,6 +30,7 @@
 #define PHASE_PREPARED  "prepared"
 #define PHASE_SAVING    "saving"
 #define PHASE_SUSPENDED "suspended"
+#define PHASE_LET_GO    "let-go"
 #define PHASE_RUNNING   "running"
 #define PHASE_PUBLISH   "publish"
 #define PHASE_WRITING   "writing"

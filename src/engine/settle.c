@@ -10,6 +10,8 @@
 #include "base/time.h"
 #include "repo/folder.h"
 
+#define LATE_STOP_MS 5000
+
 int settle_domain_id(const json_t *entry, struct domain_id *id, struct error *e)
 {
     const json_t *domain = json_object_get(entry, "domain");
@@ -45,29 +47,47 @@ int settle_begin(struct journal *j, const struct description *d, const char *id,
     return journal_write(j, entry, e);
 }
 
-typedef int domain_action(struct domain_host *host, const struct domain_id *id, struct error *e);
-
-static int settle_domain(struct engine *engine, const json_t *entry, domain_action *act,
-                         struct error *e)
+static int settle_domain(struct engine *engine, const json_t *entry, bool resume, struct error *e)
 {
+    const struct domain_driver *domains = engine->domains;
     struct domain_id id;
 
     if (json_is_false(json_object_get(entry, "suspends")))
         return OK;
     if (settle_domain_id(entry, &id, e) < 0 || engine_connect(engine, e) < 0 ||
-        act(engine->host, &id, e) < 0)
+        (resume ? domains->resume : domains->release)(engine->host, &id, e) < 0)
         return error_prefix(e, "let the guest go on");
     return OK;
 }
 
 int settle_resume(struct engine *engine, const json_t *entry, struct error *e)
 {
-    return settle_domain(engine, entry, engine->domains->resume, e);
+    return settle_domain(engine, entry, true, e);
 }
 
 int settle_release(struct engine *engine, const json_t *entry, struct error *e)
 {
-    return settle_domain(engine, entry, engine->domains->release, e);
+    return settle_domain(engine, entry, false, e);
+}
+
+int settle_guest(struct engine *engine, const json_t *entry, struct error *e)
+{
+    const struct domain_driver *domains = engine->domains;
+    enum domain_state before = DOMAIN_GONE;
+    struct domain_id id;
+    struct error ignored;
+
+    if (json_is_false(json_object_get(entry, "suspends")))
+        return OK;
+    if (settle_domain_id(entry, &id, e) == OK && engine_connect(engine, e) == OK)
+        domains->state(engine->host, &id, &before, &ignored);
+    if (settle_resume(engine, entry, e) < 0)
+        return e->status;
+    if ((before == DOMAIN_RUNNING || before == DOMAIN_PAUSED) &&
+        domains->wait_stopped(engine->host, &id, -1, LATE_STOP_MS, &ignored) == OK &&
+        settle_resume(engine, entry, e) < 0)
+        return e->status;
+    return settle_release(engine, entry, e);
 }
 
 int settle_volumes(struct engine *engine, json_t *entry, struct error *e)
@@ -137,7 +157,8 @@ int settle_create(struct engine *engine, struct journal *j, struct error *e)
     /* The guest first. */
     if (strcmp(phase, PHASE_SUSPENDED) == 0)
         resume_rc = settle_resume(engine, j->entry, &resume);
-    else if (strcmp(phase, PHASE_SAVING) == 0)
+    if (resume_rc == OK &&
+        (strcmp(phase, PHASE_SAVING) == 0 || strcmp(phase, PHASE_SUSPENDED) == 0))
         resume_rc = settle_release(engine, j->entry, &resume);
     volumes_rc = settle_volumes(engine, j->entry, &volumes);
     files_rc = settle_files(j->entry, publish, &files);

@@ -20,6 +20,11 @@ int settle_create(struct engine *engine, struct journal *j, struct error *e);
  * does not suspend); discard only. */
 int settle_resume(struct engine *engine, const json_t *entry, struct error *e);
 int settle_release(struct engine *engine, const json_t *entry, struct error *e);
+
+/* Both, for a run that has failed or died. A guest that has taken the request to suspend by then,
+ * but has not stopped, does so soon: that is waited for. */
+int settle_guest(struct engine *engine, const json_t *entry, struct error *e);
+
 int settle_volumes(struct engine *engine, json_t *entry, struct error *e); /* then forgets them */
 
 /* The identity in an entry; its name is borrowed from it. */
