@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Xen, through libxl. libxl is not a stable binary interface, so all that touches it is here.
+ * Xen, through libxl. libxl is not a stable binary interface, so all that touches it is in the files
+ * xen*.c.
  * Facts relied on: a domain that libxl_domain_suspend() left shut down with reason "suspend" runs
  * on in place after libxl_domain_resume(..., 1), called from any process.
  */
-#include "base/fault.h"
-#include "domain/driver.h"
-
-#include <libxl.h>
 #include <libxl_event.h>
 #include <libxl_utils.h>
 #include <errno.h>
@@ -15,15 +12,15 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
-#include <xenstore.h>
 
 #include "base/cleanup.h"
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/run.h"
 #include "base/time.h"
-#include "domain/savefile.h"
 #include "domain/xen_config.h"
+#include "domain/xen_host.h"
 #include "domain/xen_monitor.h"
 #include "domain/xen_ram.h"
 #include "domain/xen_saver.h"
@@ -31,55 +28,13 @@
 /* Reading RAM back is bounded by the slowest disk; an hour means that it hangs. */
 #define RESTORE_TIMEOUT_S 3600
 
-#define OTHERS_POLL_MS 50
-#define OTHERS_LOOK_MS 200
-
-/* A guest that has suspended itself can wait for so long. */
-#define SUSPENDED_MS 60000
-
-#define ORPHAN_MS 1000
-
-/* libxl reports an error as a number and explains it in its log: keep the first explanation. */
-struct logger {
-    xentoollog_logger vtable;
-    char first_error[400];
-};
-
-/* libxl says how far a save is in its log only, and there no more than "Frames iteration 2", so
- * many of so many; and that it is about to ask the guest to stop. */
-struct save_log {
-    const struct save_watcher *watcher; /* NULL: there is no save under way */
-    const struct domain *domain;
-    enum domain_save save;
-    struct save_progress at;
-    char doing[64];      /* "": not yet */
-    uint64_t looked_ns;  /* for others who save the guest */
-    bool others;         /* there were some */
-    bool stopping;       /* the guest is, or has been, asked to stop */
-    struct error failed; /* then */
-};
-
-struct domain_host {
-    libxl_ctx *ctx;
-    struct xs_handle *xs;
-    struct logger logger;
-    struct save_log save_log;
-    char version[32];
-};
-
-static void look_for_others(struct domain_host *host);
-static void before_stop(struct domain_host *host, bool runs);
+/* The helper of a domsnap that has died is gone by then. */
+#define ORPHAN_MS      1000
+#define ORPHAN_POLL_MS 50
 
 static struct domain_host *host_of(xentoollog_logger *logger)
 {
     return (struct domain_host *)((char *)logger - offsetof(struct domain_host, logger.vtable));
-}
-
-/* The ways that libxl has to ask a guest. */
-static bool announces_stop(const char *line)
-{
-    return strstr(line, "suspend request via ") ||
-           strstr(line, "Calling xc_domain_shutdown on HVM domain");
 }
 
 static void logger_message(xentoollog_logger *base, xentoollog_level level, int errnoval,
@@ -95,39 +50,14 @@ static void logger_message(xentoollog_logger *base, xentoollog_level level, int 
         strcpy(logger->first_error, line);
     if (level >= XTL_DETAIL)
         log_debug("%s: %s", context ? context : "libxl", line);
-    if (announces_stop(line))
-        before_stop(host_of(base), true);
+    xen_save_message(host_of(base), line);
 }
-
-/* Xen's default: a live save has so many rounds, or ends with one so short. */
-#define LIVE_ROUNDS      5
-#define LAST_ROUND_PAGES 50
 
 static void logger_progress(xentoollog_logger *base, const char *context, const char *doing,
                             int percent, unsigned long done, unsigned long total)
 {
-    struct domain_host *host = host_of(base);
-    struct save_log *log = &host->save_log;
-    struct save_progress *at = &log->at;
-
     (void)context, (void)percent;
-    if (!log->watcher || strncmp(doing, "Frames", 6) != 0)
-        return;
-    if (!*log->doing) {
-        at->stands_still = log->save == SAVE_STILL;
-    } else if (strcmp(doing, log->doing) != 0 || done < at->done) {
-        at->round++;
-        at->stands_still |= at->last;
-    }
-    snprintf(log->doing, sizeof log->doing, "%s", doing);
-    at->done = done;
-    at->total = total;
-    at->last = !at->stands_still && (at->round + 1 == LIVE_ROUNDS || total < LAST_ROUND_PAGES);
-    if (at->stands_still)
-        before_stop(host, false);
-    else
-        look_for_others(host);
-    log->watcher->see(log->watcher->arg, at);
+    xen_save_progress(host_of(base), doing, done, total);
 }
 
 static void logger_destroy(xentoollog_logger *base)
@@ -135,7 +65,7 @@ static void logger_destroy(xentoollog_logger *base)
     (void)base; /* lives in struct domain_host */
 }
 
-static int libxl_failed(struct domain_host *host, struct error *e, const char *what, int libxl_rc)
+int xen_failed(struct domain_host *host, struct error *e, const char *what, int libxl_rc)
 {
     const char *why = host->logger.first_error;
 
@@ -175,7 +105,7 @@ static int connect_to_xen(struct domain_host *host, struct error *e)
         return error_errno(e, "xenstored does not answer");
     info = libxl_get_version_info(host->ctx);
     if (!info)
-        return libxl_failed(host, e, "version of Xen", ERROR_FAIL);
+        return xen_failed(host, e, "version of Xen", ERROR_FAIL);
     snprintf(host->version, sizeof host->version, "Xen %d.%d%s", info->xen_version_major,
              info->xen_version_minor, info->xen_version_extra);
     return OK;
@@ -245,7 +175,7 @@ static int describe_domid(struct domain_host *host, uint32_t domid, struct domai
     }
     libxl_domain_config_dispose(&xl_config);
     if (!text)
-        return libxl_failed(host, e, "its configuration", rc);
+        return xen_failed(host, e, "its configuration", rc);
     config = json_loads(text, 0, NULL);
     if (!config || domain_parse(d, config, e) < 0)
         return config ? e->status : error_set(e, FAILED, "libxl gave its configuration garbled");
@@ -291,8 +221,8 @@ static enum domain_state state_of(const libxl_dominfo *info)
     }
 }
 
-static int xen_state(struct domain_host *host, const struct domain_id *id, enum domain_state *state,
-                     struct error *e)
+int xen_state(struct domain_host *host, const struct domain_id *id, enum domain_state *state,
+              struct error *e)
 {
     char uuid[LIBXL_UUID_FMTLEN + 1];
     libxl_dominfo info;
@@ -306,7 +236,7 @@ static int xen_state(struct domain_host *host, const struct domain_id *id, enum 
         return OK;
     }
     if (rc != 0)
-        return libxl_failed(host, e, "its state", rc);
+        return xen_failed(host, e, "its state", rc);
     snprintf(uuid, sizeof uuid, LIBXL_UUID_FMT, LIBXL_UUID_BYTES(info.uuid));
     *state = strcmp(uuid, id->uuid) == 0 ? state_of(&info) : DOMAIN_GONE;
     libxl_dominfo_dispose(&info);
@@ -328,8 +258,8 @@ static bool announces_suspend(struct domain_host *host, uint32_t domid)
     return !poweroff || !*poweroff;
 }
 
-static int state_now(struct domain_host *host, const struct domain *d, enum domain_state *state,
-                     struct error *e)
+int xen_state_now(struct domain_host *host, const struct domain *d, enum domain_state *state,
+                  struct error *e)
 {
     struct domain_id id = {d->name, d->domid, ""};
 
@@ -337,7 +267,7 @@ static int state_now(struct domain_host *host, const struct domain *d, enum doma
     return xen_state(host, &id, state, e);
 }
 
-static int check_running(struct domain_host *host, const struct domain *d, struct error *e)
+int xen_check_running(struct domain_host *host, const struct domain *d, struct error *e)
 {
     static const char *const words[] = {
         [DOMAIN_GONE] = "it has just ended, or been rebooted",
@@ -349,7 +279,7 @@ static int check_running(struct domain_host *host, const struct domain *d, struc
     };
     enum domain_state state;
 
-    if (state_now(host, d, &state, e) < 0)
+    if (xen_state_now(host, d, &state, e) < 0)
         return e->status;
     return state == DOMAIN_RUNNING ? OK : error_set(e, BUSY, "%s", words[state]);
 }
@@ -375,7 +305,7 @@ static int xen_can_suspend(struct domain_host *host, const struct domain *d, str
                          d->passthrough_devices);
     if (request && *request)
         return error_set(e, BUSY, "it is on its way to \"%s\"; wait until it is done", request);
-    if (check_running(host, d, e) < 0 || check_others(d, e) < 0)
+    if (xen_check_running(host, d, e) < 0 || check_others(d, e) < 0)
         return e->status;
     /* An HVM guest without PV drivers is suspended without its help. */
     if (strcmp(d->type, "hvm") != 0 && !announces_suspend(host, d->domid))
@@ -398,7 +328,7 @@ static int xen_can_save_live(struct domain_host *host, const struct domain *d, s
     libxl_physinfo_init(&info);
     rc = libxl_get_physinfo(host->ctx, &info);
     if (rc != 0)
-        return libxl_failed(host, e, "what Xen can do", rc);
+        return xen_failed(host, e, "what Xen can do", rc);
     possible = info.cap_shadow || (!pv && info.cap_hap);
     libxl_physinfo_dispose(&info);
     if (possible)
@@ -425,120 +355,6 @@ static int xen_read_ram(struct domain_host *host, const struct domain *d, int fd
 
     host->logger.first_error[0] = '\0';
     return rc;
-}
-
-/* libxl tells of a guest that has gone its own way as of a failure of its own. */
-static int suspend_failed(struct domain_host *host, const struct domain *d, int libxl_rc,
-                          struct error *e)
-{
-    enum domain_state state;
-    struct error why;
-
-    libxl_failed(host, e, "suspend and save", libxl_rc);
-    /* One that is suspended is where it was asked to be. */
-    if (state_now(host, d, &state, &why) < 0 || state == DOMAIN_SUSPENDED ||
-        check_running(host, d, &why) != BUSY)
-        return e->status;
-    return error_prefix(e, "%s", why.text);
-}
-
-static void look_for_others(struct domain_host *host)
-{
-    struct save_log *log = &host->save_log;
-    uint64_t now_ns = time_monotonic_ns();
-
-    if (log->others || now_ns - log->looked_ns < OTHERS_LOOK_MS * UINT64_C(1000000))
-        return;
-    log->looked_ns = now_ns;
-    log->others = xen_other_saver(log->domain->domid) != 0;
-    if (log->others)
-        log_debug("another program saves or migrates %s too", log->domain->name);
-}
-
-/* Another program (xl save, xl migrate) may be at work on the guest by now, and have suspended it. It
- * has to be done first, lest their resume and ours meet. Nothing tells when it is. */
-static void let_others_finish(struct domain_host *host)
-{
-    struct save_log *log = &host->save_log;
-    uint64_t began_ns = time_monotonic_ns();
-    bool said = false;
-
-    for (;;) {
-        bool saved = xen_other_saver(log->domain->domid) != 0;
-        enum domain_state state;
-        struct error ignored;
-
-        log->others |= saved;
-        if (state_now(host, log->domain, &state, &ignored) < 0 ||
-            (!saved && state != DOMAIN_SUSPENDED) ||
-            (!log->others && time_monotonic_ns() - began_ns > SUSPENDED_MS * UINT64_C(1000000)))
-            return;
-        if (!said)
-            log_warning("another program saves or migrates %s: waiting until that is done; only "
-                        "SIGKILL ends this, and does no harm",
-                        log->domain->name);
-        said = true;
-        poll(NULL, 0, OTHERS_POLL_MS);
-    }
-}
-
-/* Each save, live or not, begins and ends with a new list of what the guest changes. */
-static int check_list_is_ours(struct domain_host *host, struct error *e)
-{
-    const struct domain *d = host->save_log.domain;
-    bool followed = xen_ram_is_followed(&host->logger.vtable, d->domid);
-    enum domain_state state;
-
-    /* libxl tells of one that has ended. */
-    if ((followed && !host->save_log.others) || state_now(host, d, &state, e) < 0 ||
-        state != DOMAIN_RUNNING)
-        return OK;
-    return error_set(e, BUSY,
-                     "another program has saved or migrated it meanwhile, so that it is not known "
-                     "what else it has changed; try again");
-}
-
-/* libxl is about to ask the guest to stop; or, should a libxl not announce it in these words, it
- * has. */
-static void before_stop(struct domain_host *host, bool runs)
-{
-    struct save_log *log = &host->save_log;
-
-    if (!log->watcher || log->stopping)
-        return;
-    log->stopping = true;
-    if (runs)
-        let_others_finish(host);
-    log->watcher->stopping(log->watcher->arg, &log->failed);
-    xen_monitor_hold(log->domain->name);
-    if (log->failed.status < 0 || FAULT("monitor-held", &log->failed) < 0)
-        return;
-    if (runs && log->save == SAVE_LIVE)
-        check_list_is_ours(host, &log->failed);
-}
-
-static int xen_suspend_save(struct domain_host *host, const struct domain *d, enum domain_save save,
-                            int fd, const struct save_watcher *watcher, struct error *e)
-{
-    int flags = save == SAVE_LIVE ? LIBXL_SUSPEND_LIVE : 0;
-    int rc;
-
-    if (save != SAVE_NOTHING && savefile_write_head(fd, d->config, e) < 0)
-        return e->status;
-    if (FAULT("save-begun", e) < 0)
-        return e->status;
-    host->save_log = (struct save_log){.watcher = watcher, .domain = d, .save = save};
-    rc = save == SAVE_NOTHING ? libxl_domain_suspend_only(host->ctx, d->domid, NULL)
-                              : libxl_domain_suspend(host->ctx, d->domid, fd, flags, NULL);
-    if (rc == 0)
-        before_stop(host, false);
-    host->save_log.watcher = NULL;
-    if (host->save_log.failed.status < 0) {
-        host->logger.first_error[0] = '\0';
-        *e = host->save_log.failed;
-        return e->status;
-    }
-    return rc == 0 ? FAULT("guest-suspended", e) : suspend_failed(host, d, rc, e);
 }
 
 /* xenstored tells of every domain that stops. */
@@ -604,9 +420,9 @@ static int xen_release(struct domain_host *host, const struct domain_id *id, str
     /* The helper of a domsnap that has died dies soon; if it is another program's, so is the list
      * of what the domain changes. */
     for (int tries = 0; xen_other_saver(id->domid); tries++) {
-        if (tries == ORPHAN_MS / OTHERS_POLL_MS)
+        if (tries == ORPHAN_MS / ORPHAN_POLL_MS)
             return OK;
-        poll(NULL, 0, OTHERS_POLL_MS);
+        poll(NULL, 0, ORPHAN_POLL_MS);
     }
     if (can_go_on(state))
         xen_ram_forget_dirty(&host->logger.vtable, id->domid);
@@ -632,7 +448,7 @@ static int xen_resume(struct domain_host *host, const struct domain_id *id, stru
         return e->status;
     /* Whatever became of the domain, its monitor must go on and see it. */
     xen_monitor_release(id->name);
-    return rc == 0 ? OK : libxl_failed(host, e, "resume", rc);
+    return rc == 0 ? OK : xen_failed(host, e, "resume", rc);
 }
 
 static int xen_destroy(struct domain_host *host, const struct domain_id *id, struct error *e)
@@ -645,7 +461,7 @@ static int xen_destroy(struct domain_host *host, const struct domain_id *id, str
     if (state == DOMAIN_GONE)
         return OK;
     rc = libxl_domain_destroy(host->ctx, id->domid, NULL);
-    return rc == 0 ? FAULT("guest-destroyed", e) : libxl_failed(host, e, "destroy", rc);
+    return rc == 0 ? FAULT("guest-destroyed", e) : xen_failed(host, e, "destroy", rc);
 }
 
 /* The program, not libxl: it stays behind as the domain's monitor (on_reboot, on_crash). */
@@ -695,7 +511,7 @@ const struct domain_driver domain_xen = {
     .can_save_live = xen_can_save_live,
     .dirty_pages = xen_dirty_pages,
     .read_ram = xen_read_ram,
-    .suspend_save = xen_suspend_save,
+    .suspend_save = xen_save,
     .wait_stopped = xen_wait_stopped,
     .release = xen_release,
     .resume = xen_resume,
