@@ -55,34 +55,34 @@ static void lift(struct watch *w)
         volume_lift(w->engine.volumes, record, &ignored);
 }
 
-static void fire(struct watch *w)
+static int fire(struct watch *w, struct error *e)
 {
     int armed = ARMED;
-    struct error ignored;
 
     if (!atomic_compare_exchange_strong(&w->shared->state, &armed, FIRED))
-        return;
+        return OK;
     lift(w);
-    settle_guest(&w->engine, w->journal->entry, &ignored);
+    return settle_guest(&w->engine, w->journal->entry, e);
 }
 
 /* domsnap has died, or waits for this. It may have held the disks back since it was too late, or not
  * have come to resume the guest itself. */
 static void finish(struct watch *w)
 {
-    int state = atomic_load(&w->shared->state);
-    struct error ignored;
+    int state = atomic_load(&w->shared->state), rc = OK;
+    struct error e;
 
     if (state == DONE)
         return;
-    fire(w);
-    if (state == FIRED || state == DISARMED) {
+    if (state == ARMED) {
+        rc = fire(w, &e);
+    } else if (state != IDLE) {
         lift(w);
-        settle_resume(&w->engine, w->journal->entry, &ignored);
+        rc = settle_resume(&w->engine, w->journal->entry, &e);
     }
-    /* recover must not resume a guest that others have suspended since. */
-    if (settle_release(&w->engine, w->journal->entry, &ignored) == OK)
-        journal_phase(w->journal, PHASE_LET_GO, &ignored);
+    /* If it runs, recover must not resume it once others have suspended it; if not, it must. */
+    if (rc == OK && settle_release(&w->engine, w->journal->entry, &e) == OK)
+        journal_phase(w->journal, PHASE_LET_GO, &e);
 }
 
 /* How long the guest may still stand still; -1: for ever. */
@@ -109,7 +109,7 @@ static void watch(struct watch *w)
         struct timeval timeout = {left / 1000, left % 1000 * 1000};
 
         if (atomic_load(&s->state) == ARMED && left == 0)
-            fire(w);
+            fire(w, &ignored);
         if (atomic_load(&s->state) == ARMED && !atomic_load(&s->stopped_ns) &&
             w->engine.domains->wait_stopped(w->engine.host, &w->id, w->socket, -1, &ignored) ==
                 OK) {

@@ -219,6 +219,8 @@ static int resume(struct domain_host *host, const struct domain_id *id, struct e
     (void)host, (void)id;
     if (call("resume", "", e) < 0)
         return e->status;
+    if (fake->resume_breaks)
+        return error_set(e, FAILED, "resume: broken");
     if (fake->state == DOMAIN_SUSPENDED) {
         fake->state = DOMAIN_RUNNING;
         eventfd_write(fake->resumed, 1);

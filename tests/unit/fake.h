@@ -19,6 +19,7 @@ struct fake {
     struct save_progress progress;   /* what suspend_save tells of, halfway; total 0: nothing */
     int others_suspend;              /* the guest, within a live save, which fails */
     int others_resume;               /* it, after the last commit */
+    int resume_breaks;               /* in the guardian, too */
     int commit_hangs; /* the last commit waits until somebody resumes the guest, or lifts what is
                          held */
     _Atomic unsigned held; /* volumes whose requests are held back: bit 0 is a.img's */

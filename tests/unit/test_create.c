@@ -125,6 +125,30 @@ static void a_kill_while_the_guest_stands_still_resumes_it(void **state)
     assert_as_before();
 }
 
+static void what_the_guardian_can_not_resume_recover_does(void **state)
+{
+    struct error e;
+    eventfd_t n;
+    pid_t pid;
+
+    (void)state;
+    fake->commit_hangs = fake->resume_breaks = 1;
+    pid = fork();
+    if (pid == 0) {
+        params.deadline_ms = 0;
+        create(CREATE_SNAPSHOT, &e);
+        _exit(1);
+    }
+    assert_int_equal(eventfd_read(fake->hanging, &n), 0);
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    fake_wait_guardian();
+    assert_int_equal(fake->state, DOMAIN_SUSPENDED);
+    fake->resume_breaks = 0;
+    recover(&e);
+    assert_as_before();
+}
+
 static void a_budget_stops_before_the_guest_stops(void **state)
 {
     struct error e;
@@ -323,7 +347,7 @@ static void a_discard_that_fails_is_left_to_recover(void **state)
 static void a_run_that_died_is_undone(void **state)
 {
     static const char *const phases[] = {PHASE_PREPARED, PHASE_SAVING, PHASE_SUSPENDED,
-                                         PHASE_RUNNING};
+                                         PHASE_LET_GO, PHASE_RUNNING};
     struct journal j = JOURNAL_NONE;
     struct error e;
 
@@ -429,6 +453,7 @@ int main(void)
         SCENE(disks_only_does_not_stop_the_guest),
         SCENE(disks_only_and_cold_stops_it),
         SCENE(a_kill_while_the_guest_stands_still_resumes_it),
+        SCENE(what_the_guardian_can_not_resume_recover_does),
         SCENE(a_budget_stops_before_the_guest_stops),
         SCENE(a_budget_is_kept_while_the_guest_stands_still),
         SCENE(past_its_budget_the_guest_goes_on),
