@@ -39,8 +39,8 @@ uint64_t guardian_stopped_ns(const struct guardian *g);
 /* Whether it has let the guest go on already: then there is no instant to be fixed any more. */
 bool guardian_has_fired(const struct guardian *g);
 
-/* The caller resumes the guest itself, and, if it dies over that, the guardian. False: too late, the guardian has done it, and what was
- * saved is of no use. */
+/* The caller resumes the guest itself, and, if it dies over that, the guardian. False: too late, the
+ * guardian has done it, and what was saved is of no use. */
 bool guardian_disarm(struct guardian *g);
 
 /* End it and free; NULL is fine. */
