@@ -112,6 +112,17 @@ int list_in(int dirfd, const char *name, DIR **dir, struct error *e)
     return e->status;
 }
 
+const char *dir_next(DIR *dir)
+{
+    struct dirent *entry;
+
+    do {
+        errno = 0;
+        entry = readdir(dir);
+    } while (entry && (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0));
+    return entry ? entry->d_name : NULL;
+}
+
 /* A new name in a folder is durable once the folder is. */
 static int sync_parent(const char *path)
 {
@@ -132,8 +143,8 @@ int dir_make(const char *path, struct error *e)
 {
     char copy[PATH_MAX];
 
-    if (strlen(path) >= sizeof copy)
-        return error_set(e, USAGE, "%s: the path is too long", path);
+    if (!*path || strlen(path) >= sizeof copy)
+        return error_set(e, USAGE, "\"%s\": a path has 1 to %d bytes", path, PATH_MAX - 1);
     strcpy(copy, path);
     for (char *p = copy + 1;; p++) {
         char saved = *p;
@@ -167,6 +178,16 @@ int file_remove_temporary(int dirfd, const char *name, struct error *e)
     if (unlinkat(dirfd, temp, 0) < 0 && errno != ENOENT)
         return error_errno(e, "%s: remove", temp);
     return OK;
+}
+
+int file_rename_new(int dirfd, const char *from, const char *to)
+{
+    if (renameat2(dirfd, from, dirfd, to, RENAME_NOREPLACE) == 0)
+        return 0;
+    /* Not every file system has it (NFS); a link can't replace anything either. */
+    if (errno != EINVAL || linkat(dirfd, from, dirfd, to, 0) < 0)
+        return -1;
+    return unlinkat(dirfd, from, 0);
 }
 
 int file_write_durable(int dirfd, const char *name, const void *data, size_t len, struct error *e)

@@ -30,6 +30,10 @@ int open_in(int dirfd, const char *name, int flags, int *fd, struct error *e);
 /* The same, of a folder to list. */
 int list_in(int dirfd, const char *name, DIR **dir, struct error *e);
 
+/* The next name in it, but for "." and ".."; valid until the next call. NULL at the end, with errno 0,
+ * or if it can't be read, with errno: what is left out by mistake may be taken for gone. */
+const char *dir_next(DIR *dir);
+
 /* mkdir -p, each new folder 0700 and durable in its parent. */
 int dir_make(const char *path, struct error *e);
 
@@ -37,7 +41,10 @@ int dir_make(const char *path, struct error *e);
  * temporary file, fsync, rename, fsync of the folder. Replaces an existing file. */
 int file_write_durable(int dirfd, const char *name, const void *data, size_t len, struct error *e);
 
-/* What that has left of `name` where it was killed, if it has. Writers of one name hold one lock. */
+/* Rename within a folder, unless `to` exists: 0, or -1 with errno (EEXIST). */
+int file_rename_new(int dirfd, const char *from, const char *to);
+
+/* What file_write_durable() has left of `name` where it was killed, if it has. Writers of one name hold one lock. */
 int file_remove_temporary(int dirfd, const char *name, struct error *e);
 
 /* JSON, bounded in size and with duplicate keys refused. `*out` is the caller's reference. */

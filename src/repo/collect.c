@@ -2,9 +2,7 @@
 #include "repo/collect.h"
 
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -19,8 +17,8 @@
 /* A pack of which less than this part is needed is written anew. */
 #define NEEDED_PART 2
 
-/* Where needed records are: pack and offset in one number; open addressing, 0 is empty (no record is at offset 0). */
-struct needed {
+/* Records, each by where it is: pack and offset in one number; open addressing, 0 is empty (no record is at offset 0). */
+struct set {
     uint64_t *slots;
     size_t size, count;
 };
@@ -28,96 +26,127 @@ struct needed {
 struct collection {
     struct store *store;
     struct store_worker *worker;
-    struct needed needed;
+    struct set needed;
+    struct set
+        leaves; /* of those that were needed as a leaf, so that what they list is needed too */
+    uint32_t pack_count; /* those that were there at the start; an entry each: */
+    uint64_t *needed_in; /* how many needed records it has */
+    bool *dead;          /* what was needed of it is elsewhere now */
     struct collect_stats *stats;
 };
 
-/* ---- the set ---- */
+/* ---- the sets ---- */
 
-static uint64_t *slot_of(const struct needed *n, uint64_t key)
+static uint64_t *slot_of(const struct set *set, uint64_t key)
 {
-    size_t i = (key * UINT64_C(0x9e3779b97f4a7c15)) >> 20 & (n->size - 1);
+    size_t i = (key * UINT64_C(0x9e3779b97f4a7c15)) >> 20 & (set->size - 1);
 
-    while (n->slots[i] && n->slots[i] != key)
-        i = (i + 1) & (n->size - 1);
-    return &n->slots[i];
+    while (set->slots[i] && set->slots[i] != key)
+        i = (i + 1) & (set->size - 1);
+    return &set->slots[i];
 }
 
-static int make_room(struct needed *n, struct error *e)
+static int make_room(struct set *set, struct error *e)
 {
-    struct needed bigger = {.size = n->size ? 2 * n->size : 4096, .count = n->count};
+    struct set bigger = {.size = set->size ? 2 * set->size : 4096, .count = set->count};
 
-    if (2 * n->count < n->size)
+    if (2 * set->count < set->size)
         return OK;
     bigger.slots = calloc(bigger.size, sizeof *bigger.slots);
     if (!bigger.slots)
         return error_set(e, NO_SPACE, "out of memory");
-    for (size_t i = 0; i < n->size; i++)
-        if (n->slots[i])
-            *slot_of(&bigger, n->slots[i]) = n->slots[i];
-    free(n->slots);
-    *n = bigger;
+    for (size_t i = 0; i < set->size; i++)
+        if (set->slots[i])
+            *slot_of(&bigger, set->slots[i]) = set->slots[i];
+    free(set->slots);
+    *set = bigger;
     return OK;
 }
 
-static bool is_needed(const struct needed *n, uint32_t pack, uint32_t offset)
+static uint64_t key_of(uint32_t pack, uint32_t offset)
 {
-    return n->count && *slot_of(n, (uint64_t)pack << 32 | offset);
+    return (uint64_t)pack << 32 | offset;
 }
 
-/* Mark a record. `*seen`: it was marked before, or there is nothing to mark. */
-static int mark(struct collection *c, const struct chunk_id *id, bool *seen, struct error *e)
+static int add(struct set *set, uint64_t key, bool *new, struct error *e)
 {
-    struct location where;
     uint64_t *slot;
+
+    if (make_room(set, e) < 0)
+        return e->status;
+    slot = slot_of(set, key);
+    *new = *slot == 0;
+    *slot = key;
+    set->count += *new;
+    return OK;
+}
+
+static bool is_needed(const struct collection *c, uint32_t pack, uint32_t offset)
+{
+    return c->needed.count && *slot_of(&c->needed, key_of(pack, offset));
+}
+
+static int find(struct collection *c, const struct chunk_id *id, struct location *where,
+                struct error *e)
+{
     char hex[ID_HEX];
 
-    *seen = true;
+    if (index_find(store_index(c->store), id, where) == OK)
+        return OK;
+    chunk_id_to_hex(id, hex);
+    return error_set(e, DAMAGED, "chunk %.16s… is needed and in no pack", hex);
+}
+
+static int mark(struct collection *c, const struct chunk_id *id, struct error *e)
+{
+    struct location where;
+    bool new;
+
     if (chunk_id_is_zero(id))
         return OK;
-    if (index_find(store_index(c->store), id, &where) < 0) {
-        chunk_id_to_hex(id, hex);
-        return error_set(e, DAMAGED, "chunk %.16s… is needed and in no pack", hex);
-    }
-    if (make_room(&c->needed, e) < 0)
+    if (find(c, id, &where, e) < 0 ||
+        add(&c->needed, key_of(where.pack, where.offset), &new, e) < 0)
         return e->status;
-    slot = slot_of(&c->needed, (uint64_t)where.pack << 32 | where.offset);
-    *seen = *slot != 0;
-    *slot = (uint64_t)where.pack << 32 | where.offset;
-    c->needed.count += !*seen;
+    if (new &&where.pack < c->pack_count)
+        c->needed_in[where.pack]++;
     return OK;
 }
 
 /* ---- mark: all that records lead to ---- */
 
+/* Many images share leaves. That one was needed does not say that it was as a leaf: a guest's disk may hold the
+ * same bytes. */
 static int mark_leaf(struct collection *c, const struct tree *tree, uint64_t leaf, struct error *e)
 {
+    const struct chunk_id *id = &tree->leaves[leaf];
     struct chunk_id chunks[LIST_IDS];
-    bool seen;
+    struct location where;
+    bool new;
 
-    /* A leaf that was marked has had its chunks marked. */
-    if (mark(c, &tree->leaves[leaf], &seen, e) < 0)
+    if (chunk_id_is_zero(id))
+        return OK;
+    if (mark(c, id, e) < 0 || find(c, id, &where, e) < 0 ||
+        add(&c->leaves, key_of(where.pack, where.offset), &new, e) < 0)
         return e->status;
-    if (seen)
+    if (!new)
         return OK;
     if (tree_get_leaf(tree, c->worker, leaf, chunks, e) < 0)
         return e->status;
     for (uint32_t i = 0; i < LIST_IDS; i++)
-        if (mark(c, &chunks[i], &seen, e) < 0)
+        if (mark(c, &chunks[i], e) < 0)
             return e->status;
     return OK;
 }
 
-/* The lists above the leaves are few: they are put again, which finds them there and gives their names. */
+/* The lists above the leaves are few: their names are worked out from the leaves'. */
 static int mark_upper(struct collection *c, const struct tree *tree, struct error *e)
 {
     struct chunk_id *names = NULL;
     size_t count = 0;
     int rc = tree_upper_names(tree, c->worker, &names, &count, e);
-    bool seen;
 
     for (size_t i = 0; rc == OK && i < count; i++)
-        rc = mark(c, &names[i], &seen, e);
+        rc = mark(c, &names[i], e);
     free(names);
     return rc;
 }
@@ -179,66 +208,75 @@ struct table {
     size_t count;
 };
 
-/* False: it can't be read, and what only it has is lost already; it is left alone. */
-static bool open_table(struct collection *c, uint32_t pack, struct table *t)
+static int open_table(struct collection *c, uint32_t pack, struct table *t, struct error *e)
 {
     const struct index_pack *p = index_packs(store_index(c->store), pack);
     char name[PACK_NAME];
-    struct error ignored;
 
     *t = (struct table){.pack = pack, .fd = -1};
-    return index_pack_open(store_index(c->store), pack, &t->fd, name, &ignored) == OK &&
-           pack_read_table(t->fd, p->bytes, &t->entries, &t->count, &ignored) == OK;
+    if (index_pack_open(store_index(c->store), pack, &t->fd, name, e) < 0 ||
+        pack_read_table(t->fd, p->bytes, &t->entries, &t->count, e) < 0)
+        return error_prefix(e, "pack %s, of which something is needed", p->name);
+    return OK;
 }
 
+/* Bases are whole, so that none leads to another. */
 static int mark_bases(struct collection *c, const struct table *t, struct error *e)
 {
     for (size_t i = 0; i < t->count; i++) {
         const struct table_entry *entry = &t->entries[i];
         struct chunk_id base;
-        bool seen;
 
-        if (entry->encoding != ENCODING_PATCH || !is_needed(&c->needed, t->pack, entry->offset))
+        if (entry->encoding != ENCODING_PATCH || !is_needed(c, t->pack, entry->offset))
             continue;
         if (pack_peek(t->fd, (uint64_t)entry->offset + RECORD_HEAD_BYTES, base.bytes, ID_BYTES, e) <
-            0)
-            return e->status;
-        if (mark(c, &base, &seen, e) < 0)
+                0 ||
+            mark(c, &base, e) < 0)
             return e->status;
     }
     return OK;
 }
 
-static uint64_t needed_bytes(const struct collection *c, const struct table *t)
-{
-    uint64_t sum = 0;
-
-    for (size_t i = 0; i < t->count; i++)
-        if (is_needed(&c->needed, t->pack, t->entries[i].offset))
-            sum += RECORD_HEAD_BYTES + t->entries[i].stored_bytes + TABLE_ENTRY_BYTES;
-    return sum;
-}
-
 static int copy_needed(struct collection *c, const struct table *t, struct error *e)
 {
     for (size_t i = 0; i < t->count; i++)
-        if (is_needed(&c->needed, t->pack, t->entries[i].offset) &&
+        if (is_needed(c, t->pack, t->entries[i].offset) &&
             store_copy_record(c->worker, t->fd, &t->entries[i], e) < 0)
             return e->status;
     return OK;
 }
 
-static int each_pack(struct collection *c, uint32_t packs,
-                     int (*step)(struct collection *c, const struct table *t, uint8_t *dead,
-                                 struct error *e),
-                     uint8_t *dead, struct error *e)
+/* If little is needed of a pack, copy that. */
+static int copy_out(struct collection *c, const struct table *t, struct error *e)
 {
-    for (uint32_t pack = 0; pack < packs; pack++) {
-        struct table t;
-        int rc = OK;
+    uint64_t bytes = index_packs(store_index(c->store), t->pack)->bytes, needed = 0;
 
-        if (open_table(c, pack, &t))
-            rc = step(c, &t, dead, e);
+    for (size_t i = 0; i < t->count; i++)
+        if (is_needed(c, t->pack, t->entries[i].offset))
+            needed += RECORD_HEAD_BYTES + t->entries[i].stored_bytes + TABLE_ENTRY_BYTES;
+    if (needed >= bytes / NEEDED_PART)
+        return OK;
+    if (copy_needed(c, t, e) < 0)
+        return e->status;
+    c->dead[t->pack] = true;
+    c->stats->freed_bytes -= needed;
+    return OK;
+}
+
+/* Each pack that something is needed of. */
+static int each_pack(struct collection *c,
+                     int (*step)(struct collection *c, const struct table *t, struct error *e),
+                     struct error *e)
+{
+    for (uint32_t pack = 0; pack < c->pack_count; pack++) {
+        struct table t;
+        int rc;
+
+        if (!c->needed_in[pack])
+            continue;
+        rc = open_table(c, pack, &t, e);
+        if (rc == OK)
+            rc = step(c, &t, e);
         free(t.entries);
         if (rc == OK)
             rc = interrupt_check(e);
@@ -248,34 +286,15 @@ static int each_pack(struct collection *c, uint32_t packs,
     return OK;
 }
 
-static int step_bases(struct collection *c, const struct table *t, uint8_t *dead, struct error *e)
+static int remove_packs(struct collection *c, struct error *e)
 {
-    (void)dead;
-    return mark_bases(c, t, e);
-}
-
-static int step_decide(struct collection *c, const struct table *t, uint8_t *dead, struct error *e)
-{
-    uint64_t bytes = index_packs(store_index(c->store), t->pack)->bytes,
-             needed = needed_bytes(c, t);
-
-    if (needed >= bytes / NEEDED_PART)
-        return OK;
-    if (needed && copy_needed(c, t, e) < 0)
-        return e->status;
-    dead[t->pack] = 1;
-    c->stats->freed_bytes += bytes - needed;
-    c->stats->packs_removed++;
-    return OK;
-}
-
-static int remove_packs(struct collection *c, const uint8_t *dead, uint32_t packs, struct error *e)
-{
-    for (uint32_t pack = 0; pack < packs; pack++) {
-        if (!dead[pack])
+    for (uint32_t pack = 0; pack < c->pack_count; pack++) {
+        if (!c->dead[pack])
             continue;
         if (index_pack_remove(store_index(c->store), pack, e) < 0)
             return e->status;
+        c->stats->freed_bytes += index_packs(store_index(c->store), pack)->bytes;
+        c->dead[pack] = false;
         if (FAULT("collect-pack-removed", e) < 0)
             return e->status;
     }
@@ -287,47 +306,50 @@ static void remove_stale(int in, const char *folder)
 {
     AUTO_CLOSEDIR DIR *dir = NULL;
     struct error ignored;
-    struct dirent *file;
+    const char *file;
 
     if (list_in(in, folder, &dir, &ignored) < 0)
         return;
-    while ((file = readdir(dir)))
-        if (file->d_name[0] == '.' && strcmp(file->d_name, ".") != 0 &&
-            strcmp(file->d_name, "..") != 0)
-            unlinkat(dirfd(dir), file->d_name, 0);
+    while ((file = dir_next(dir)))
+        if (file[0] == '.')
+            unlinkat(dirfd(dir), file, 0);
 }
 
 static void remove_all_stale(int repo_dirfd)
 {
     AUTO_CLOSEDIR DIR *dir = NULL;
     struct error ignored;
-    struct dirent *domain;
+    const char *domain;
 
     remove_stale(repo_dirfd, "packs");
     remove_stale(repo_dirfd, "index");
     if (list_in(repo_dirfd, "snapshots", &dir, &ignored) < 0)
         return;
-    while ((domain = readdir(dir)))
-        if (domain->d_name[0] != '.')
-            remove_stale(dirfd(dir), domain->d_name);
+    while ((domain = dir_next(dir)))
+        if (domain[0] != '.')
+            remove_stale(dirfd(dir), domain);
 }
 
+static int begin(struct collection *c, struct error *e)
+{
+    while (index_packs(store_index(c->store), c->pack_count))
+        c->pack_count++;
+    c->needed_in = calloc(c->pack_count + (size_t)1, sizeof *c->needed_in);
+    c->dead = calloc(c->pack_count + (size_t)1, sizeof *c->dead);
+    return c->needed_in && c->dead ? OK : error_set(e, NO_SPACE, "out of memory");
+}
+
+/* What is wholly dead goes first: the disk may be full. */
 static int sweep(struct collection *c, struct error *e)
 {
-    AUTO_FREE uint8_t *dead = NULL;
-    uint32_t packs = 0;
-
-    while (index_packs(store_index(c->store), packs))
-        packs++;
-    dead = calloc(packs + (size_t)1, 1);
-    if (!dead)
-        return error_set(e, NO_SPACE, "out of memory");
-    if (each_pack(c, packs, step_bases, dead, e) < 0 ||
-        each_pack(c, packs, step_decide, dead, e) < 0 || store_worker_finish(c->worker, e) < 0 ||
-        store_save(c->store, e) < 0 || FAULT("collect-copied", e) < 0)
+    for (uint32_t pack = 0; pack < c->pack_count; pack++)
+        c->dead[pack] = !c->needed_in[pack];
+    if (remove_packs(c, e) < 0 || each_pack(c, copy_out, e) < 0 ||
+        store_worker_finish(c->worker, e) < 0 || store_save(c->store, e) < 0 ||
+        FAULT("collect-copied", e) < 0)
         return e->status;
     /* From here on what was copied is there twice. */
-    return remove_packs(c, dead, packs, e) < 0 ? e->status : store_save(c->store, e);
+    return remove_packs(c, e) < 0 ? e->status : store_save(c->store, e);
 }
 
 int collect_run(struct store *s, struct collect_stats *stats, struct error *e)
@@ -339,10 +361,17 @@ int collect_run(struct store *s, struct collect_stats *stats, struct error *e)
     remove_all_stale(store_dirfd(s));
     rc = store_worker_new(&c.worker, s, e);
     if (rc == OK)
+        rc = begin(&c, e);
+    if (rc == OK)
         rc = mark_all(&c, e);
+    if (rc == OK)
+        rc = each_pack(&c, mark_bases, e);
     if (rc == OK)
         rc = sweep(&c, e);
     store_worker_free(c.worker);
     free(c.needed.slots);
+    free(c.leaves.slots);
+    free(c.needed_in);
+    free(c.dead);
     return rc < 0 ? error_prefix(e, "collect") : OK;
 }

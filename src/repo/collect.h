@@ -11,10 +11,10 @@
 
 struct collect_stats {
     uint64_t freed_bytes; /* of packs removed, less what was copied */
-    uint64_t packs_removed;
 };
 
-/* DAMAGED: a record or a list can't be read, so it can't be known what is needed; nothing was removed. */
+/* DAMAGED: a record, a list, or the table of a pack that something is needed of can't be read, so it can't be known what else
+ * is needed; nothing was removed. */
 int collect_run(struct store *s, struct collect_stats *stats, struct error *e);
 
 #endif

@@ -70,26 +70,30 @@ static bool is_pack_file(const char *name)
 
 static int list_packs(struct index *ix, struct error *e)
 {
-    int fd = openat(ix->packs_dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    AUTO_CLOSEDIR DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-    struct dirent *file;
+    AUTO_CLOSEDIR DIR *dir = NULL;
+    const char *file;
     uint32_t number;
 
-    if (!dir)
-        return error_errno(e, "packs");
-    while ((file = readdir(dir))) {
+    if (list_in(ix->packs_dirfd, ".", &dir, e) < 0)
+        return error_prefix(e, "packs");
+    while ((file = dir_next(dir))) {
         char name[PACK_NAME];
         struct stat st;
 
-        if (!is_pack_file(file->d_name))
+        if (!is_pack_file(file))
             continue;
         /* One that was collected meanwhile. */
-        if (fstatat(ix->packs_dirfd, file->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-            continue;
-        snprintf(name, sizeof name, "%.*s", PACK_NAME - 1, file->d_name);
+        if (fstatat(ix->packs_dirfd, file, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+            if (errno == ENOENT)
+                continue;
+            return error_errno(e, "packs/%s", file);
+        }
+        snprintf(name, sizeof name, "%.*s", PACK_NAME - 1, file);
         if (add_pack(ix, name, (uint64_t)st.st_size, &number, e) < 0)
             return e->status;
     }
+    if (errno)
+        return error_errno(e, "packs: list");
     if (ix->pack_count)
         qsort(ix->packs, ix->pack_count, sizeof *ix->packs, compare_names);
     ix->listed_count = ix->pack_count;
@@ -103,6 +107,10 @@ static uint32_t pack_number(void *arg, const char *name, uint64_t bytes)
 
     snprintf(key.name, PACK_NAME, "%s", name);
     found = bsearch(&key, ix->packs, ix->listed_count, sizeof key, compare_names);
+    /* Of our own. */
+    for (size_t i = ix->listed_count; !found && i < ix->pack_count; i++)
+        if (strcmp(ix->packs[i].name, name) == 0)
+            found = &ix->packs[i];
     if (!found || found->bytes != bytes)
         return SEGMENT_PACK_GONE;
     found->indexed = true;
@@ -150,11 +158,32 @@ static int put_fresh(struct index *ix, const struct chunk_id *id, const struct l
     if (make_room(ix, e) < 0)
         return e->status;
     to = &ix->fresh[slot_of(ix, id->bytes)];
+    /* What is there whole is not to be had as a patch: it may be a patch's base. */
+    if (to->stored_bytes && to->pack != PACK_OPEN && where->patch && !entry_location(to).patch)
+        return OK;
     ix->fresh_count += !to->stored_bytes;
     memcpy(to->prefix, id->bytes, PREFIX_BYTES);
     to->pack = where->pack;
     to->offset = where->offset;
-    to->stored_bytes = where->stored_bytes;
+    to->stored_bytes = where->stored_bytes | (where->patch ? ENTRY_PATCH : 0);
+    return OK;
+}
+
+/* A closed pack's table. */
+static int put_table(struct index *ix, uint32_t pack, const struct table_entry *entries,
+                     size_t count, struct error *e)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct location where = {
+            .pack = pack,
+            .offset = entries[i].offset,
+            .stored_bytes = entries[i].stored_bytes,
+            .patch = entries[i].encoding == ENCODING_PATCH,
+        };
+
+        if (put_fresh(ix, &entries[i].id, &where, e) < 0)
+            return e->status;
+    }
     return OK;
 }
 
@@ -178,16 +207,15 @@ static int add_segment(struct index *ix, const char *name, struct error *e)
 /* What can't be used is left out: it is only a cache. */
 static int map_segments(struct index *ix, struct error *e)
 {
-    int fd = openat(ix->dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    AUTO_CLOSEDIR DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-    struct dirent *file;
+    AUTO_CLOSEDIR DIR *dir = NULL;
+    const char *file;
     struct error why;
 
-    if (!dir)
-        return error_errno(e, "index");
-    while ((file = readdir(dir)) && ix->segment_count < SEGMENTS_MAX)
-        if (has_suffix(file->d_name, ".idx") && add_segment(ix, file->d_name, &why) < 0)
-            log_debug("index/%s is left out: %s", file->d_name, why.text);
+    if (list_in(ix->dirfd, ".", &dir, e) < 0)
+        return error_prefix(e, "index");
+    while (ix->segment_count < SEGMENTS_MAX && (file = dir_next(dir)))
+        if (has_suffix(file, ".idx") && add_segment(ix, file, &why) < 0)
+            log_debug("index/%s is left out: %s", file, why.text);
     return OK;
 }
 
@@ -203,13 +231,7 @@ static int read_pack(struct index *ix, uint32_t number, struct error *e)
         return e->status;
     if (pack_read_table(fd, bytes, &entries, &count, e) < 0)
         return error_prefix(e, "pack %s", pack->name);
-    for (size_t i = 0; i < count; i++) {
-        struct location where = {number, entries[i].offset, entries[i].stored_bytes};
-
-        if (put_fresh(ix, &entries[i].id, &where, e) < 0)
-            return e->status;
-    }
-    return OK;
+    return put_table(ix, number, entries, count, e);
 }
 
 /* A pack whose table can't be read is as good as absent, and said to be so: what only it holds is
@@ -273,15 +295,19 @@ void index_close(struct index *ix)
 static int find(struct index *ix, const struct chunk_id *id, struct location *where)
 {
     const struct entry *fresh = &ix->fresh[slot_of(ix, id->bytes)];
+    struct location one;
+    int rc = NOT_FOUND;
 
     if (fresh->stored_bytes) {
-        *where = (struct location){fresh->pack, fresh->offset, fresh->stored_bytes};
-        return OK;
+        *where = entry_location(fresh);
+        rc = OK;
     }
-    for (size_t i = 0; i < ix->segment_count; i++)
-        if (segment_find(&ix->segments[i], id->bytes, where))
-            return OK;
-    return NOT_FOUND;
+    for (size_t i = 0; (rc == NOT_FOUND || where->patch) && i < ix->segment_count; i++)
+        if (segment_find(&ix->segments[i], id->bytes, &one) && (rc == NOT_FOUND || !one.patch)) {
+            *where = one;
+            rc = OK;
+        }
+    return rc;
 }
 
 int index_find(struct index *ix, const struct chunk_id *id, struct location *where)
@@ -297,7 +323,7 @@ int index_find(struct index *ix, const struct chunk_id *id, struct location *whe
 int index_claim(struct index *ix, const struct chunk_id *id, struct location *where,
                 struct error *e)
 {
-    const struct location open = {PACK_OPEN, 0, 1};
+    const struct location open = {.pack = PACK_OPEN, .stored_bytes = 1};
     int rc;
 
     pthread_mutex_lock(&ix->lock);
@@ -426,18 +452,17 @@ int index_add_pack(void *arg, const char name[PACK_NAME], uint64_t bytes,
                    const struct table_entry *entries, size_t count, struct error *e)
 {
     struct index *ix = arg;
+    struct error why;
     uint32_t number;
     int rc;
 
     pthread_mutex_lock(&ix->lock);
     rc = add_pack(ix, name, bytes, &number, e);
-    for (size_t i = 0; rc == OK && i < count; i++) {
-        struct location where = {number, entries[i].offset, entries[i].stored_bytes};
-
-        rc = put_fresh(ix, &entries[i].id, &where, e);
-    }
-    if (rc == OK && ix->fresh_count > FRESH_MAX)
-        rc = save(ix, e);
+    if (rc == OK)
+        rc = put_table(ix, number, entries, count, e);
+    /* Without that it takes more memory. */
+    if (rc == OK && ix->fresh_count > FRESH_MAX && save(ix, &why) < 0)
+        log_debug("the index is kept in memory: %s", why.text);
     pthread_mutex_unlock(&ix->lock);
     return rc;
 }
@@ -445,13 +470,13 @@ int index_add_pack(void *arg, const char name[PACK_NAME], uint64_t bytes,
 int index_drop(int repo_dirfd, struct error *e)
 {
     AUTO_CLOSEDIR DIR *dir = NULL;
-    struct dirent *file;
+    const char *file;
 
     if (list_in(repo_dirfd, "index", &dir, e) < 0)
         return e->status;
-    while ((file = readdir(dir)))
-        if (strcmp(file->d_name, ".") != 0 && strcmp(file->d_name, "..") != 0 &&
-            unlinkat(dirfd(dir), file->d_name, 0) < 0 && errno != ENOENT)
-            return error_errno(e, "index/%s: remove", file->d_name);
-    return OK;
+    /* Those with a dot in front are being written. */
+    while ((file = dir_next(dir)))
+        if (file[0] != '.' && unlinkat(dirfd(dir), file, 0) < 0 && errno != ENOENT)
+            return error_errno(e, "index/%s: remove", file);
+    return errno ? error_errno(e, "index: list") : OK;
 }

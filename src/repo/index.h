@@ -19,7 +19,7 @@ void index_close(struct index *ix);
 /* A record that is known, but in a pack that is not closed yet. */
 #define PACK_OPEN (UINT32_MAX - 1)
 
-/* NOT_FOUND if there is no such record. */
+/* NOT_FOUND if there is no such record. If there are several, one that is whole rather than a patch. */
 int index_find(struct index *ix, const struct chunk_id *id, struct location *where);
 
 /* The same, but from here on it is known, in PACK_OPEN: whoever gets NOT_FOUND is to write it. */

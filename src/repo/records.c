@@ -88,15 +88,19 @@ int record_write(int repo_dirfd, const struct manifest *m, struct error *e)
     if (make_domain(repo_dirfd, m->domain_name, &dirfd, e) < 0 || seal_add(json, e) < 0 ||
         json_write_durable(dirfd, part, json, e) < 0)
         return error_prefix(e, "record");
-    if (renameat2(dirfd, part, dirfd, whole, RENAME_NOREPLACE) == 0)
-        return FAULT("record-published", e) < 0 || fsync(dirfd) < 0
-                   ? error_errno(e, "record: make it durable")
-                   : OK;
-    if (errno == EEXIST)
-        error_set(e, BUSY, "there is a snapshot %s@%s already", m->domain_name, m->name);
-    else
-        error_errno(e, "record %s: rename", whole);
-    unlinkat(dirfd, part, 0);
+    if (file_rename_new(dirfd, part, whole) < 0) {
+        if (errno == EEXIST)
+            error_set(e, BUSY, "there is a snapshot %s@%s already", m->domain_name, m->name);
+        else
+            error_errno(e, "record %s: rename", whole);
+        unlinkat(dirfd, part, 0);
+        return e->status;
+    }
+    if (FAULT("record-published", e) == OK && fsync(dirfd) == 0)
+        return OK;
+    error_errno(e, "record: make it durable");
+    /* What failed must not be listed. */
+    unlinkat(dirfd, whole, 0);
     return e->status;
 }
 
@@ -189,24 +193,11 @@ static int append(struct list *list, const struct manifest *m, struct error *e)
     return OK;
 }
 
-/* Of a folder, which is closed, the names that don't begin with a dot, one by one. */
-static int each_name(int repo_dirfd, int folder,
-                     int (*step)(int repo_dirfd, const char *in, const char *name,
-                                 struct list *list, struct error *e),
-                     const char *in, struct list *list, struct error *e)
+static bool is_gone(int repo_dirfd, const char *domain, const char *name)
 {
-    AUTO_CLOSEDIR DIR *dir = fdopendir(folder);
-    struct dirent *file;
+    struct error why;
 
-    if (!dir) {
-        error_errno(e, "snapshots");
-        close(folder);
-        return e->status;
-    }
-    while ((file = readdir(dir)))
-        if (file->d_name[0] != '.' && step(repo_dirfd, in, file->d_name, list, e) < 0)
-            return e->status;
-    return OK;
+    return record_find(repo_dirfd, domain, name, &why) == NOT_FOUND;
 }
 
 static int add_record(int repo_dirfd, const char *domain, const char *file, struct list *list,
@@ -217,12 +208,13 @@ static int add_record(int repo_dirfd, const char *domain, const char *file, stru
     struct manifest m;
     struct error why;
 
-    if (len <= 5 || len - 5 > RECORD_NAME_MAX || strcmp(file + len - 5, ".json") != 0)
+    if (file[0] == '.' || len <= 5 || len - 5 > RECORD_NAME_MAX ||
+        strcmp(file + len - 5, ".json") != 0)
         return OK;
     snprintf(name, sizeof name, "%.*s", (int)(len - 5), file);
     if (record_read(repo_dirfd, domain, name, &m, &why) < 0) {
         /* Deleted meanwhile. */
-        if (why.status == NOT_FOUND)
+        if (why.status == NOT_FOUND && is_gone(repo_dirfd, domain, name))
             return OK;
         if (list->damage == RECORD_FAIL) {
             *e = why;
@@ -237,24 +229,33 @@ static int add_record(int repo_dirfd, const char *domain, const char *file, stru
     return e->status;
 }
 
-static int add_domain(int repo_dirfd, const char *in, const char *domain, struct list *list,
-                      struct error *e)
+static int add_domain(int repo_dirfd, const char *domain, struct list *list, struct error *e)
 {
-    int folder;
+    AUTO_CLOSEDIR DIR *dir = NULL;
+    AUTO_CLOSE int snapshots = -1;
+    const char *file;
 
-    (void)in;
-    if (open_domain(repo_dirfd, domain, &folder, e) < 0)
-        return e->status == NOT_FOUND ? OK : e->status;
-    return each_name(repo_dirfd, folder, add_record, domain, list, e);
+    if (open_snapshots(repo_dirfd, &snapshots, e) < 0)
+        return e->status;
+    if (list_in(snapshots, domain, &dir, e) < 0)
+        return error_prefix(e, "snapshots");
+    while ((file = dir_next(dir)))
+        if (add_record(repo_dirfd, domain, file, list, e) < 0)
+            return e->status;
+    return errno ? error_errno(e, "snapshots/%s: list", domain) : OK;
 }
 
 static int add_all(int repo_dirfd, struct list *list, struct error *e)
 {
-    int folder;
+    AUTO_CLOSEDIR DIR *dir = NULL;
+    const char *domain;
 
-    if (open_snapshots(repo_dirfd, &folder, e) < 0)
-        return e->status == NOT_FOUND ? OK : e->status;
-    return each_name(repo_dirfd, folder, add_domain, NULL, list, e);
+    if (list_in(repo_dirfd, "snapshots", &dir, e) < 0)
+        return e->status;
+    while ((domain = dir_next(dir)))
+        if (domain[0] != '.' && add_domain(repo_dirfd, domain, list, e) < 0)
+            return e->status;
+    return errno ? error_errno(e, "snapshots: list") : OK;
 }
 
 static int compare(const void *a, const void *b)
@@ -271,8 +272,11 @@ int record_list(int repo_dirfd, const char *domain, enum record_damage damage,
                 struct manifest **list, size_t *count, struct error *e)
 {
     struct list l = {.damage = damage};
-    int rc = domain ? add_domain(repo_dirfd, NULL, domain, &l, e) : add_all(repo_dirfd, &l, e);
+    int rc = domain ? add_domain(repo_dirfd, domain, &l, e) : add_all(repo_dirfd, &l, e);
 
+    /* It has never had one. */
+    if (domain && rc == NOT_FOUND)
+        rc = OK;
     if (rc < 0) {
         record_list_release(l.items, l.count);
         return rc;

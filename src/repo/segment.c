@@ -16,7 +16,7 @@
 #include "base/fault.h"
 #include "base/file.h"
 
-#define VERSION     1
+#define VERSION     2
 #define HEAD_BYTES  32
 #define PACK_LINE   20
 #define SOURCES_MAX 16
@@ -127,37 +127,61 @@ void segment_unmap(struct segment *s)
     *s = (struct segment){0};
 }
 
-/* From the file to memory's. The number of a pack is not trusted. */
-static void take_entry(const struct segment *s, const struct entry *from, struct location *to)
+struct location entry_location(const struct entry *entry)
 {
-    uint32_t pack = le32toh(from->pack);
-
-    *to = (struct location){
-        .pack = pack < s->pack_count ? s->packs[pack] : SEGMENT_PACK_GONE,
-        .offset = le32toh(from->offset),
-        .stored_bytes = le32toh(from->stored_bytes),
+    return (struct location){
+        .pack = entry->pack,
+        .offset = entry->offset,
+        .stored_bytes = entry->stored_bytes & ~ENTRY_PATCH,
+        .patch = entry->stored_bytes & ENTRY_PATCH,
     };
 }
 
-bool segment_find(const struct segment *s, const uint8_t prefix[PREFIX_BYTES],
-                  struct location *where)
+/* From the file to memory's. The number of a pack is not trusted. */
+static struct entry take_entry(const struct segment *s, const struct entry *from)
+{
+    struct entry to = *from;
+
+    to.pack = le32toh(from->pack);
+    to.pack = to.pack < s->pack_count ? s->packs[to.pack] : SEGMENT_PACK_GONE;
+    to.offset = le32toh(from->offset);
+    to.stored_bytes = le32toh(from->stored_bytes);
+    return to;
+}
+
+/* The first entry that is not before `prefix`. */
+static size_t lower_bound(const struct segment *s, const uint8_t prefix[PREFIX_BYTES])
 {
     size_t low = 0, high = s->count;
 
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        int order = memcmp(s->entries[middle].prefix, prefix, PREFIX_BYTES);
 
-        if (order == 0) {
-            take_entry(s, &s->entries[middle], where);
-            return where->pack != SEGMENT_PACK_GONE;
-        }
-        if (order < 0)
+        if (memcmp(s->entries[middle].prefix, prefix, PREFIX_BYTES) < 0)
             low = middle + 1;
         else
             high = middle;
     }
-    return false;
+    return low;
+}
+
+bool segment_find(const struct segment *s, const uint8_t prefix[PREFIX_BYTES],
+                  struct location *where)
+{
+    bool found = false;
+
+    for (size_t i = lower_bound(s, prefix);
+         i < s->count && memcmp(s->entries[i].prefix, prefix, PREFIX_BYTES) == 0; i++) {
+        struct entry entry = take_entry(s, &s->entries[i]);
+
+        if (entry.pack == SEGMENT_PACK_GONE)
+            continue;
+        *where = entry_location(&entry);
+        found = true;
+        if (!where->patch)
+            break;
+    }
+    return found;
 }
 
 /* ---- writing ---- */
@@ -223,15 +247,8 @@ static bool next_entry(struct segment_source *sources, size_t count, struct entr
             first = &sources[i];
     if (!first)
         return false;
-    *out = *first->at++;
-    if (first->segment) {
-        struct location where;
-
-        take_entry(first->segment, out, &where);
-        out->pack = where.pack;
-        out->offset = where.offset;
-        out->stored_bytes = where.stored_bytes;
-    }
+    *out = first->segment ? take_entry(first->segment, first->at) : *first->at;
+    first->at++;
     return true;
 }
 

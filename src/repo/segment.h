@@ -3,12 +3,12 @@
  * A file of the index (index/NAME.idx): sorted entries of where records are, mapped, never changed.
  *
  *     0   16      "domsnap index"
- *     16   4      version, 1
+ *     16   4      version, 2
  *     20   4      packs, P
  *     24   8      entries, N
  *     32  20 × P  a pack's name (16), its length (4)
- *     …   32 × N  the first 20 bytes of an id, pack (4, which of P), offset (4), stored bytes (4);
- *                 sorted
+ *     …   32 × N  the first 20 bytes of an id, pack (4, which of P), offset (4), stored bytes (4),
+ *                 with ENTRY_PATCH if it is a patch; sorted
  *     …       32  SHA-256 of all before
  *
  * 20 of an id's 32 bytes: nobody finds two chunks with the same (2^80 tries), and each record is
@@ -26,13 +26,19 @@ struct entry {
     uint8_t prefix[PREFIX_BYTES];
     uint32_t pack, offset, stored_bytes;
 };
+
+#define ENTRY_PATCH (UINT32_C(1) << 31)
 _Static_assert(sizeof(struct entry) == 32, "as in the file");
 
 struct location {
     uint32_t pack;
     uint32_t offset; /* of the record's head */
     uint32_t stored_bytes;
+    bool patch; /* on another record, which is whole */
 };
+
+/* Of an entry in memory. */
+struct location entry_location(const struct entry *entry);
 
 struct index_pack {
     char name[PACK_NAME];
@@ -61,6 +67,7 @@ int segment_map(struct segment *s, int dirfd, const char *name, segment_pack_num
                 void *arg, struct error *e);
 void segment_unmap(struct segment *s); /* an all-zero segment is fine */
 
+/* Of several records of one id, one that is whole rather than a patch. */
 bool segment_find(const struct segment *s, const uint8_t prefix[PREFIX_BYTES],
                   struct location *where);
 

@@ -51,14 +51,12 @@ static int write_config(int dirfd, uint32_t chunk_bytes, struct error *e)
 static int check_empty(const char *path, struct error *e)
 {
     AUTO_CLOSEDIR DIR *dir = opendir(path);
-    struct dirent *file;
+    const char *file;
 
     if (!dir)
         return error_errno(e, "%s", path);
-    while ((file = readdir(dir)))
-        if (strcmp(file->d_name, ".") != 0 && strcmp(file->d_name, "..") != 0)
-            return error_set(e, BUSY, "%s is not empty: it holds \"%s\"", path, file->d_name);
-    return OK;
+    file = dir_next(dir);
+    return file ? error_set(e, BUSY, "%s is not empty: it holds \"%s\"", path, file) : OK;
 }
 
 int store_init(const char *path, uint32_t chunk_bytes, struct error *e)

@@ -272,20 +272,29 @@ static int decode_patch(struct store_worker *w, const struct record_head *h, uin
     return OK;
 }
 
+/* Hold content against its name. */
+static int check(struct store_worker *w, const struct chunk_id *id, const uint8_t *content,
+                 uint32_t bytes, struct error *e)
+{
+    struct chunk_id found;
+
+    if (hash(w, content, bytes, &found, e) < 0)
+        return e->status;
+    return memcmp(found.bytes, id->bytes, ID_BYTES) == 0
+               ? OK
+               : error_set(e, DAMAGED, "its SHA-256 is another");
+}
+
 static int get(struct store_worker *w, const struct chunk_id *id, uint8_t *to, uint32_t bytes,
                struct error *e)
 {
     struct record_head h;
-    struct chunk_id found;
 
-    if (read_record(w, id, &h, e) < 0 ||
-        (h.encoding == ENCODING_PATCH ? decode_patch(w, &h, to, bytes, e)
-                                      : decode_full(w, &h, to, bytes, e)) < 0 ||
-        hash(w, to, bytes, &found, e) < 0)
+    if (read_record(w, id, &h, e) < 0)
         return e->status;
-    if (memcmp(found.bytes, id->bytes, ID_BYTES) != 0)
-        return error_set(e, DAMAGED, "its SHA-256 is another");
-    return OK;
+    if (h.encoding == ENCODING_PATCH)
+        return decode_patch(w, &h, to, bytes, e) < 0 ? e->status : check(w, id, to, bytes, e);
+    return decode_full(w, &h, to, bytes, e) < 0 ? e->status : check(w, id, to, bytes, e);
 }
 
 int store_get(struct store_worker *w, const struct chunk_id *id, void *content, uint32_t bytes,
@@ -320,9 +329,12 @@ static bool find_base(struct store_worker *w, const struct chunk_id *previous, u
         if (h.stored_bytes < ID_BYTES)
             return false;
         memcpy(base->bytes, w->record + RECORD_HEAD_BYTES, ID_BYTES);
+        if (read_record(w, base, &h, &ignored) < 0)
+            return false;
     }
-    /* Checked against its name: damage must not spread. */
-    return get(w, base, w->base, bytes, &ignored) == OK;
+    /* Whole, and checked against its name: damage must not spread. */
+    return decode_full(w, &h, w->base, bytes, &ignored) == OK &&
+           check(w, base, w->base, bytes, &ignored) == OK;
 }
 
 /* Gather the pages that differ from w->base; 0 if they are too many. */

@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What a snapshot needs outlives every collection, whoever else has stored the same; what none needs goes. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "repo/collect.h"
+#include "repo/records.h"
+#include "repo/tree.h"
+#include "shelf.h"
+
+#define MOST (16 * CHUNK)
+
+static uint8_t content[MOST], other[MOST], got[MOST];
+
+struct image {
+    struct chunk_id root, chunks[LIST_IDS];
+    uint32_t bytes;
+};
+
+/* An image of one leaf; `before` is what it was, or NULL. */
+static struct image put(struct hands *h, const uint8_t *from, uint32_t bytes,
+                        const struct image *before)
+{
+    struct image image = {.bytes = bytes};
+    struct tree tree;
+    struct error e;
+
+    assert_int_equal(tree_new(&tree, bytes, CHUNK, &e), OK);
+    for (uint32_t i = 0, at = 0; at < bytes; i++, at += CHUNK)
+        assert_int_equal(store_put(h->worker, from + at, bytes - at < CHUNK ? bytes - at : CHUNK,
+                                   before ? &before->chunks[i] : NULL, &image.chunks[i], &e),
+                         OK);
+    assert_int_equal(tree_put_leaf(&tree, h->worker, 0, image.chunks, &e), OK);
+    assert_int_equal(tree_put(&tree, h->worker, &image.root, &e), OK);
+    tree_release(&tree);
+    return image;
+}
+
+/* A snapshot of one disk. */
+static void record(const char *domain, const char *name, const struct image *image)
+{
+    struct manifest_disk disk = {.vdev = (char[]){"xvda"},
+                                 .path = (char[]){"/disk"},
+                                 .driver = (char[]){"plain"},
+                                 .image.bytes = image->bytes};
+    struct manifest m = {
+        .name = (char *)name,
+        .created = (char[]){"2026-11-23T01:55:03Z"},
+        .host = (char[]){"host"},
+        .hypervisor = (char[]){"none"},
+        .method = (char[]){"off"},
+        .domain_name = (char *)domain,
+        .domain_uuid = (char[]){"12345678-1234-1234-1234-123456789abc"},
+        .domain_type = (char[]){"pvh"},
+        .vcpus = 1,
+        .memory_bytes = 1 << 20,
+        .disks = &disk,
+        .disk_count = 1,
+    };
+    struct hands h = begin();
+    struct error e;
+
+    chunk_id_to_hex(&image->root, disk.image.root);
+    /* Any image will do. */
+    m.config = disk.image;
+    assert_int_equal(record_write(store_dirfd(h.store), &m, &e), OK);
+    forget(&h);
+}
+
+static int collect(uint64_t *freed_bytes)
+{
+    struct collect_stats stats;
+    struct store *s;
+    struct error e;
+    int rc;
+
+    assert_int_equal(store_open(&s, shelf_repo, STORE_EXCLUSIVE, &e), OK);
+    rc = collect_run(s, &stats, &e);
+    store_close(s);
+    *freed_bytes = stats.freed_bytes;
+    return rc;
+}
+
+static void collect_all(void)
+{
+    uint64_t freed;
+
+    assert_int_equal(collect(&freed), OK);
+}
+
+static void assert_there(const struct image *image, const uint8_t *is)
+{
+    struct hands h = begin();
+    struct chunk_id chunks[LIST_IDS];
+    struct tree tree;
+    struct error e = {0};
+
+    if (tree_get(&tree, h.worker, &image->root, image->bytes, CHUNK, &e) < 0 ||
+        tree_get_leaf(&tree, h.worker, 0, chunks, &e) < 0)
+        fail_msg("%s", e.text);
+    for (uint32_t i = 0, at = 0; at < image->bytes; i++, at += CHUNK)
+        if (store_get(h.worker, &chunks[i], got + at,
+                      image->bytes - at < CHUNK ? image->bytes - at : CHUNK, &e) < 0)
+            fail_msg("chunk %u: %s", i, e.text);
+    assert_memory_equal(got, is, image->bytes);
+    tree_release(&tree);
+    forget(&h);
+}
+
+static void drop_index(void)
+{
+    char path[100];
+
+    snprintf(path, sizeof path, "%s/index", shelf_repo);
+    remove_tree(path);
+    assert_int_equal(mkdir(path, 0700), 0);
+}
+
+static void what_nobody_needs_goes(void **state)
+{
+    struct hands h = begin();
+    struct image kept, gone;
+    uint64_t freed;
+
+    (void)state;
+    srandom(1);
+    fill_random(content, CHUNK);
+    fill_random(other, CHUNK);
+    kept = put(&h, content, CHUNK, NULL);
+    end(&h);
+    h = begin();
+    gone = put(&h, other, CHUNK, NULL);
+    end(&h);
+    record("kept", "one", &kept);
+    assert_int_equal(collect(&freed), OK);
+    assert_in_range(freed, CHUNK, 2 * CHUNK);
+    assert_int_equal(count_files("packs", ".pack"), 1);
+    assert_there(&kept, content);
+    h = begin();
+    assert_false(store_has(h.store, &gone.root));
+    forget(&h);
+}
+
+/* Two at once store the same, one of them as a patch: what is a patch of it needs the whole one. */
+static void the_whole_copy_is_what_patches_need(void **state)
+{
+    (void)state;
+    for (unsigned round = 0; round < 12; round++) {
+        struct image z, x, y;
+        struct hands a, b;
+        char name[8];
+
+        srandom(round + 1);
+        fill_random(content, CHUNK);
+        a = begin();
+        z = put(&a, content, CHUNK, NULL);
+        end(&a);
+        memcpy(other, content, CHUNK);
+        memset(other + PATCH_PAGE_BYTES, 1, PATCH_PAGE_BYTES);
+        a = begin();
+        b = begin();
+        x = put(&a, other, CHUNK, NULL);
+        put(&b, other, CHUNK, &z);
+        end(round % 2 ? &a : &b);
+        end(round % 2 ? &b : &a);
+        if (round % 4 < 2)
+            drop_index();
+        memset(other + 3 * PATCH_PAGE_BYTES, 2, PATCH_PAGE_BYTES);
+        a = begin();
+        y = put(&a, other, CHUNK, &x);
+        assert_in_range(store_worker_stats(a.worker)->stored_bytes, 1, 1000);
+        end(&a);
+        assert_there(&y, other);
+        snprintf(name, sizeof name, "n%u", round);
+        record("guest", name, &y);
+        drop_index();
+        collect_all();
+        assert_there(&y, other);
+        /* Once more, when nothing but what is needed is there. */
+        collect_all();
+        drop_index();
+        assert_there(&y, other);
+    }
+}
+
+/* The bytes of a list of chunks, as a guest's own. */
+static void a_chunk_may_be_a_leaf_too(void **state)
+{
+    struct hands h = begin();
+    struct image leaf, chunk;
+
+    (void)state;
+    srandom(2);
+    fill_random(content, 2 * CHUNK);
+    leaf = put(&h, content, 2 * CHUNK, NULL);
+    end(&h);
+    h = begin();
+    chunk = put(&h, (const uint8_t *)leaf.chunks, 2 * ID_BYTES, NULL);
+    end(&h);
+    record("a", "first", &chunk);
+    record("b", "second", &leaf);
+    collect_all();
+    assert_there(&leaf, content);
+    assert_there(&chunk, (const uint8_t *)leaf.chunks);
+}
+
+/* Which bases a pack's patches need is not known then. */
+static void without_a_needed_table_nothing_goes(void **state)
+{
+    struct hands h = begin();
+    struct image base, patch;
+    uint64_t freed;
+    char first[500], path[500], aside[100];
+    struct stat st;
+    uint8_t byte;
+    int fd;
+
+    (void)state;
+    srandom(3);
+    fill_random(content, CHUNK);
+    base = put(&h, content, CHUNK, NULL);
+    end(&h);
+    snprintf(first, sizeof first, "%s", only_file("packs"));
+    h = begin();
+    content[5] ^= 1;
+    patch = put(&h, content, CHUNK, &base);
+    end(&h);
+    record("guest", "one", &patch);
+    /* That of the patch. */
+    snprintf(aside, sizeof aside, "%s/aside", shelf_dir);
+    assert_int_equal(rename(first, aside), 0);
+    snprintf(path, sizeof path, "%s", only_file("packs"));
+    assert_int_equal(rename(aside, first), 0);
+    assert_int_equal(stat(path, &st), 0);
+    fd = open(path, O_RDWR | O_CLOEXEC);
+    assert_int_equal(pread(fd, &byte, 1, st.st_size - 1), 1);
+    byte ^= 1;
+    assert_int_equal(pwrite(fd, &byte, 1, st.st_size - 1), 1);
+    assert_int_equal(collect(&freed), DAMAGED);
+    assert_int_equal(count_files("packs", ".pack"), 2);
+    byte ^= 1;
+    assert_int_equal(pwrite(fd, &byte, 1, st.st_size - 1), 1);
+    close(fd);
+    collect_all();
+    assert_there(&patch, content);
+}
+
+/* With as many index files as are kept, so that they are merged while what was copied is there twice. */
+static void what_was_copied_is_found(void **state)
+{
+    static uint8_t kept[10][CHUNK];
+    struct image images[10];
+
+    (void)state;
+    srandom(4);
+    for (int i = 0; i < 10; i++) {
+        struct hands h = begin();
+        char name[8];
+
+        fill_random(kept[i], CHUNK);
+        images[i] = put(&h, kept[i], CHUNK, NULL);
+        fill_random(content, 8 * CHUNK);
+        put(&h, content, 8 * CHUNK, NULL);
+        end(&h);
+        snprintf(name, sizeof name, "n%d", i);
+        record("guest", name, &images[i]);
+        if (i < 7)
+            continue;
+        collect_all();
+        for (int j = 0; j <= i; j++)
+            assert_there(&images[j], kept[j]);
+    }
+}
+
+/* Nothing can be written; but what nobody needs can go, and then something can. */
+static void a_full_disk_is_freed(void **state)
+{
+    struct rlimit none = {0, RLIM_INFINITY}, before;
+    struct hands h = begin();
+    struct image image;
+    uint64_t freed;
+
+    (void)state;
+    srandom(5);
+    fill_random(content, 8 * CHUNK);
+    image = put(&h, content, CHUNK, NULL);
+    put(&h, content + CHUNK, 7 * CHUNK, NULL);
+    end(&h);
+    h = begin();
+    fill_random(other, CHUNK);
+    put(&h, other, CHUNK, NULL);
+    end(&h);
+    record("guest", "one", &image);
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    none.rlim_max = before.rlim_max;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
+    assert_int_not_equal(collect(&freed), OK);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    assert_int_equal(count_files("packs", ".pack"), 1);
+    assert_there(&image, content);
+    collect_all();
+    assert_there(&image, content);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        SHELF(what_nobody_needs_goes),    SHELF(the_whole_copy_is_what_patches_need),
+        SHELF(a_chunk_may_be_a_leaf_too), SHELF(without_a_needed_table_nothing_goes),
+        SHELF(what_was_copied_is_found),  SHELF(a_full_disk_is_freed),
+    };
+
+    return cmocka_run_group_tests_name("collect", tests, NULL, NULL);
+}
