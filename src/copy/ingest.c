@@ -7,9 +7,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/cleanup.h"
 #include "base/file.h"
 #include "base/interrupt.h"
+#include "base/log.h"
 #include "base/time.h"
 
 /* Read at once: large enough for a cold disk, small enough to stay in the L2 cache until it is
@@ -31,8 +31,8 @@ struct ingest {
     struct store *store;
     struct worker *workers;
     unsigned worker_count;
-    uint64_t bytes_per_second;
-    atomic_uint_least64_t allowed_ns; /* when the next read may begin, if there is a limit */
+    uint64_t bytes_per_second;        /* 0: no limit */
+    atomic_uint_least64_t allowed_ns; /* when the next read may begin, if there is one */
     struct progress *progress;
 
     /* Of one ingest_put(): */
@@ -42,6 +42,7 @@ struct ingest {
     unsigned busy;              /* so many workers have a part in it */
     atomic_uint_least64_t next; /* leaf, counted over all images */
     uint64_t leaf_count;        /* of all images */
+    atomic_flag told;           /* that an earlier state can't be read */
 };
 
 /* ---- what need not be read ---- */
@@ -91,11 +92,16 @@ static uint64_t next_data(const struct ingest_image *image, uint64_t offset)
 
 static int wait_for_leave(struct worker *w, uint64_t bytes, struct error *e)
 {
-    uint64_t rate = w->in->bytes_per_second, now_ns, at_ns;
+    uint64_t rate = w->in->bytes_per_second, now_ns = time_monotonic_ns(), at_ns, allowed_ns;
 
     if (!rate)
         return team_check(w->stop, e);
-    at_ns = atomic_fetch_add(&w->in->allowed_ns, bytes * 1000000000 / rate);
+    /* What was not read in time is not made up for. */
+    allowed_ns = atomic_load(&w->in->allowed_ns);
+    do
+        at_ns = allowed_ns > now_ns ? allowed_ns : now_ns;
+    while (!atomic_compare_exchange_weak(&w->in->allowed_ns, &allowed_ns,
+                                         at_ns + bytes * 1000000000 / rate));
     while ((now_ns = time_monotonic_ns()) < at_ns) {
         struct pollfd fd = {interrupt_fd(), POLLIN, 0};
         uint64_t left_ms = (at_ns - now_ns) / 1000000 + 1;
@@ -209,19 +215,36 @@ static bool has_previous(const struct ingest_image *image, const struct tree *tr
            tree_leaf_chunks(image->previous, leaf) == tree_leaf_chunks(tree, leaf);
 }
 
+/* What it was. Only a list of changes rests on that; else it is stored anew. */
+static int get_previous(struct worker *w, const struct ingest_image *image, const struct tree *tree,
+                        uint64_t leaf, struct chunk_id previous[LIST_IDS], bool *known,
+                        struct error *e)
+{
+    *known = has_previous(image, tree, leaf);
+    if (!*known || tree_get_leaf(image->previous, w->store, leaf, previous, e) == OK)
+        return OK;
+    if (knows_changes(image, tree))
+        return error_prefix(e, "%s, as it was", image->name);
+    *known = false;
+    if (!atomic_flag_test_and_set(&w->in->told))
+        log_warning("%s: its last snapshot can't be read (`domsnap verify`), so that more of it is "
+                    "stored anew: %s",
+                    image->name, e->text);
+    return OK;
+}
+
 static int ingest_leaf(struct worker *w, struct ingest_image *image, struct tree *tree,
                        uint64_t leaf, struct error *e)
 {
     struct chunk_id ids[LIST_IDS] = {0}, previous[LIST_IDS];
     uint64_t start = leaf * LIST_IDS * tree->chunk_bytes, bytes = tree_leaf_bytes(tree, leaf);
-    bool known = has_previous(image, tree, leaf);
+    bool known;
 
     if (knows_changes(image, tree) && next_changed(image, start) >= start + bytes) {
         tree->leaves[leaf] = image->previous->leaves[leaf];
     } else if (knows_changes(image, tree) || next_data(image, start) < start + bytes) {
-        if (known && tree_get_leaf(image->previous, w->store, leaf, previous, e) < 0)
-            return error_prefix(e, "%s, as it was", image->name);
-        if (fill_leaf(w, image, tree, leaf, known ? previous : NULL, ids, e) < 0 ||
+        if (get_previous(w, image, tree, leaf, previous, &known, e) < 0 ||
+            fill_leaf(w, image, tree, leaf, known ? previous : NULL, ids, e) < 0 ||
             tree_put_leaf(tree, w->store, leaf, ids, e) < 0)
             return e->status;
     } else if (skip_chunks(image, start, bytes, e) < 0) {
@@ -301,6 +324,7 @@ static int put(struct ingest *in, team_watch watch, void *arg, struct error *e)
         return e->status;
     in->busy = team_size(in->worker_count, in->leaf_count);
     atomic_store(&in->next, 0);
+    atomic_flag_clear(&in->told);
     for (unsigned n = 0; n < in->busy; n++)
         atomic_store(&in->workers[n].leaf, 0);
     if (team_run(run_worker, in->workers, in->busy, sizeof *in->workers, watch, arg, e) < 0)
@@ -335,7 +359,7 @@ static int make_worker(struct worker *w, struct ingest *in, struct error *e)
 }
 
 int ingest_new(struct ingest **out, struct store *store, unsigned workers,
-               uint64_t bytes_per_second, struct progress *progress, struct error *e)
+               struct progress *progress, struct error *e)
 {
     struct ingest *in = calloc(1, sizeof *in);
     int rc = OK;
@@ -343,8 +367,6 @@ int ingest_new(struct ingest **out, struct store *store, unsigned workers,
     if (!in)
         return error_set(e, NO_SPACE, "out of memory");
     in->store = store;
-    in->bytes_per_second = bytes_per_second;
-    in->allowed_ns = time_monotonic_ns();
     in->progress = progress;
     in->worker_count = team_size(workers, UINT64_MAX);
     in->workers = calloc(in->worker_count, sizeof *in->workers);
@@ -357,6 +379,11 @@ int ingest_new(struct ingest **out, struct store *store, unsigned workers,
     else
         *out = in;
     return rc;
+}
+
+void ingest_limit(struct ingest *in, uint64_t bytes_per_second)
+{
+    in->bytes_per_second = bytes_per_second;
 }
 
 int ingest_finish(struct ingest *in, struct store_stats *stats, struct error *e)
@@ -396,9 +423,11 @@ int ingest_copy(struct ingest_image *images, size_t count, uint32_t chunk_bytes,
 
     if (rc < 0)
         return rc;
-    rc = ingest_new(&in, store, 0, bytes_per_second, progress, e);
-    if (rc == OK)
+    rc = ingest_new(&in, store, 0, progress, e);
+    if (rc == OK) {
+        ingest_limit(in, bytes_per_second);
         rc = ingest_put(in, images, count, watch, arg, e);
+    }
     ingest_free(in);
     store_close(store);
     return rc;

@@ -42,9 +42,12 @@ struct ingest_image {
 
 struct ingest;
 
-/* `workers`: as of team_size(). `bytes_per_second` are read at most; 0: no limit. */
-int ingest_new(struct ingest **in, struct store *store, unsigned workers, uint64_t bytes_per_second,
-               struct progress *progress, struct error *e);
+/* `workers`: as of team_size(). */
+int ingest_new(struct ingest **in, struct store *store, unsigned workers, struct progress *progress,
+               struct error *e);
+
+/* From now on read no faster; 0: no limit, as at first. */
+void ingest_limit(struct ingest *in, uint64_t bytes_per_second);
 
 /* Put images, and tell their roots; what was copied is durable then. Any number of times; `watch` as of team_run(). */
 int ingest_put(struct ingest *in, struct ingest_image *images, size_t count, team_watch watch,

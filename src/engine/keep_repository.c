@@ -194,7 +194,7 @@ static int make_ram_file(struct keep *k, uint64_t ram_bytes, struct error *e)
 static int repository_prepare(struct keep *k, uint64_t ram_bytes, const char *config,
                               struct error *e)
 {
-    if (ingest_new(&k->ingest, k->store, 0, k->r->to->bytes_per_second, k->r->progress, e) < 0 ||
+    if (ingest_new(&k->ingest, k->store, 0, k->r->progress, e) < 0 ||
         (k->before.name && store_worker_new(&k->worker, k->store, e) < 0) ||
         make_ram_file(k, ram_bytes, e) < 0)
         return e->status;
@@ -219,11 +219,15 @@ static int repository_put_disks(struct keep *k, const int sources[], team_watch 
                                 struct error *e)
 {
     struct manifest *m = k->r->m;
+    int rc;
 
     for (size_t i = 0; i < m->disk_count; i++)
         k->images[i].source = sources[i];
-    if (ingest_put(k->ingest, k->images, m->disk_count, watch, arg, e) < 0)
-        return e->status;
+    ingest_limit(k->ingest, k->r->to->bytes_per_second);
+    rc = ingest_put(k->ingest, k->images, m->disk_count, watch, arg, e);
+    ingest_limit(k->ingest, 0);
+    if (rc < 0)
+        return rc;
     for (size_t i = 0; i < m->disk_count; i++)
         name_image(&m->disks[i].image, &k->images[i]);
     return OK;
