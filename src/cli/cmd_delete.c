@@ -4,8 +4,10 @@
 
 #include "cli/cli.h"
 
-static const char doc[] = "Forget snapshots, and free the space that only they needed.\v"
-                          "All of them or, if one is not there, none.";
+static const char doc[] =
+    "Forget snapshots, and free the space that only they needed.\v"
+    "All of them or, if one is not there, none. Without any, free what earlier "
+    "runs could not, or have left.";
 
 static const struct argp_option options[] = {CLI_REPO_OPTION, {0}};
 
@@ -30,10 +32,6 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         if (!ref->name)
             argp_error(state, "which snapshot of %s? Give DOMAIN@NAME", ref->domain);
         return 0;
-    case ARGP_KEY_END:
-        if (r->count == 0)
-            argp_error(state, "which ones? Give DOMAIN@NAME...; `domsnap list` shows them");
-        return 0;
     default:
         return ARGP_ERR_UNKNOWN;
     }
@@ -44,14 +42,14 @@ static void print(void *arg)
     const struct delete_stats *stats = arg;
 
     if (stats->collected)
-        printf("deleted; %s are free again\n", cli_size(stats->freed_bytes));
+        printf("%s are free again\n", cli_size(stats->freed_bytes));
     else
-        puts("deleted; somebody uses the repository, so the next `domsnap delete` frees the space");
+        puts("somebody uses the repository: `domsnap delete` frees the space once they have ended");
 }
 
 static int run(int argc, char **argv)
 {
-    static const struct argp argp = {options, parse, "DOMAIN@NAME...", doc, common_options,
+    static const struct argp argp = {options, parse, "[DOMAIN@NAME...]", doc, common_options,
                                      NULL,    NULL};
     struct request request = {.refs = calloc((size_t)argc + 1, sizeof *request.refs)};
     struct engine *engine = cli_engine();

@@ -105,7 +105,7 @@ struct delete_stats {
     uint64_t freed_bytes;
 };
 
-/* Forget snapshots, all of them or (one is not there) none, and free what only they needed. */
+/* Forget snapshots, all of them or (one is not there, or is being restored) none, and free what no snapshot needs. */
 int engine_delete(struct engine *engine, const char *repo, const struct snapshot_ref *refs,
                   size_t count, struct delete_stats *stats, struct error *e);
 

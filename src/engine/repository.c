@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What is asked of a repository itself: make one, list, show, verify. */
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "engine/engine.h"
+#include "engine/journal.h"
 #include "engine/place.h"
 #include "repo/check.h"
 #include "repo/collect.h"
@@ -33,13 +35,37 @@ int engine_list(const char *repo, const char *domain, struct manifest **list, si
     return rc < 0 ? error_prefix(e, "list") : OK;
 }
 
+/* BUSY: a restore of it has begun, and only with it can that be finished. */
+static int check_not_needed(const struct engine *engine, const char *repo,
+                            const struct snapshot_ref *ref, struct error *e)
+{
+    AUTO_FREE char *path = realpath(repo, NULL);
+    AUTO_JSON json_t *entry = NULL;
+    const char *operation, *from, *name;
+
+    if (journal_peek(engine, ref->domain, &entry, e) < 0)
+        return e->status == NOT_FOUND ? OK : e->status;
+    operation = json_string_value(json_object_get(entry, "operation"));
+    from = json_string_value(json_object_get(entry, "repo"));
+    name = json_string_value(json_object_get(entry, "name"));
+    if (!path || !operation || strcmp(operation, "restore") != 0 || !from ||
+        strcmp(from, path) != 0 || !name || strcmp(name, ref->name) != 0)
+        return OK;
+    return error_set(
+        e, BUSY,
+        "%s@%s: a restore of it has begun and is not complete (`domsnap recover` finishes "
+        "one that was interrupted)",
+        ref->domain, ref->name);
+}
+
 /* All must be there before any is removed. */
-static int remove_records(int repo_dirfd, const struct snapshot_ref *refs, size_t count,
-                          struct error *e)
+static int remove_records(const struct engine *engine, const char *repo, int repo_dirfd,
+                          const struct snapshot_ref *refs, size_t count, struct error *e)
 {
     for (size_t i = 0; i < count; i++) {
         if (domain_name_check(refs[i].domain, e) < 0 || record_name_check(refs[i].name, e) < 0 ||
-            record_find(repo_dirfd, refs[i].domain, refs[i].name, e) < 0)
+            record_find(repo_dirfd, refs[i].domain, refs[i].name, e) < 0 ||
+            check_not_needed(engine, repo, &refs[i], e) < 0)
             return e->status;
     }
     for (size_t i = 0; i < count; i++)
@@ -59,7 +85,7 @@ int engine_delete(struct engine *engine, const char *repo, const struct snapshot
     progress_begin(&engine->progress, "delete", 0);
     if (store_open(&store, repo, STORE_SHARED, e) < 0)
         return error_prefix(e, "delete");
-    rc = remove_records(store_dirfd(store), refs, count, e);
+    rc = remove_records(engine, repo, store_dirfd(store), refs, count, e);
     store_close(store);
     if (rc < 0)
         return error_prefix(e, "delete");
@@ -72,7 +98,8 @@ int engine_delete(struct engine *engine, const char *repo, const struct snapshot
         store_close(store);
     }
     if (rc < 0)
-        return error_prefix(e, "the snapshots are deleted, but their space is not free");
+        return error_prefix(
+            e, "the space of what was deleted is not free yet; `domsnap delete` frees it");
     *stats = (struct delete_stats){true, collected.freed_bytes};
     return OK;
 }

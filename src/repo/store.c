@@ -4,7 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,12 +16,15 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/interrupt.h"
 #include "base/log.h"
 #include "base/seal.h"
 
 #define FORMAT           "domsnap-repository"
 #define VERSION          1
 #define CONFIG_MAX_BYTES 4096
+
+#define LOCK_POLL_MS 200
 
 /* ---- making and opening ---- */
 
@@ -115,18 +118,38 @@ static int read_config(struct store *s, struct error *e)
     return OK;
 }
 
+/* Somebody removes packs, and that ends. A lock can't be waited for together with the user's wish to stop. */
+static int wait_for_lock(int lock, struct error *e)
+{
+    struct pollfd fd = {interrupt_fd(), POLLIN, 0};
+
+    log_note("another domsnap frees space in the repository; waiting for it");
+    while (flock(lock, LOCK_SH | LOCK_NB) < 0) {
+        if (errno != EWOULDBLOCK)
+            return error_errno(e, "locks/use");
+        if (interrupt_check(e) < 0)
+            return e->status;
+        poll(&fd, 1, LOCK_POLL_MS);
+    }
+    return OK;
+}
+
 static int take_lock(struct store *s, enum store_use use, struct error *e)
 {
+    /* What is only read may be on a file system that can't be written. */
+    int access = use == STORE_SHARED ? O_RDONLY : O_RDWR;
     AUTO_CLOSE int locks = -1;
 
     if (open_in(s->dirfd, "locks", O_RDONLY | O_DIRECTORY, &locks, e) < 0)
         return e->status;
-    if (open_in(locks, "use", O_RDWR | O_CREAT, &s->lock, e) < 0)
+    if (open_in(locks, "use", access | O_CREAT, &s->lock, e) < 0)
         return error_prefix(e, "locks");
-    if (flock(s->lock, use == STORE_SHARED ? LOCK_SH : LOCK_EX | LOCK_NB) == 0)
+    if (flock(s->lock, (use == STORE_SHARED ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0)
         return OK;
-    return errno == EWOULDBLOCK ? error_set(e, BUSY, "another domsnap uses it just now")
-                                : error_errno(e, "locks/use");
+    if (errno != EWOULDBLOCK)
+        return error_errno(e, "locks/use");
+    return use == STORE_SHARED ? wait_for_lock(s->lock, e)
+                               : error_set(e, BUSY, "another domsnap uses it just now");
 }
 
 static int open_packs(struct store *s, struct error *e)
