@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <linux/fs.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -180,12 +181,28 @@ int file_remove_temporary(int dirfd, const char *name, struct error *e)
     return OK;
 }
 
+/* Keeps errno if not. */
+static bool are_one_file(int dirfd, const char *a, const char *b)
+{
+    int saved = errno;
+    struct stat x, y;
+
+    if (fstatat(dirfd, a, &x, AT_SYMLINK_NOFOLLOW) == 0 &&
+        fstatat(dirfd, b, &y, AT_SYMLINK_NOFOLLOW) == 0 && x.st_dev == y.st_dev &&
+        x.st_ino == y.st_ino)
+        return true;
+    errno = saved;
+    return false;
+}
+
 int file_rename_new(int dirfd, const char *from, const char *to)
 {
     if (renameat2(dirfd, from, dirfd, to, RENAME_NOREPLACE) == 0)
         return 0;
-    /* Not every file system has it (NFS); a link can't replace anything either. */
-    if (errno != EINVAL || linkat(dirfd, from, dirfd, to, 0) < 0)
+    /* Not every file system has it (NFS); a link can't replace anything either. If it is there, it
+     * may be that of a run that died before it unlinked. */
+    if (errno != EINVAL ||
+        (linkat(dirfd, from, dirfd, to, 0) < 0 && !are_one_file(dirfd, from, to)))
         return -1;
     return unlinkat(dirfd, from, 0);
 }

@@ -343,6 +343,7 @@ int spool_finish(struct spool *s, uint64_t *size_bytes, struct error *e)
     if (s->error.status < 0) {
         *e = s->error;
         rc = e->status;
+        /* Of a file that goes again too: a write that failed behind our back is told here only. */
     } else if (fsync(s->config.file) < 0) {
         rc = error_errno(e, "%s: make it durable", s->config.name);
     }

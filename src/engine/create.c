@@ -368,8 +368,7 @@ static int was_too_late(const struct creation *c, struct error *e)
 {
     return error_set(e, TIMED_OUT,
                      "the guest had to be let go on, since it had been held up for as long as %s "
-                     "allows; what was "
-                     "saved is of no use",
+                     "allows; what was saved is of no use",
                      c->params->max_pause_ms && !c->params->go_on ? "--max-pause" : "--deadline");
 }
 
@@ -521,7 +520,6 @@ static int allocate(struct creation *c, struct error *e)
 /* The journal is open: whatever happens now ends in settle_create(). */
 static int journalled(struct creation *c, struct error *e)
 {
-    struct error settle_error = {0};
     json_t *kept;
     int rc;
 
@@ -530,14 +528,7 @@ static int journalled(struct creation *c, struct error *e)
         return e->status;
     rc = carry_out(c, e);
     let_go(c);
-    if (settle_create(c->engine, &c->journal, &settle_error) < 0) {
-        /* What can't be undone may be what failed before. */
-        if (rc < 0 && !strstr(settle_error.text, e->text))
-            error_append(&settle_error, "the first failure was: %s", e->text);
-        *e = settle_error;
-        return e->status;
-    }
-    return rc;
+    return settle_create(c->engine, &c->journal, rc, e);
 }
 
 int engine_create(struct engine *engine, const struct create_params *params, struct manifest *m,

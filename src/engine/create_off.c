@@ -119,7 +119,6 @@ static int carry_out(struct creation *c, struct create_stats *stats, struct erro
 
 static int journalled(struct creation *c, struct create_stats *stats, struct error *e)
 {
-    struct error settle_error = {0};
     json_t *kept;
     int rc;
 
@@ -131,10 +130,9 @@ static int journalled(struct creation *c, struct create_stats *stats, struct err
     if (settle_begin(&c->journal, &c->d, "", false, kept, e) < 0)
         return e->status;
     rc = carry_out(c, stats, e);
-    if (settle_create(c->engine, &c->journal, &settle_error) == OK)
-        return rc;
-    *e = settle_error;
-    return e->status;
+    c->driver->close(c->keep);
+    c->keep = NULL;
+    return settle_create(c->engine, &c->journal, rc, e);
 }
 
 static int open_keep(struct creation *c, struct error *e)

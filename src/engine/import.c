@@ -40,7 +40,7 @@ struct import {
 static int find_save_file(struct import *im, struct error *e)
 {
     AUTO_CLOSEDIR DIR *dir = opendir(im->params->folder);
-    struct dirent *entry;
+    const char *file;
 
     if (im->params->save_file) {
         im->m.ram.file = strdup(im->params->save_file);
@@ -48,14 +48,14 @@ static int find_save_file(struct import *im, struct error *e)
     }
     if (!dir)
         return error_errno(e, "open");
-    while ((entry = readdir(dir))) {
-        size_t len = strlen(entry->d_name);
+    while ((file = dir_next(dir))) {
+        size_t len = strlen(file);
 
-        if (entry->d_name[0] == '.' || len < 5 || strcmp(entry->d_name + len - 4, ".sav") != 0)
+        if (file[0] == '.' || len < 5 || strcmp(file + len - 4, ".sav") != 0)
             continue;
         if (im->m.ram.file)
             return error_set(e, USAGE, "more than one .sav file is there; name the one with --sav");
-        im->m.ram.file = strdup(entry->d_name);
+        im->m.ram.file = strdup(file);
     }
     return im->m.ram.file ? OK
                           : error_set(e, NOT_FOUND, "no .sav file is there; name it with --sav");

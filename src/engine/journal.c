@@ -86,12 +86,23 @@ int journal_open(struct journal *j, const struct engine *engine, const char *dom
     return rc;
 }
 
+/* An entry that could not be written may be there all the same; of what was never begun nothing must be left to recover. */
+static int take_back(const struct journal *j, struct error *e)
+{
+    if (unlinkat(j->dirfd, j->file, 0) == 0 || errno == ENOENT)
+        return e->status;
+    error_append(e, "remove %s/%s", j->dir, j->file);
+    return e->status = NEEDS_RECOVER;
+}
+
 int journal_write(struct journal *j, json_t *entry, struct error *e)
 {
     if (json_object_set_new(entry, "version", json_integer(VERSION)) < 0)
         return error_set(e, NO_SPACE, "out of memory");
-    if (seal_add(entry, e) < 0 || json_write_durable(j->dirfd, j->file, entry, e) < 0)
-        return error_prefix(e, "%s", j->dir);
+    if (seal_add(entry, e) < 0 || json_write_durable(j->dirfd, j->file, entry, e) < 0) {
+        error_prefix(e, "%s", j->dir);
+        return j->entry ? e->status : take_back(j, e);
+    }
     if (j->entry != entry) {
         json_decref(j->entry);
         j->entry = json_incref(entry);
@@ -115,9 +126,12 @@ const char *journal_phase_of(const struct journal *j)
 
 int journal_close(struct journal *j, struct error *e)
 {
-    if ((unlinkat(j->dirfd, j->file, 0) < 0 && errno != ENOENT) || fsync(j->dirfd) < 0)
-        return error_errno(e, "%s/%s: remove", j->dir, j->file);
-    return FAULT("journal-removed", e);
+    if ((unlinkat(j->dirfd, j->file, 0) == 0 || errno == ENOENT) &&
+        FAULT("journal-removed", e) == OK && fsync(j->dirfd) == 0)
+        return OK;
+    error_errno(e, "%s/%s: remove", j->dir, j->file);
+    error_append(e, "run `domsnap recover`");
+    return e->status = NEEDS_RECOVER;
 }
 
 void journal_release(struct journal *j)
@@ -154,20 +168,18 @@ static void add_name(json_t *names, const char *file)
 int journal_list(const struct engine *engine, json_t **names, struct error *e)
 {
     AUTO_CLOSEDIR DIR *dir = opendir(engine->journal_dir);
-    struct dirent *entry;
+    const char *file;
 
     *names = json_array();
     if (!*names)
         return error_set(e, NO_SPACE, "out of memory");
     if (!dir && errno == ENOENT)
         return OK;
-    if (!dir) {
-        json_decref(*names);
+    if (!dir)
         return error_errno(e, "journal: %s", engine->journal_dir);
-    }
-    while ((entry = readdir(dir)))
-        add_name(*names, entry->d_name);
-    return OK;
+    while ((file = dir_next(dir)))
+        add_name(*names, file);
+    return errno ? error_errno(e, "journal: %s: list", engine->journal_dir) : OK;
 }
 
 int journal_peek(const struct engine *engine, const char *domain, json_t **entry, struct error *e)

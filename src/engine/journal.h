@@ -58,7 +58,7 @@ int journal_write(struct journal *j, json_t *entry, struct error *e);
 int journal_phase(struct journal *j, const char *phase, struct error *e);
 const char *journal_phase_of(const struct journal *j);
 
-/* Everything is settled: remove the entry. */
+/* Everything is settled: remove the entry. NEEDS_RECOVER: it may still be there. */
 int journal_close(struct journal *j, struct error *e);
 
 /* Give the lock back and free; an entry that was not closed stays, for recover. May follow any of

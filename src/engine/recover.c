@@ -17,7 +17,7 @@ static int recover_create(struct engine *engine, struct journal *j, const char *
     *done = strcmp(journal_phase_of(j), PHASE_PUBLISH) == 0
                 ? "an interrupted create was past its commit point: published"
                 : "an interrupted create was undone";
-    return settle_create(engine, j, e);
+    return settle_create(engine, j, OK, e);
 }
 
 /* One that is paused has not lived yet, or is half-made; one that is shutting down may be half-made
@@ -92,7 +92,6 @@ static int recover_one(struct engine *engine, const char *domain, struct recover
         return OK;
     if (rc == BUSY) {
         rc = OK;
-        r->error.status = OK;
     } else if (rc == OK) {
         operation = json_string_value(json_object_get(j.entry, "operation"));
         if (operation && strcmp(operation, "create") == 0)
@@ -104,6 +103,8 @@ static int recover_one(struct engine *engine, const char *domain, struct recover
         journal_release(&j);
     }
     r->done = strdup(rc == OK ? done : r->error.text);
+    if (rc == OK) /* what was forgiven on the way is no error */
+        r->error.status = OK;
     return rc;
 }
 

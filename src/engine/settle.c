@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -137,6 +138,9 @@ static int settle_files(const json_t *entry, bool publish, struct error *e)
     /* A run that died before it made the folder left nothing there. */
     if (folder_open_resolved(folder, &dirfd, e) < 0)
         return e->status == NOT_FOUND && !publish ? OK : e->status;
+    /* Else what another run has staged there would be taken for ours. */
+    if (flock(dirfd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK)
+        return error_set(e, BUSY, "%s: another domsnap writes there; try again later", folder);
     if (publish)
         return folder_publish(dirfd, files, e) < 0 ? error_prefix(e, "%s", folder) : OK;
     if (folder_abandon(dirfd, files, e) < 0)
@@ -147,13 +151,15 @@ static int settle_files(const json_t *entry, bool publish, struct error *e)
     return OK;
 }
 
-int settle_create(struct engine *engine, struct journal *j, struct error *e)
+static int settle(struct engine *engine, struct journal *j, struct error *e)
 {
-    const char *phase = journal_phase_of(j);
-    bool publish = strcmp(phase, PHASE_PUBLISH) == 0;
+    AUTO_FREE char *phase = strdup(journal_phase_of(j));
+    bool publish = strcmp(journal_phase_of(j), PHASE_PUBLISH) == 0;
     struct error resume, volumes, files;
     int resume_rc = OK, volumes_rc, files_rc;
 
+    if (!phase)
+        return error_set(e, NO_SPACE, "out of memory");
     /* The guest first. */
     if (strcmp(phase, PHASE_SUSPENDED) == 0)
         resume_rc = settle_resume(engine, j->entry, &resume);
@@ -164,7 +170,11 @@ int settle_create(struct engine *engine, struct journal *j, struct error *e)
     files_rc = settle_files(j->entry, publish, &files);
     if (resume_rc == OK && volumes_rc == OK && files_rc == OK)
         return journal_close(j, e);
-    error_set(e, NEEDS_RECOVER, "what it had made is not all undone");
+    /* Once it runs, who stops it is somebody else. */
+    if (resume_rc == OK && strcmp(phase, PHASE_SUSPENDED) == 0)
+        journal_phase(j, PHASE_LET_GO, e);
+    error_set(e, NEEDS_RECOVER,
+              publish ? "it is not published yet" : "what it had made is not all undone");
     if (resume_rc < 0)
         error_append(e, "%s", resume.text);
     if (volumes_rc < 0)
@@ -172,4 +182,18 @@ int settle_create(struct engine *engine, struct journal *j, struct error *e)
     if (files_rc < 0)
         error_append(e, "%s", files.text);
     return error_append(e, "run `domsnap recover`");
+}
+
+int settle_create(struct engine *engine, struct journal *j, int rc, struct error *e)
+{
+    bool past_commit = strcmp(journal_phase_of(j), PHASE_PUBLISH) == 0;
+    struct error why = {0};
+
+    if (settle(engine, j, &why) == OK)
+        return past_commit ? OK : rc;
+    /* What can't be undone may be what failed before. */
+    if (rc < 0 && !strstr(why.text, e->text))
+        error_append(&why, "the first failure was: %s", e->text);
+    *e = why;
+    return e->status;
 }

@@ -12,9 +12,10 @@
 /*
  * Release or resume the domain if that is owed, discard all volumes, abandon or publish the files,
  * close the journal. Each part is tried even if another failed; then the entry stays and the status
- * is NEEDS_RECOVER.
+ * is NEEDS_RECOVER. Else it is `rc`, what had become of the create, with its error in `e`; or OK if it was past
+ * its commit point, since it is published now.
  */
-int settle_create(struct engine *engine, struct journal *j, struct error *e);
+int settle_create(struct engine *engine, struct journal *j, int rc, struct error *e);
 
 /* The same, in the middle of a create that goes on: resume, or release, only (unless it is one that
  * does not suspend); discard only. */

@@ -92,6 +92,14 @@ int folder_write_manifest(int dirfd, const struct manifest *m, struct error *e)
     return json_write_durable(dirfd, staged, json, e);
 }
 
+/* By a run before us. */
+static bool was_published(int dirfd, const char *name, int err)
+{
+    struct stat st;
+
+    return err == ENOENT && fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
 int folder_publish(int dirfd, const json_t *names, struct error *e)
 {
     const json_t *item;
@@ -103,8 +111,7 @@ int folder_publish(int dirfd, const json_t *names, struct error *e)
 
         if (!staged)
             return error_set(e, NO_SPACE, "out of memory");
-        /* Without a staged file it has been published by a run before us. */
-        if (renameat2(dirfd, staged, dirfd, name, RENAME_NOREPLACE) < 0 && errno != ENOENT)
+        if (file_rename_new(dirfd, staged, name) < 0 && !was_published(dirfd, name, errno))
             return error_errno(e, "%s: give it its final name", name);
         if (FAULT("folder-file-published", e) < 0)
             return e->status;

@@ -75,6 +75,7 @@ int dm_lvm_names(dev_t device, char **vg, char **lv, struct error *e)
         return OK;
     free(*vg);
     free(*lv);
+    *vg = *lv = NULL;
     return error_set(e, NO_SPACE, "out of memory");
 }
 

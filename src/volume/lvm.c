@@ -248,10 +248,14 @@ int lvm_open_snapshot(const struct volume *v, const char *device, int *fd, struc
     *fd = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC);
     if (*fd < 0)
         return error_errno(e, "snapshot of %s: open %s", v->name, path);
-    if (file_size(*fd, path, &size, e) == OK && size == v->size_bytes)
-        return OK;
+    if (file_size(*fd, path, &size, e) == OK) {
+        if (size == v->size_bytes)
+            return OK;
+        error_set(e, BUSY, "%s changed its size while it was snapshotted", v->name);
+    }
     close(*fd);
-    return error_set(e, BUSY, "%s changed its size while it was snapshotted", v->name);
+    *fd = -1;
+    return e->status;
 }
 
 /* ---- watch ---- */

@@ -39,7 +39,8 @@ restore_is_said() {
     "$domsnap" list | grep -q '^off01: a restore has begun and is not complete.*domsnap recover' &&
         "$domsnap" list --json | python3 -c 'import json, sys; assert json.load(sys.stdin)["restoring"] == ["off01"]' &&
         { "$domsnap" create off01@more --config "$now/off.cfg" 2>&1; [ $? = 3 ]; } &&
-        "$domsnap" recover && "$domsnap" list | grep -vq 'not complete' && disks_are first
+        { "$domsnap" delete off01@first 2>&1; [ $? = 1 ]; } && "$domsnap" show off01@first &&
+        "$domsnap" recover && ! "$domsnap" list | grep -q 'not complete' && disks_are first
 }
 
 restore_folder() { "$1" restore --from "$now/kept"; }
@@ -65,16 +66,27 @@ recover_restore_holds() { disks_are first; }
 
 disks_are() { cmp "$now/one.img" "$work/$1/one.img" && cmp "$now/two.img" "$work/$1/two.img"; }
 
-# The space of what failed is free again: with all snapshots gone, nothing is there.
+# The space of what failed is free again: with all snapshots gone, or without any to delete, nothing is there.
 nothing_stays() {
     "$domsnap" list --json | python3 -c '
 import json, sys
 print(*[s["domain"]["name"] + "@" + s["name"] for s in json.load(sys.stdin)["snapshots"]])' > "$work/list" &&
-        xargs -r "$domsnap" delete < "$work/list" && [ -z "$(find "$now/repo/packs" "$now/repo/snapshots" -type f)" ]
+        xargs "$domsnap" delete < "$work/list" && [ -z "$(find "$now/repo/packs" "$now/repo/snapshots" -type f)" ]
 }
 
-as_promised() { # SCENARIO
-    "$domsnap" recover && [ "$("$domsnap" recover)" = "nothing to recover" ] &&
+# What has failed without a word of recover has undone all, and what it was to make is not there.
+what_failed_is_undone() { # SCENARIO STATUS
+    [ "$2" = 1 ] || return 0
+    [ "$("$domsnap" recover)" = "nothing to recover" ] || return
+    case $1 in
+    create) ! "$domsnap" show off01@new ;;
+    create_folder) [ ! -e "$now/folder" ] ;;
+    restore) disks_are new ;;
+    esac
+}
+
+as_promised() { # SCENARIO STATUS
+    what_failed_is_undone "$1" "$2" && "$domsnap" recover && [ "$("$domsnap" recover)" = "nothing to recover" ] &&
         [ -z "$(find "$now/state" -name '*.json')" ] &&
         "$1_holds" && "$domsnap" verify && "$domsnap" check && nothing_stays
 }
@@ -91,7 +103,7 @@ try() { # SCENARIO POINT N ACTION; false: the point was not passed so often
     DOMSNAP_FAULT="$2 $3 $4" "$1" "$faults" > "$work/output" 2>&1 || status=$?
     [ $status = 137 ] || grep -q "fault point" "$work/output" || return
     tried=$((tried + 1))
-    case $status in 0 | 1 | 3 | 137) ;; *) false ;; esac && as_promised "$1" > "$work/after" 2>&1 && return
+    case $status in 0 | 1 | 3 | 137) ;; *) false ;; esac && as_promised "$1" $status > "$work/after" 2>&1 && return
     failed=$((failed + 1))
     echo "not ok - $1, \"$2 $3 $4\": exit $status, and then:"
     tail -n 5 "$work/output" "$work/after" | sed 's/^/    /'
