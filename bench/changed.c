@@ -88,8 +88,8 @@ static int put(char **argv, struct error *e)
         store_worker_new(&w, store, e) < 0 ||
         chunk_id_from_hex(&root, m.disks[0].image.root, e) < 0 ||
         tree_get(&tree, w, &root, m.disks[0].image.bytes, store_chunk_bytes(store), e) < 0 ||
-        ingest_new(&in, store, 0, &progress, e) < 0 ||
-        ingest_put(in, &image, 1, NULL, NULL, e) < 0 || ingest_finish(in, &stats, e) < 0)
+        ingest_new(&in, store, 0, &progress, e) < 0 || ingest_put(in, &image, 1, NULL, e) < 0 ||
+        ingest_finish(in, &stats, e) < 0)
         return e->status;
     chunk_id_to_hex(&image.root, m.disks[0].image.root);
     free(m.name);

@@ -197,8 +197,7 @@ static int make_worker(struct worker *w, struct work *work, struct error *e)
     return store_worker_new(&w->store, work->x->store, e);
 }
 
-static int run(struct work *work, struct worker *workers, unsigned count, team_watch watch,
-               void *arg, struct error *e)
+static int run(struct work *work, struct worker *workers, unsigned count, struct error *e)
 {
     struct extract *x = work->x;
 
@@ -206,7 +205,7 @@ static int run(struct work *work, struct worker *workers, unsigned count, team_w
         if (make_worker(&workers[n], work, e) < 0)
             return e->status;
     if (get_trees(work, workers[0].store, e) < 0 ||
-        team_run(run_worker, workers, count, sizeof *workers, watch, arg, e) < 0)
+        team_run(run_worker, workers, count, sizeof *workers, NULL, e) < 0)
         return e->status;
     for (size_t i = 0; x->mode == EXTRACT_WRITE && i < x->count; i++)
         if (target_end(&x->images[i].target, e) < 0)
@@ -214,7 +213,7 @@ static int run(struct work *work, struct worker *workers, unsigned count, team_w
     return OK;
 }
 
-int extract_run(struct extract *x, team_watch watch, void *arg, struct error *e)
+int extract_run(struct extract *x, struct error *e)
 {
     struct work work = {.x = x};
     unsigned count = team_size(x->workers, UINT64_MAX);
@@ -223,7 +222,7 @@ int extract_run(struct extract *x, team_watch watch, void *arg, struct error *e)
 
     if (!workers)
         return error_set(e, NO_SPACE, "out of memory");
-    rc = run(&work, workers, count, watch, arg, e);
+    rc = run(&work, workers, count, e);
     for (unsigned n = 0; n < count; n++) {
         store_worker_free(workers[n].store);
         free(workers[n].content);

@@ -35,8 +35,7 @@ struct extract {
     atomic_uint_least64_t written_bytes; /* out: not counting zeros */
 };
 
-/* Get all images, and make them durable. DAMAGED names the first piece that is not whole. `watch`
- * as of team_run(). */
-int extract_run(struct extract *x, team_watch watch, void *arg, struct error *e);
+/* Get all images, and make them durable. DAMAGED names the first piece that is not whole. */
+int extract_run(struct extract *x, struct error *e);
 
 #endif

@@ -318,7 +318,7 @@ static void release_trees(struct ingest *in)
     in->trees = NULL;
 }
 
-static int put(struct ingest *in, team_watch watch, void *arg, struct error *e)
+static int put(struct ingest *in, const struct team_watch *watch, struct error *e)
 {
     if (make_trees(in, e) < 0)
         return e->status;
@@ -327,7 +327,7 @@ static int put(struct ingest *in, team_watch watch, void *arg, struct error *e)
     atomic_flag_clear(&in->told);
     for (unsigned n = 0; n < in->busy; n++)
         atomic_store(&in->workers[n].leaf, 0);
-    if (team_run(run_worker, in->workers, in->busy, sizeof *in->workers, watch, arg, e) < 0)
+    if (team_run(run_worker, in->workers, in->busy, sizeof *in->workers, watch, e) < 0)
         return e->status;
     for (size_t i = 0; i < in->count; i++)
         if (target_end(&in->images[i].target, e) < 0)
@@ -337,14 +337,14 @@ static int put(struct ingest *in, team_watch watch, void *arg, struct error *e)
     return OK;
 }
 
-int ingest_put(struct ingest *in, struct ingest_image *images, size_t count, team_watch watch,
-               void *arg, struct error *e)
+int ingest_put(struct ingest *in, struct ingest_image *images, size_t count,
+               const struct team_watch *watch, struct error *e)
 {
     int rc;
 
     in->images = images;
     in->count = count;
-    rc = put(in, watch, arg, e);
+    rc = put(in, watch, e);
     release_trees(in);
     return rc;
 }
@@ -414,8 +414,8 @@ void ingest_free(struct ingest *in)
 }
 
 int ingest_copy(struct ingest_image *images, size_t count, uint32_t chunk_bytes,
-                uint64_t bytes_per_second, struct progress *progress, team_watch watch, void *arg,
-                struct error *e)
+                uint64_t bytes_per_second, struct progress *progress,
+                const struct team_watch *watch, struct error *e)
 {
     struct ingest *in = NULL;
     struct store *store;
@@ -426,7 +426,7 @@ int ingest_copy(struct ingest_image *images, size_t count, uint32_t chunk_bytes,
     rc = ingest_new(&in, store, 0, progress, e);
     if (rc == OK) {
         ingest_limit(in, bytes_per_second);
-        rc = ingest_put(in, images, count, watch, arg, e);
+        rc = ingest_put(in, images, count, watch, e);
     }
     ingest_free(in);
     store_close(store);

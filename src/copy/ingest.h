@@ -50,8 +50,8 @@ int ingest_new(struct ingest **in, struct store *store, unsigned workers, struct
 void ingest_limit(struct ingest *in, uint64_t bytes_per_second);
 
 /* Put images, and tell their roots; what was copied is durable then. Any number of times; `watch` as of team_run(). */
-int ingest_put(struct ingest *in, struct ingest_image *images, size_t count, team_watch watch,
-               void *arg, struct error *e);
+int ingest_put(struct ingest *in, struct ingest_image *images, size_t count,
+               const struct team_watch *watch, struct error *e);
 
 /* Make all that was put durable: records may name the roots then. `stats`: of all of it. */
 int ingest_finish(struct ingest *in, struct store_stats *stats, struct error *e);
@@ -61,7 +61,7 @@ void ingest_free(struct ingest *in);
 
 /* Without a repository: only copy images to their targets, and name them: see ingest_put(). */
 int ingest_copy(struct ingest_image *images, size_t count, uint32_t chunk_bytes,
-                uint64_t bytes_per_second, struct progress *progress, team_watch watch, void *arg,
-                struct error *e);
+                uint64_t bytes_per_second, struct progress *progress,
+                const struct team_watch *watch, struct error *e);
 
 #endif

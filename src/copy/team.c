@@ -20,12 +20,12 @@
 
 #define WATCH_NS 200000000L
 
-/* Of work that is watched: the lowest. */
-#define WATCHED_NICENESS 19
+/* Of work that gives way: the lowest. */
+#define NICENESS 19
 
 struct team {
     team_work work;
-    bool watched;
+    bool gives_way;
     atomic_bool stop;
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t ended;
@@ -54,8 +54,8 @@ static void *run(void *arg)
     struct error why = {0};
 
     /* Of this thread alone; the priority of its requests to disks follows from it. */
-    if (m->team->watched)
-        setpriority(PRIO_PROCESS, 0, WATCHED_NICENESS);
+    if (m->team->gives_way)
+        setpriority(PRIO_PROCESS, 0, NICENESS);
     if (m->team->work(m->part, &m->team->stop, &why) < 0)
         fail(m->team, &why);
     pthread_mutex_lock(&m->team->lock);
@@ -65,7 +65,7 @@ static void *run(void *arg)
     return NULL;
 }
 
-static void wait_and_watch(struct team *team, team_watch watch, void *arg)
+static void wait_and_watch(struct team *team, const struct team_watch *watch)
 {
     struct error why = {0};
     bool watching = watch != NULL;
@@ -81,7 +81,7 @@ static void wait_and_watch(struct team *team, team_watch watch, void *arg)
         if (!watching || !team->running)
             continue;
         pthread_mutex_unlock(&team->lock);
-        if (watch(arg, &why) < 0) {
+        if (watch->look(watch->arg, &why) < 0) {
             watching = false;
             fail(team, &why);
         }
@@ -107,12 +107,12 @@ static size_t start(struct team *team, struct member *members, void *parts, size
     return count;
 }
 
-int team_run(team_work work, void *parts, size_t count, size_t part_bytes, team_watch watch,
-             void *arg, struct error *e)
+int team_run(team_work work, void *parts, size_t count, size_t part_bytes,
+             const struct team_watch *watch, struct error *e)
 {
     AUTO_FREE struct member *members = calloc(count + 1, sizeof *members);
     struct team team = {.work = work,
-                        .watched = watch != NULL,
+                        .gives_way = watch && watch->gives_way,
                         .lock = PTHREAD_MUTEX_INITIALIZER,
                         .running = count};
     pthread_condattr_t monotonic;
@@ -128,7 +128,7 @@ int team_run(team_work work, void *parts, size_t count, size_t part_bytes, team_
     pthread_mutex_lock(&team.lock);
     team.running -= count - started;
     pthread_mutex_unlock(&team.lock);
-    wait_and_watch(&team, watch, arg);
+    wait_and_watch(&team, watch);
     for (size_t i = 0; i < started; i++)
         pthread_join(members[i].thread, NULL);
     pthread_cond_destroy(&team.ended);

@@ -4,6 +4,7 @@
 #define COPY_TEAM_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -12,15 +13,19 @@
 /* One part. It polls *stop, and then returns CANCELLED, as it does when the user wants to stop. */
 typedef int (*team_work)(void *part, const atomic_bool *stop, struct error *e);
 
-/* Called on the caller's thread, at least four times a second, until all have ended; an error stops
- * them. */
-typedef int (*team_watch)(void *arg, struct error *e);
+struct team_watch {
+    /* Called on the caller's thread, at least four times a second, until all have ended; an error
+     * stops them. */
+    int (*look)(void *arg, struct error *e);
+    void *arg;
+    bool gives_way; /* the work is done with the lowest priority, since somebody (a guest) works
+                       beside it; the watch with the caller's */
+};
 
 /* Run `work` on each of `parts`, an array of `count` of `part_bytes` each, in a thread of its own.
- * Returns the first error. `watch` may be NULL; work that is watched is done with the lowest priority, since somebody
- * (a guest) works beside it, and the watch with the caller's. */
-int team_run(team_work work, void *parts, size_t count, size_t part_bytes, team_watch watch,
-             void *arg, struct error *e);
+ * Returns the first error. `watch` may be NULL. */
+int team_run(team_work work, void *parts, size_t count, size_t part_bytes,
+             const struct team_watch *watch, struct error *e);
 
 /* How many threads share a work of so many parts: `wanted`, or, if that is 0, two a processor, at
  * most 8. */

@@ -53,6 +53,7 @@ struct creation {
     struct precopy precopy;
     bool too_long; /* RAM would take longer than the budget */
     struct guardian *guardian;
+    bool has_stopped;  /* the guest, as it was asked to */
     uint64_t asked_ns; /* when the guest was asked to stop, or its disks were; 0: not yet */
     int *sources;      /* what to copy the disks from */
     struct manifest m;
@@ -207,6 +208,22 @@ static int watch_snapshots(void *arg, struct error *e)
     return OK;
 }
 
+static int was_too_late(const struct creation *c, struct error *e)
+{
+    return error_set(e, TIMED_OUT,
+                     "the guest had to be let go on, since it had been held up for as long as %s "
+                     "allows; what was saved is of no use",
+                     c->params->max_pause_ms && !c->params->go_on ? "--max-pause" : "--deadline");
+}
+
+/* What is copied while the guest stands still is of no use once it does not. */
+static int watch_guardian(void *arg, struct error *e)
+{
+    const struct creation *c = arg;
+
+    return guardian_has_fired(c->guardian) ? was_too_late(c, e) : OK;
+}
+
 static int open_sources(struct creation *c, struct error *e)
 {
     for (size_t i = 0; i < c->d.disk_count; i++) {
@@ -230,6 +247,7 @@ static void close_sources(struct creation *c)
 
 static int copy_disks(struct creation *c, struct error *e)
 {
+    const struct team_watch watch = {is_cold(c) ? watch_guardian : watch_snapshots, c, !is_cold(c)};
     uint64_t total = ram_bytes(c);
     struct error broken;
     int rc;
@@ -239,7 +257,7 @@ static int copy_disks(struct creation *c, struct error *e)
     atomic_store(&c->engine->progress.total_bytes, total);
     rc = open_sources(c, e);
     if (rc == OK)
-        rc = c->driver->put_disks(c->keep, c->sources, is_cold(c) ? NULL : watch_snapshots, c, e);
+        rc = c->driver->put_disks(c->keep, c->sources, &watch, e);
     close_sources(c);
     /* An image read from a snapshot that broke meanwhile is worth nothing; and if it could not be
      * read, that is why. */
@@ -344,6 +362,7 @@ static int suspend_and_save(struct creation *c, struct error *e)
         give_up_ram(c, e);
     else
         close_save_fd(c);
+    c->has_stopped = rc == OK;
     return rc < 0 ? e->status : OK;
 }
 
@@ -362,14 +381,6 @@ static void set_deadline(struct creation *c, bool ram_is_saved)
 
     if (ms)
         guardian_allow_ms(c->guardian, ms);
-}
-
-static int was_too_late(const struct creation *c, struct error *e)
-{
-    return error_set(e, TIMED_OUT,
-                     "the guest had to be let go on, since it had been held up for as long as %s "
-                     "allows; what was saved is of no use",
-                     c->params->max_pause_ms && !c->params->go_on ? "--max-pause" : "--deadline");
 }
 
 static int fix_instant(struct creation *c, uint64_t *saved_ns, struct error *e)
@@ -418,12 +429,13 @@ static int check_stands_still(struct creation *c, struct error *e)
     return error_set(e, BUSY, "another program has resumed it while its snapshot was taken");
 }
 
-static int resume(struct creation *c, bool as_planned, struct error *e)
+/* Others may have stopped it since the guardian has let it go on. */
+static int resume(struct creation *c, struct error *e)
 {
-    if (!c->asked_ns)
+    if (!c->asked_ns || guardian_has_let_go(c->guardian))
         return OK;
-    return as_planned ? settle_resume(c->engine, c->journal.entry, e)
-                      : settle_guest(c->engine, c->journal.entry, e);
+    return c->has_stopped ? settle_resume(c->engine, c->journal.entry, e)
+                          : settle_guest(c->engine, c->journal.entry, e);
 }
 
 static int stand_still(struct creation *c, struct error *e)
@@ -444,7 +456,7 @@ static int stand_still(struct creation *c, struct error *e)
     in_time = guardian_disarm(c->guardian);
     if (rc == OK && in_time && suspends(c))
         rc = check_stands_still(c, e);
-    if (resume(c, rc == OK || !in_time, &resume_error) < 0) {
+    if (resume(c, &resume_error) < 0) {
         *e = resume_error;
         return e->status;
     }

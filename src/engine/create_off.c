@@ -111,7 +111,7 @@ static int carry_out(struct creation *c, struct create_stats *stats, struct erro
         total += c->d.disks[i].volume->size_bytes;
     progress_begin(&c->engine->progress, "copy", total);
     if (c->driver->prepare(c->keep, 0, c->config, e) < 0 ||
-        c->driver->put_disks(c->keep, c->sources, NULL, NULL, e) < 0)
+        c->driver->put_disks(c->keep, c->sources, NULL, e) < 0)
         return e->status;
     progress_begin(&c->engine->progress, "publish", 0);
     return keep_commit(c->driver, c->keep, &c->journal, stats, e);

@@ -22,6 +22,7 @@ enum { IDLE, ARMED, DISARMED, FIRED, DONE };
 /* Between the two processes. */
 struct shared {
     atomic_int state;
+    atomic_bool let_go;               /* it has fired, and the guest runs since */
     atomic_uint_least64_t stopped_ns; /* 0: not yet */
     atomic_uint_least64_t allowed_ns; /* from the later of these two; 0: for ever */
     atomic_uint_least64_t allowed_from_ns;
@@ -62,7 +63,12 @@ static int fire(struct watch *w, struct error *e)
     if (!atomic_compare_exchange_strong(&w->shared->state, &armed, FIRED))
         return OK;
     lift(w);
-    return settle_guest(&w->engine, w->journal->entry, e);
+    /* One that has been seen to stop does not stop again, unless others stop it. */
+    if ((atomic_load(&w->shared->stopped_ns) ? settle_resume
+                                             : settle_guest)(&w->engine, w->journal->entry, e) < 0)
+        return e->status;
+    atomic_store(&w->shared->let_go, true);
+    return OK;
 }
 
 /* domsnap has died, or waits for this. It may have held the disks back since it was too late, or not
@@ -78,7 +84,8 @@ static void finish(struct watch *w)
         rc = fire(w, &e);
     } else if (state != IDLE) {
         lift(w);
-        rc = settle_resume(&w->engine, w->journal->entry, &e);
+        if (!atomic_load(&w->shared->let_go))
+            rc = settle_resume(&w->engine, w->journal->entry, &e);
     }
     /* If it runs, recover must not resume it once others have suspended it; if not, it must. */
     if (rc == OK && settle_release(&w->engine, w->journal->entry, &e) == OK)
@@ -246,6 +253,11 @@ uint64_t guardian_stopped_ns(const struct guardian *g)
 bool guardian_has_fired(const struct guardian *g)
 {
     return atomic_load(&g->shared->state) == FIRED;
+}
+
+bool guardian_has_let_go(const struct guardian *g)
+{
+    return atomic_load(&g->shared->let_go);
 }
 
 /* False: it has fired before. */

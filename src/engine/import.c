@@ -177,8 +177,7 @@ static int sum_all(struct import *im, struct error *e)
     for (; rc == OK && opened < count; opened++)
         rc = open_member(im, &images[opened], files[opened], e);
     if (rc == OK)
-        rc =
-            ingest_copy(images, count, FOLDER_CHUNK_BYTES, 0, &im->engine->progress, NULL, NULL, e);
+        rc = ingest_copy(images, count, FOLDER_CHUNK_BYTES, 0, &im->engine->progress, NULL, e);
     for (size_t i = 0; i < opened; i++)
         if (images[i].source >= 0)
             close(images[i].source);

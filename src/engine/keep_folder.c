@@ -190,7 +190,7 @@ static int sum_file(int fd, struct manifest_file *f, uint64_t bytes, struct erro
     struct progress ignored = {NULL};
     struct ingest_image image = {.source = fd, .name = f->file, .bytes = bytes};
 
-    if (ingest_copy(&image, 1, FOLDER_CHUNK_BYTES, 0, &ignored, NULL, NULL, e) < 0)
+    if (ingest_copy(&image, 1, FOLDER_CHUNK_BYTES, 0, &ignored, NULL, e) < 0)
         return e->status;
     f->bytes = bytes;
     chunk_id_to_hex(&image.root, f->root);
@@ -232,7 +232,7 @@ static int folder_open_ram(struct keep *k, int *fd, const char **name, struct er
 
 /* ---- put ---- */
 
-static int folder_put_disks(struct keep *k, const int sources[], team_watch watch, void *arg,
+static int folder_put_disks(struct keep *k, const int sources[], const struct team_watch *watch,
                             struct error *e)
 {
     struct manifest *m = k->r->m;
@@ -245,7 +245,7 @@ static int folder_put_disks(struct keep *k, const int sources[], team_watch watc
             .target = {k->image_fds[i], TARGET_NEW, m->disks[i].image.file},
         };
     if (ingest_copy(k->images, k->disk_count, FOLDER_CHUNK_BYTES, k->r->to->bytes_per_second,
-                    k->r->progress, watch, arg, e) < 0)
+                    k->r->progress, watch, e) < 0)
         return e->status;
     for (size_t i = 0; i < k->disk_count; i++) {
         m->disks[i].image.bytes = k->images[i].bytes;

@@ -149,8 +149,7 @@ static int put_small(struct keep *k, int fd, const char *name, struct manifest_f
 {
     struct ingest_image image = {.source = fd, .name = name};
 
-    if (file_size(fd, name, &image.bytes, e) < 0 ||
-        ingest_put(k->ingest, &image, 1, NULL, NULL, e) < 0)
+    if (file_size(fd, name, &image.bytes, e) < 0 || ingest_put(k->ingest, &image, 1, NULL, e) < 0)
         return e->status;
     name_image(f, &image);
     return OK;
@@ -215,7 +214,7 @@ static int repository_open_ram(struct keep *k, int *fd, const char **name, struc
     return OK;
 }
 
-static int repository_put_disks(struct keep *k, const int sources[], team_watch watch, void *arg,
+static int repository_put_disks(struct keep *k, const int sources[], const struct team_watch *watch,
                                 struct error *e)
 {
     struct manifest *m = k->r->m;
@@ -224,7 +223,7 @@ static int repository_put_disks(struct keep *k, const int sources[], team_watch 
     for (size_t i = 0; i < m->disk_count; i++)
         k->images[i].source = sources[i];
     ingest_limit(k->ingest, k->r->to->bytes_per_second);
-    rc = ingest_put(k->ingest, k->images, m->disk_count, watch, arg, e);
+    rc = ingest_put(k->ingest, k->images, m->disk_count, watch, e);
     ingest_limit(k->ingest, 0);
     if (rc < 0)
         return rc;
@@ -262,7 +261,7 @@ static int put_pages(struct keep *k, const struct save_pages *pages, struct erro
     };
     AUTO_CLOSE int types = -1;
     AUTO_CLOSE int rest = -1;
-    int rc = ingest_put(k->ingest, &image, 1, NULL, NULL, e);
+    int rc = ingest_put(k->ingest, &image, 1, NULL, e);
 
     tree_release(&tree);
     if (rc < 0 || open_memory(&types, "the pages' types", e) < 0 ||
@@ -294,7 +293,7 @@ static int repository_put_ram(struct keep *k, uint64_t bytes, struct error *e)
     }
     log_warning("the RAM is kept as one stream, and shares nothing with other snapshots: %s",
                 why.text);
-    if (ingest_put(k->ingest, &whole, 1, NULL, NULL, e) < 0)
+    if (ingest_put(k->ingest, &whole, 1, NULL, e) < 0)
         return e->status;
     name_image(&k->r->m->ram, &whole);
     return OK;

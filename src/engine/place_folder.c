@@ -161,7 +161,7 @@ static int folder_verify(struct place *p, const struct manifest *m, const struct
     for (size_t i = 0; i < count; i++)
         fill_image(&p->images[i], p->image_fds[i], &m->disks[i].image);
     fill_image(&p->images[count], p->start_fd, start_file(m));
-    if (ingest_copy(p->images, count + 1, FOLDER_CHUNK_BYTES, 0, progress, NULL, NULL, e) < 0 ||
+    if (ingest_copy(p->images, count + 1, FOLDER_CHUNK_BYTES, 0, progress, NULL, e) < 0 ||
         compare_disks(p, m, e) < 0)
         return e->status;
     return compare_root(&p->images[count], start_file(m), e);
@@ -175,7 +175,7 @@ static int folder_write(struct place *p, const struct manifest *m, const struct 
         p->images[i].target = targets[i];
     }
     /* Read a second time: it may have been damaged since. */
-    return ingest_copy(p->images, m->disk_count, FOLDER_CHUNK_BYTES, 0, progress, NULL, NULL, e) < 0
+    return ingest_copy(p->images, m->disk_count, FOLDER_CHUNK_BYTES, 0, progress, NULL, e) < 0
                ? e->status
                : compare_disks(p, m, e);
 }

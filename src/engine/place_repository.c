@@ -77,7 +77,7 @@ static int write_images(struct place *p, const struct extract_image *images, siz
         .progress = progress,
     };
 
-    return extract_run(&x, NULL, NULL, e);
+    return extract_run(&x, e);
 }
 
 static int begin_there(struct place *p, const struct manifest *m, struct error *e)
@@ -127,7 +127,7 @@ static int repository_verify(struct place *p, const struct manifest *m,
                 image->there = p->there[d];
             }
     }
-    return extract_run(&x, NULL, NULL, e);
+    return extract_run(&x, e);
 }
 
 static int repository_write(struct place *p, const struct manifest *m,

@@ -78,7 +78,7 @@ static struct ingest_image job(int source, int target, size_t size, enum target_
 
 static int copy(struct ingest_image *image, struct error *e)
 {
-    return ingest_copy(image, 1, CHUNK, 0, &progress, NULL, NULL, e);
+    return ingest_copy(image, 1, CHUNK, 0, &progress, NULL, e);
 }
 
 static void a_new_image_is_equal_and_sparse(void **state)
@@ -175,10 +175,11 @@ static void the_watch_stops_it(void **state)
 {
     int source = open("/dev/zero", O_RDONLY);
     struct ingest_image c = job(source, -1, UINT64_C(1) << 40, TARGET_NONE);
+    const struct team_watch watch = {refuse, NULL, false};
     struct error e;
 
     (void)state;
-    assert_int_equal(ingest_copy(&c, 1, CHUNK, 0, &progress, refuse, NULL, &e), BUSY);
+    assert_int_equal(ingest_copy(&c, 1, CHUNK, 0, &progress, &watch, &e), BUSY);
     close(source);
 }
 
@@ -192,7 +193,7 @@ static void it_reads_no_faster_than_it_may(void **state)
 
     (void)state;
     /* What has data, but for the last MiB that was read ahead of its time. */
-    assert_int_equal(ingest_copy(&c, 1, CHUNK, 10000000, &progress, NULL, NULL, &e), OK);
+    assert_int_equal(ingest_copy(&c, 1, CHUNK, 10000000, &progress, NULL, &e), OK);
     assert_true(time_monotonic_ns() - begin > 100000000);
     close(source);
 }
@@ -339,16 +340,17 @@ static int watch_nothing(void *arg, struct error *e)
     return OK;
 }
 
-static void who_is_watched_gives_way(void **state)
+static void work_gives_way(void **state)
 {
     int before = getpriority(PRIO_PROCESS, 0), niceness[2] = {-1, -1};
+    struct team_watch watch = {watch_nothing, NULL, false};
     struct error e;
 
     (void)state;
-    assert_int_equal(team_run(note_niceness, niceness, 2, sizeof *niceness, NULL, NULL, &e), OK);
+    assert_int_equal(team_run(note_niceness, niceness, 2, sizeof *niceness, &watch, &e), OK);
     assert_int_equal(niceness[1], before);
-    assert_int_equal(
-        team_run(note_niceness, niceness, 2, sizeof *niceness, watch_nothing, NULL, &e), OK);
+    watch.gives_way = true;
+    assert_int_equal(team_run(note_niceness, niceness, 2, sizeof *niceness, &watch, &e), OK);
     assert_int_equal(niceness[0], 19);
     assert_int_equal(niceness[1], 19);
     assert_int_equal(getpriority(PRIO_PROCESS, 0), before);
@@ -367,7 +369,7 @@ int main(void)
         cmocka_unit_test(memory_that_is_given_up),
         cmocka_unit_test(the_writer_does_not_wait_for_the_disk),
         cmocka_unit_test(a_full_disk_breaks_the_pipe),
-        cmocka_unit_test(who_is_watched_gives_way),
+        cmocka_unit_test(work_gives_way),
     };
     struct error e;
 

@@ -192,6 +192,20 @@ static void past_its_budget_the_guest_goes_on(void **state)
     assert_as_before();
 }
 
+/* Nor are its disks copied any further; and who stops it from then on is somebody else. */
+static void past_its_budget_a_cold_copy_ends(void **state)
+{
+    struct error e;
+
+    (void)state;
+    params.max_pause_ms = 10;
+    params.to.bytes_per_second = 1000; /* minutes */
+    assert_int_equal(create(CREATE_COLD, &e), TIMED_OUT);
+    assert_non_null(strstr(e.text, "--max-pause"));
+    assert_null(strstr(fake->trace, "resume"));
+    assert_as_before();
+}
+
 static void a_pause_is_told_from_the_rounds_before(void **state)
 {
     struct precopy p = {.ram_pages = 65536};
@@ -457,6 +471,7 @@ int main(void)
         SCENE(a_budget_stops_before_the_guest_stops),
         SCENE(a_budget_is_kept_while_the_guest_stands_still),
         SCENE(past_its_budget_the_guest_goes_on),
+        SCENE(past_its_budget_a_cold_copy_ends),
         SCENE(a_pause_is_told_from_the_rounds_before),
         SCENE(create_calls_in_order),
         SCENE(cold_copies_before_resume),

@@ -60,7 +60,7 @@ static struct ingest_image ingest(int fd, uint64_t bytes, const struct tree *pre
 
     assert_int_equal(store_open(&store, shelf_repo, STORE_SHARED, &e), OK);
     assert_int_equal(ingest_new(&in, store, 3, &progress, &e), OK);
-    assert_int_equal(ingest_put(in, &image, 1, NULL, NULL, &e), OK);
+    assert_int_equal(ingest_put(in, &image, 1, NULL, &e), OK);
     assert_int_equal(ingest_finish(in, stats ? stats : &ignored, &e), OK);
     ingest_free(in);
     store_close(store);
@@ -91,7 +91,7 @@ static int run_extract(struct extract *x)
     x->percent = 100;
     x->progress = &progress;
     assert_int_equal(store_open(&x->store, shelf_repo, STORE_SHARED, &e), OK);
-    rc = extract_run(x, NULL, NULL, &e);
+    rc = extract_run(x, &e);
     store_close(x->store);
     return rc;
 }
