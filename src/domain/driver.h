@@ -91,6 +91,11 @@ struct domain_driver {
     int (*state)(struct domain_host *host, const struct domain_id *id, enum domain_state *state,
                  struct error *e);
 
+    /* Whether the device or file at `path` is a disk of no domain but `except` (0: of none at all): BUSY
+     * names the other. That it can be opened with O_EXCL does not say so. */
+    int (*check_unused)(struct domain_host *host, const char *path, uint32_t except,
+                        struct error *e);
+
     /* Whether it would answer a suspend request: UNSUPPORTED or BUSY say why it would not. */
     int (*can_suspend)(struct domain_host *host, const struct domain *d, struct error *e);
 

@@ -20,6 +20,7 @@
 #include "base/run.h"
 #include "base/time.h"
 #include "domain/xen_config.h"
+#include "domain/xen_disks.h"
 #include "domain/xen_host.h"
 #include "domain/xen_monitor.h"
 #include "domain/xen_ram.h"
@@ -477,6 +478,10 @@ static int run_xl(struct domain_host *host, const char *verb, const char *name, 
     };
     uint32_t domid;
 
+    /* Else what is taken down below might be somebody else's. */
+    if (libxl_name_to_domid(host->ctx, name, &domid) == 0)
+        return error_set(e, BUSY, "somebody has started %s meanwhile; shut it down first", name);
+    host->logger.first_error[0] = '\0';
     if (run_program(&run, e) == OK)
         return FAULT("guest-started", e);
     /* xl takes down what it half-made, unless it was killed. */
@@ -507,6 +512,7 @@ const struct domain_driver domain_xen = {
     .describe = xen_describe,
     .describe_config = xen_describe_config,
     .state = xen_state,
+    .check_unused = xen_check_unused,
     .can_suspend = xen_can_suspend,
     .can_save_live = xen_can_save_live,
     .dirty_pages = xen_dirty_pages,

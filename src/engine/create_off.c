@@ -3,7 +3,7 @@
  * create, of a domain that does not run: its disks, into a folder or a repository. Nothing else is changed.
  *
  *     describe   its configuration; that it does not run; the volumes, which nobody may use meanwhile
- *     put        the disks and the configuration
+ *     put        the disks and the configuration; that it still does not run
  *     publish    commit point
  */
 #include <errno.h>
@@ -53,7 +53,7 @@ static int read_config(struct creation *c, struct error *e)
     return OK;
 }
 
-/* Without a hypervisor nobody runs. */
+/* Neither it, nor another that has one of its disks. Without a hypervisor nobody runs. */
 static int check_off(struct creation *c, struct error *e)
 {
     struct domain_id running;
@@ -62,12 +62,15 @@ static int check_off(struct creation *c, struct error *e)
         return e->status == UNSUPPORTED ? OK : e->status;
     if (engine_find_domain(c->engine, c->d.domain.name, &running, e) < 0)
         return e->status;
-    return running.domid
-               ? error_set(e, BUSY, "it is running; without --config it is snapshotted as it runs")
-               : OK;
+    if (running.domid)
+        return error_set(e, BUSY, "it is running; without --config it is snapshotted as it runs");
+    for (size_t i = 0; i < c->d.disk_count; i++)
+        if (engine_check_unused(c->engine, c->d.disks[i].volume, 0, e) < 0)
+            return error_prefix(e, "disk %s", c->d.disks[i].disk->vdev);
+    return OK;
 }
 
-/* Held to the end: no guest, mount or loop device can take a block device then. */
+/* Held to the end: no mount or loop device can take a block device then. */
 static int open_sources(struct creation *c, struct error *e)
 {
     c->sources = malloc((c->d.disk_count + 1) * sizeof *c->sources);
@@ -98,7 +101,7 @@ static int describe(struct creation *c, struct error *e)
         return e->status;
     for (size_t i = 0; i < c->d.left_out_count; i++)
         log_note("disk %s is left out: %s", c->d.left_out[i].disk->vdev, c->d.left_out[i].why);
-    return open_sources(c, e);
+    return open_sources(c, e) < 0 ? e->status : check_off(c, e);
 }
 
 /* ---- put, publish ---- */
@@ -113,6 +116,9 @@ static int carry_out(struct creation *c, struct create_stats *stats, struct erro
     if (c->driver->prepare(c->keep, 0, c->config, e) < 0 ||
         c->driver->put_disks(c->keep, c->sources, NULL, e) < 0)
         return e->status;
+    /* A guest can be started on disks that we hold open. */
+    if (check_off(c, e) < 0)
+        return error_append(e, "it was started meanwhile, and what was copied is of no use");
     progress_begin(&c->engine->progress, "publish", 0);
     return keep_commit(c->driver, c->keep, &c->journal, stats, e);
 }

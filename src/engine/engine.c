@@ -29,3 +29,9 @@ int engine_find_domain(const struct engine *engine, const char *name, struct dom
     domain_release(&d);
     return OK;
 }
+
+int engine_check_unused(const struct engine *engine, const struct volume *v, uint32_t except,
+                        struct error *e)
+{
+    return engine->host ? engine->domains->check_unused(engine->host, v->path, except, e) : OK;
+}

@@ -33,6 +33,10 @@ void engine_disconnect(struct engine *engine);
 int engine_find_domain(const struct engine *engine, const char *name, struct domain_id *id,
                        struct error *e);
 
+/* Whether no domain but `except` (0: none at all) has the volume as a disk; without a hypervisor none has. BUSY names it. */
+int engine_check_unused(const struct engine *engine, const struct volume *v, uint32_t except,
+                        struct error *e);
+
 /* A snapshot: in a folder, or (`folder` is NULL) in a repository. */
 struct snapshot_ref {
     const char *folder;

@@ -137,12 +137,23 @@ static int begin_file(const char *path, int *fd, struct error *e)
     return OK;
 }
 
-/* Only once nobody uses the volumes. */
-static int open_targets(struct restoration *r, struct error *e)
+/* That a domain can be started on volumes that we hold open is what it is called for again. */
+static int check_unused(struct restoration *r, struct error *e)
+{
+    for (size_t i = 0; i < r->m.disk_count; i++)
+        if (r->volumes[i] && engine_check_unused(r->engine, r->volumes[i], r->running.domid, e) < 0)
+            return error_prefix(e, "disk %s", r->m.disks[i].vdev);
+    return OK;
+}
+
+/* Those that are not open yet; of volumes in use none. */
+static int open_targets(struct restoration *r, bool in_use, struct error *e)
 {
     for (size_t i = 0; i < r->m.disk_count; i++) {
         struct target *t = &r->targets[i];
 
+        if (t->fd >= 0 || (in_use && r->volumes[i]))
+            continue;
         t->kind = r->volumes[i] ? TARGET_OLD : TARGET_NEW;
         t->name = r->m.disks[i].path;
         if ((r->volumes[i] ? volume_open_idle(r->volumes[i], &t->fd, e)
@@ -160,9 +171,9 @@ static int read_all(struct restoration *r, struct error *e)
     for (size_t i = 0; i < r->m.disk_count; i++)
         if (open_volume(r, i, e) < 0)
             return e->status;
-    if (look_for_running(r, e) < 0)
+    if (look_for_running(r, e) < 0 || check_unused(r, e) < 0)
         return e->status;
-    return r->running.domid ? OK : open_targets(r, e);
+    return open_targets(r, r->running.domid, e);
 }
 
 /* ---- verify, write ---- */
@@ -224,7 +235,7 @@ static int write_images(struct restoration *r, struct error *e)
     int rc;
 
     progress_begin(&r->engine->progress, "write", images_bytes(r));
-    rc = r->running.domid ? open_targets(r, e) : OK;
+    rc = check_unused(r, e) < 0 ? e->status : open_targets(r, false, e);
     if (rc == OK)
         rc = r->driver->write(r->place, &r->m, r->targets, &r->engine->progress, e);
     for (size_t i = 0; i < r->m.disk_count; i++) {
@@ -232,7 +243,7 @@ static int write_images(struct restoration *r, struct error *e)
             rc = end_file(r->m.disks[i].path, r->targets[i].fd, e);
     }
     close_targets(r);
-    return rc;
+    return rc < 0 ? rc : check_unused(r, e);
 }
 
 /* ---- start ---- */

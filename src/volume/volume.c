@@ -110,7 +110,9 @@ int volume_open_idle(const struct volume *v, int *fd, struct error *e)
     struct stat st;
 
     if (open_volume(v, O_RDWR | O_EXCL, fd, e) < 0)
-        return e->status == BUSY ? error_append(e, "a guest or a mount uses it") : e->status;
+        return e->status == BUSY
+                   ? error_append(e, "a mount, or another who wants it alone, uses it")
+                   : e->status;
     if (fstat(*fd, &st) == 0 && S_ISREG(st.st_mode) && has_loop_device(&st)) {
         close(*fd);
         *fd = -1;

@@ -109,6 +109,13 @@ static int state(struct domain_host *host, const struct domain_id *id, enum doma
     return call("state", "", e);
 }
 
+static int check_unused(struct domain_host *host, const char *path, uint32_t except,
+                        struct error *e)
+{
+    (void)host, (void)except;
+    return call("check_unused", strrchr(path, '/') + 1, e);
+}
+
 static int can_suspend(struct domain_host *host, const struct domain *d, struct error *e)
 {
     (void)host, (void)d;
@@ -284,6 +291,7 @@ static const struct domain_driver domains = {
     .describe = describe,
     .describe_config = describe_config,
     .state = state,
+    .check_unused = check_unused,
     .can_suspend = can_suspend,
     .can_save_live = can_save_live,
     .dirty_pages = dirty_pages,

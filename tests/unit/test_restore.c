@@ -76,6 +76,20 @@ static void a_volume_of_another_size_is_refused(void **state)
     assert_null(strstr(fake->trace, "destroy"));
 }
 
+static void another_domains_disk_is_left_alone(void **state)
+{
+    struct error e;
+
+    (void)state;
+    assert_int_equal(create(CREATE_SNAPSHOT, &e), OK);
+    fill("a.img", 'x');
+    fake->fail_at = "check_unused:b.img";
+    assert_int_not_equal(restore(true, &e), OK);
+    assert_null(strstr(fake->trace, "destroy"));
+    assert_int_equal(byte_at("a.img", 0), 'x');
+    assert_int_equal(fake_file_count(fake_path("journal")), 0);
+}
+
 static void a_restore_cut_short_is_finished_by_recover(void **state)
 {
     struct error e;
@@ -159,6 +173,7 @@ int main(void)
         SCENE(restore_brings_all_back),
         SCENE(damage_is_found_before_anything_is_touched),
         SCENE(a_volume_of_another_size_is_refused),
+        SCENE(another_domains_disk_is_left_alone),
         SCENE(a_restore_cut_short_is_finished_by_recover),
         SCENE(a_guest_that_came_to_life_is_not_taken_back),
         SCENE(import_makes_a_manifest_that_restore_takes),

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * xen-blkback opens a guest's disks without claiming them (no FMODE_EXCL), so that dom0's kernel does not tell that they are
+ * in use. xl's own hotplug scripts look in xenstore, too.
+ */
+#include "domain/xen_disks.h"
+
+#include <libxl_utils.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "domain/xen_host.h"
+
+static bool is_same(const struct stat *a, const struct stat *b)
+{
+    if (S_ISBLK(a->st_mode))
+        return S_ISBLK(b->st_mode) && a->st_rdev == b->st_rdev;
+    return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
+/* A path may be one in another domain that serves the disk; then there may be nothing here. */
+static bool has_disk(struct domain_host *host, uint32_t domid, const struct stat *wanted)
+{
+    int count = 0;
+    libxl_device_disk *disks = libxl_device_disk_list(host->ctx, domid, &count);
+    bool found = false;
+
+    for (int i = 0; disks && i < count; i++) {
+        const char *path = disks[i].pdev_path;
+        AUTO_FREE char *full =
+            path ? format_text("%s%s", path[0] == '/' ? "" : "/dev/", path) : NULL;
+        struct stat st;
+
+        found |= full && *path && stat(full, &st) == 0 && is_same(&st, wanted);
+    }
+    libxl_device_disk_list_free(disks, count);
+    return found;
+}
+
+int xen_check_unused(struct domain_host *host, const char *path, uint32_t except, struct error *e)
+{
+    libxl_dominfo *domains;
+    struct stat wanted;
+    int count = 0, rc = OK;
+
+    if (stat(path, &wanted) < 0)
+        return error_errno(e, "%s", path);
+    domains = libxl_list_domain(host->ctx, &count);
+    if (!domains)
+        return xen_failed(host, e, "the list of domains", ERROR_FAIL);
+    for (int i = 0; rc == OK && i < count; i++) {
+        uint32_t domid = domains[i].domid;
+        AUTO_FREE char *name = NULL;
+
+        if ((except && domid == except) || !has_disk(host, domid, &wanted))
+            continue;
+        name = libxl_domid_to_name(host->ctx, domid);
+        rc = error_set(e, BUSY, "%s is a disk of %s, which is running; shut that down first", path,
+                       name ? name : "a domain");
+    }
+    libxl_dominfo_list_free(domains, count);
+    host->logger.first_error[0] = '\0';
+    return rc;
+}
