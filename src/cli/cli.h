@@ -48,6 +48,9 @@ void cli_progress_stop(void);
  * `print`, or the error; disconnect; return the exit status. `json` may be NULL after a failure. */
 int cli_finish(int rc, const struct error *e, json_t *json, void (*print)(void *arg), void *arg);
 
+/* Text as JSON, also if it is not UTF-8; the caller's reference. */
+json_t *cli_text(const char *text);
+
 /* "1.4 GiB". The text is valid until the fourth call after. */
 const char *cli_size(uint64_t bytes);
 

@@ -50,7 +50,8 @@ static void add_damage(void *arg, const char *what, const struct error *why)
 {
     struct result *r = arg;
 
-    json_array_append_new(r->damaged, json_pack("{s:s, s:s}", "what", what, "message", why->text));
+    json_array_append_new(r->damaged, json_pack("{s:o, s:o}", "what", cli_text(what), "message",
+                                                cli_text(why->text)));
 }
 
 static void print(void *arg)

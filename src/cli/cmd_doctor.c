@@ -5,7 +5,9 @@
 
 static const char doc[] =
     "Say what this host, and DOMAIN, allow; what `create` would do, and what is missing.\v"
-    "Changes nothing. Exit status 0: `domsnap create` would work.";
+    "Changes nothing. Exit status 0: nothing here is in the way of `domsnap create`, with --cold "
+    "where "
+    "the line of a disk says so. The room in a repository is not looked at.";
 
 struct request {
     const char *domain;

@@ -64,8 +64,8 @@ static int run(int argc, char **argv)
     argp_parse(&argp, argc, argv, 0, NULL, &request);
     repo = cli_repo(request.repo);
     rc = engine_init(repo, request.chunk_bytes, &e);
-    return cli_finish(rc, &e, json_pack("{s:s}", "repository", repo), rc == OK ? print : NULL,
-                      (void *)repo);
+    return cli_finish(rc, &e, json_pack("{s:o}", "repository", cli_text(repo)),
+                      rc == OK ? print : NULL, (void *)repo);
 }
 
 const struct command command_init = {"init", "make a repository", run};

@@ -3,7 +3,7 @@
 
 #include "cli/cli.h"
 
-static const char doc[] = "List the snapshots of DOMAIN, or of all, the newest last.";
+static const char doc[] = "List the snapshots of DOMAIN, or of all, by guest, the newest last.";
 
 static const struct argp_option options[] = {CLI_REPO_OPTION, {0}};
 

@@ -6,11 +6,10 @@
 static const char doc[] =
     "Bring a guest back to the instant that a snapshot holds: its disks, its RAM, running.\v"
     "From a snapshot without RAM (`create --disks-only`) it boots; from one of when it did not run "
-    "(`create "
-    "--config`) only its disks come back. "
-    "Every checksum is verified before anything is touched. The volumes must exist, with the sizes "
-    "of the "
-    "images, and are overwritten.";
+    "(`create --config`) only its disks come back. "
+    "Every checksum is verified before anything is touched. Volumes must exist, with the sizes of "
+    "the images, and are overwritten; an image file that is "
+    "gone is made anew.";
 
 enum { OPTION_FROM = 256, OPTION_PAUSED, OPTION_REPLACE };
 
@@ -48,6 +47,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case ARGP_KEY_END:
         if (p->from.folder && p->from.domain)
             argp_error(state, "the folder says which guest it is: give either");
+        if (p->from.folder && p->from.repo)
+            argp_error(state, "--repo is for a repository, not a folder (--from)");
         if (!p->from.folder && (!p->from.domain || !p->from.name))
             argp_error(state,
                        "which one? Give DOMAIN@NAME (`domsnap list` shows them), or --from DIR");

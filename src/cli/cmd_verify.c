@@ -77,7 +77,8 @@ static void print(void *arg)
     json_array_foreach (r->verified, i, item)
         printf("good      %s\n", json_string_value(item));
     json_array_foreach (r->damaged, i, item)
-        printf("DAMAGED   %s\n", json_string_value(json_object_get(item, "snapshot")));
+        printf("DAMAGED   %s: %s\n", json_string_value(json_object_get(item, "snapshot")),
+               json_string_value(json_object_get(item, "message")));
 }
 
 static void add(void *arg, const char *snapshot, const struct error *why)
@@ -85,10 +86,10 @@ static void add(void *arg, const char *snapshot, const struct error *why)
     struct result *r = arg;
 
     if (why)
-        json_array_append_new(r->damaged,
-                              json_pack("{s:s, s:s}", "snapshot", snapshot, "message", why->text));
+        json_array_append_new(r->damaged, json_pack("{s:o, s:o}", "snapshot", cli_text(snapshot),
+                                                    "message", cli_text(why->text)));
     else
-        json_array_append_new(r->verified, json_string(snapshot));
+        json_array_append_new(r->verified, cli_text(snapshot));
 }
 
 static int run(int argc, char **argv)

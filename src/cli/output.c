@@ -210,7 +210,7 @@ static int exit_status(int rc)
 }
 
 /* JSON takes UTF-8 alone, and the names and words of others that a message quotes may be anything. */
-static json_t *text_to_json(const char *text)
+json_t *cli_text(const char *text)
 {
     json_t *json = json_string(text);
     char *ascii = json ? NULL : strdup(text);
@@ -225,8 +225,7 @@ static json_t *text_to_json(const char *text)
 
 static json_t *error_to_json(const struct error *e)
 {
-    return json_pack("{s:s, s:o}", "status", status_name(e->status), "message",
-                     text_to_json(e->text));
+    return json_pack("{s:s, s:o}", "status", status_name(e->status), "message", cli_text(e->text));
 }
 
 int cli_finish(int rc, const struct error *e, json_t *json, void (*print)(void *arg), void *arg)

@@ -159,14 +159,15 @@ static int verify_one(struct verification *v, const struct snapshot_ref *ref, st
         v->sink(v->arg, name, NULL);
         return OK;
     }
-    error_prefix(&why, "verify %s", name);
-    if (why.status == CANCELLED) {
+    if (why.status == CANCELLED || (why.status == NOT_FOUND && !ref->folder)) {
         *e = why;
-        return CANCELLED;
+        return error_prefix(e, "verify %s", name);
     }
     v->sink(v->arg, name, &why);
-    if (v->first.status == OK)
+    if (v->first.status == OK) {
         v->first = why;
+        error_prefix(&v->first, "verify %s", name);
+    }
     return OK;
 }
 
@@ -183,6 +184,8 @@ static int verify_list(struct verification *v, const struct snapshot_ref *ref, s
             .repo = ref->repo, .domain = list[i].domain_name, .name = list[i].name};
 
         rc = verify_one(v, &one, e);
+        if (rc == NOT_FOUND) /* deleted meanwhile */
+            rc = OK;
     }
     engine_list_release(list, count);
     return rc;

@@ -24,6 +24,7 @@ struct store_worker {
     EVP_MD_CTX *sum;
     uint8_t *buffer;       /* what was read */
     const uint8_t *record; /* in there: a head and what it says */
+    char from[PACK_NAME];  /* where that is from */
     uint8_t *base;         /* content */
     uint8_t *pages;        /* those of a patch */
     uint8_t *zipped;       /* a frame */
@@ -180,17 +181,17 @@ static int read_record(struct store_worker *w, const struct chunk_id *id, struct
                        struct error *e)
 {
     struct location where;
-    char name[PACK_NAME];
     int fd;
 
+    strcpy(w->from, "none");
     if (index_find(w->store->index, id, &where) < 0)
         return error_set(e, DAMAGED, "no pack has it");
     if (where.pack == PACK_OPEN)
         return error_set(e, BUSY, "it is being written");
-    if (index_pack_open(w->store->index, where.pack, &fd, name, e) < 0)
+    if (index_pack_open(w->store->index, where.pack, &fd, w->from, e) < 0)
         return e->status;
     if (pack_read(fd, where.offset, where.stored_bytes, w->buffer, &w->record, h, e) < 0)
-        return error_prefix(e, "pack %s", name);
+        return e->status;
     if (memcmp(h->id.bytes, id->bytes, ID_BYTES) != 0)
         return error_set(e, DAMAGED, "another record is where it should be");
     return OK;
@@ -309,7 +310,7 @@ int store_get(struct store_worker *w, const struct chunk_id *id, void *content, 
     if (get(w, id, content, bytes, e) == OK)
         return OK;
     chunk_id_to_hex(id, hex);
-    return error_prefix(e, "chunk %.16s…", hex);
+    return error_prefix(e, "pack %s, chunk %.16s…", w->from, hex);
 }
 
 /* ---- in ---- */
