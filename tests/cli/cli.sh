@@ -22,7 +22,7 @@ expect "--version" 0 '^domsnap [0-9]' --version
 expect "--help" 0 'Usage: domsnap COMMAND' --help
 expect "no command" 2 'Usage:'
 expect "an unknown command" 2 'no command "frobnicate"' frobnicate
-for command in create restore import recover doctor init list show verify delete; do
+for command in create restore import recover doctor init list show verify check delete; do
     expect "$command --help" 0 "Usage: domsnap $command" $command --help
     expect "$command with an unknown option" 2 'unrecognized option' $command --frobnicate
 done

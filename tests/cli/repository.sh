@@ -89,26 +89,17 @@ check_fails "a file of another size" 1 'must be the same' "$domsnap" restore off
 truncate -s -512 "$work/two.img"
 check_fails "a snapshot that does not exist" 1 'there is no snapshot' "$domsnap" restore off01@three
 
-# Killed at any time: the repository is as before, and what is listed verifies.
-for ((i = 1; i <= 6; i++)); do
-    change "$work/one.img" $((10 + i))
-    "$domsnap" create "off01@killed$i" --config "$work/off.cfg" > /dev/null 2>&1 &
-    sleep 0.0$((i * 2))
-    kill -KILL $! 2> /dev/null
-    wait $! 2> /dev/null
-done
-check "verify, after kills" "$domsnap" verify
-check "create, after kills" "$domsnap" create off01@after --config "$work/off.cfg"
-check "restore, killed: recover finishes it" bash -c "
-    change() { :; }
-    '$domsnap' restore off01@two > /dev/null 2>&1 & sleep 0.1; kill -KILL \$!; wait \$! 2> /dev/null
-    '$domsnap' recover && '$domsnap' restore off01@two"
-check "both are as they were then" sha256sum --quiet -c "$work/sums-2"
+change "$work/one.img" 5
+check "create of a third" "$domsnap" create off01@after --config "$work/off.cfg"
 "$domsnap" create off01@a --config "$work/off.cfg" > /dev/null 2>&1 &
 first=$!
-"$domsnap" create off01@b --config "$work/off.cfg" > /dev/null 2>&1
-wait $first
-check "two at once: at least one is done, and all verify" "$domsnap" verify
+second=0
+"$domsnap" create off01@b --config "$work/off.cfg" > /dev/null 2>&1 || second=$?
+wait $first && first=0 || first=$?
+check "two at once: one is done ($first, $second)" test "$first" = 0 -o $second = 0
+check "and what was done is there" bash -c "
+    { [ $first != 0 ] || '$domsnap' show off01@a; } && { [ $second != 0 ] || '$domsnap' show off01@b; }"
+check "and all verify" "$domsnap" verify
 
 # Damage: a byte in each pack in turn.
 damaged=0
@@ -125,12 +116,12 @@ END
     "$domsnap" verify > "$work/said" 2>&1 || { grep -q DAMAGED "$work/said" && damaged=$((damaged + 1)); }
     cp "$work/good" "$pack"
 done
-check "damage is found ($damaged)" test $damaged -gt 0
+check "damage is found in each of $damaged" test $damaged = "$(find "$work/repo/packs" -name '*.pack' | wc -l)"
 check "verify, without the damage" "$domsnap" verify
 check_fails "verify of a sample" 0 'good' "$domsnap" verify --sample 30
 check_fails "check" 0 'snapshots in [0-9]+ packs' "$domsnap" check
-# The largest that is whole (not what a kill left): it is needed, and more than its end is cut off.
-pack=$(find "$work/repo/packs" -name '[!.]*.pack' -printf '%s %p\n' | sort -n | tail -n 1 | cut -d' ' -f2)
+# The largest: more than its end is cut off.
+pack=$(find "$work/repo/packs" -name '*.pack' -printf '%s %p\n' | sort -n | tail -n 1 | cut -d' ' -f2)
 mv "$pack" "$work/pack"
 check_fails "check, without a pack" 1 'DAMAGED +off01@' "$domsnap" check
 head -c 1000 "$work/pack" > "$pack"

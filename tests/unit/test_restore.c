@@ -166,7 +166,6 @@ static void import_makes_a_manifest_that_restore_takes(void **state)
     assert_int_equal(byte_at("b.img", 0), 'b');
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
