@@ -24,7 +24,8 @@ static void print_help(FILE *to)
         fprintf(to, "  %-9s %s\n", (*c)->name, (*c)->summary);
     fputs("\n  -?, --help     this text; `domsnap COMMAND --help` for a command's\n"
           "  -V, --version  the version\n\n"
-          "Exit status: 0 done; 1 failed, and undone; 2 wrong usage; 3 run `domsnap recover`.\n",
+          "Exit status: 0 done; 1 failed, and undone, or something is bad; 2 wrong usage; 3 run "
+          "`domsnap recover`.\n",
           to);
 }
 
@@ -106,6 +107,8 @@ int main(int argc, char **argv)
         print_help(stdout);
         return 0;
     }
+    /* Each command's help would end in it. */
+    setenv("ARGP_HELP_FMT", "no-dup-args-note", 0);
     /* All that we make has the modes we give it. */
     umask(077);
     for (const struct command *const *c = commands; *c; c++)

@@ -44,6 +44,12 @@ uint64_t manifest_bytes(const struct manifest *m)
 
 /* ---- out ---- */
 
+static json_t *drop(json_t *json)
+{
+    json_decref(json);
+    return NULL;
+}
+
 static json_t *file_to_json(const struct manifest_file *f)
 {
     return json_pack("{s:s*, s:I, s:s}", "file", f->file, "bytes", (json_int_t)f->bytes, "root",
@@ -57,35 +63,35 @@ static json_t *ram_to_json(const struct manifest *m)
     if (json && manifest_has(&m->ram_frames) &&
         (json_object_set_new(json, "pages_at", json_integer((json_int_t)m->ram_pages_at)) < 0 ||
          json_object_set_new(json, "frames", file_to_json(&m->ram_frames)) < 0 ||
-         json_object_set_new(json, "types", file_to_json(&m->ram_types)) < 0)) {
-        json_decref(json);
-        return NULL;
-    }
+         json_object_set_new(json, "types", file_to_json(&m->ram_types)) < 0))
+        return drop(json);
     return json;
 }
 
 static json_t *disks_to_json(const struct manifest *m)
 {
     json_t *disks = json_array();
+    bool ok = disks != NULL;
 
-    for (size_t i = 0; i < m->disk_count; i++) {
+    for (size_t i = 0; ok && i < m->disk_count; i++) {
         const struct manifest_disk *d = &m->disks[i];
 
-        json_array_append_new(disks,
-                              json_pack("{s:s, s:s, s:s, s:o}", "vdev", d->vdev, "path", d->path,
-                                        "driver", d->driver, "image", file_to_json(&d->image)));
+        ok = json_array_append_new(disks, json_pack("{s:s, s:s, s:s, s:o}", "vdev", d->vdev, "path",
+                                                    d->path, "driver", d->driver, "image",
+                                                    file_to_json(&d->image))) == 0;
     }
-    return disks;
+    return ok ? disks : drop(disks);
 }
 
 static json_t *left_out_to_json(const struct manifest *m)
 {
     json_t *left_out = json_array();
+    bool ok = left_out != NULL;
 
-    for (size_t i = 0; i < m->left_out_count; i++)
-        json_array_append_new(left_out, json_pack("{s:s, s:s}", "vdev", m->left_out[i].vdev, "why",
-                                                  m->left_out[i].why));
-    return left_out;
+    for (size_t i = 0; ok && i < m->left_out_count; i++)
+        ok = json_array_append_new(left_out, json_pack("{s:s, s:s}", "vdev", m->left_out[i].vdev,
+                                                       "why", m->left_out[i].why)) == 0;
+    return ok ? left_out : drop(left_out);
 }
 
 json_t *manifest_to_json(const struct manifest *m)
@@ -111,10 +117,7 @@ json_t *manifest_to_json(const struct manifest *m)
     ok = json_object_set_new(json, "disks", disks_to_json(m)) == 0 && ok;
     ok = json_object_set_new(json, "left_out", left_out_to_json(m)) == 0 && ok;
     ok = json_object_set_new(json, "pause", pause) == 0 && ok;
-    if (ok)
-        return json;
-    json_decref(json);
-    return NULL;
+    return ok ? json : drop(json);
 }
 
 /* ---- in ---- */

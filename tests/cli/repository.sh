@@ -118,6 +118,18 @@ END
 done
 check "damage is found in each of $damaged" test $damaged = "$(find "$work/repo/packs" -name '*.pack' | wc -l)"
 check "verify, without the damage" "$domsnap" verify
+# What the README says of damage: the guest still has most of what the largest pack holds.
+pack=$(find "$work/repo/packs" -name '*.pack' -printf '%s %p\n' | sort -n | tail -n 1 | cut -d' ' -f2)
+name=$(basename "$pack" .pack)
+cp -r "$work/repo" "$work/kept"
+printf 'xxxxxxxx' | dd of="$pack" bs=1 seek=300 conv=notrunc status=none
+check_fails "verify names the pack" 1 "DAMAGED .*pack $name" "$domsnap" verify
+mv "$pack" "$work/pack"
+check "create, without that pack" "$domsnap" create off01@anew --config "$work/off.cfg"
+check "stores anew what it held" "$domsnap" verify off01@anew
+check "and what other snapshots have in common with it" "$domsnap" verify off01@after
+rm -r "$work/repo"
+mv "$work/kept" "$work/repo"
 check_fails "verify of a sample" 0 'good' "$domsnap" verify --sample 30
 check_fails "check" 0 'snapshots in [0-9]+ packs' "$domsnap" check
 # The largest: more than its end is cut off.
