@@ -26,6 +26,14 @@ for command in create restore import recover doctor init list show verify check 
     expect "$command --help" 0 "Usage: domsnap $command" $command --help
     expect "$command with an unknown option" 2 'unrecognized option' $command --frobnicate
 done
+# The manual has each command's options.
+missing=
+for command in create restore import recover doctor init list show verify check delete; do
+    for option in $("$domsnap" $command --help | sed -nE 's/^ +(-., +)?--([a-z-]+).*/\2/p' | grep -vxE 'help|usage'); do
+        grep -q -- "Fl -$option\b\|, -$option\b" "${0%/*}/../../docs/domsnap.8" || missing+=" $command --$option"
+    done
+done
+if [ -z "$missing" ]; then echo "ok - domsnap(8) has all options"; else echo "not ok - domsnap(8) lacks$missing"; failed=1; fi
 expect "create without a domain" 2 'which DOMAIN' create --to "$work/x"
 expect "create into a folder and a repository" 2 'for a repository, not a folder' create linux01@x --to "$work/x"
 expect "create of two domains" 2 'one DOMAIN' create a b --to "$work/x"
