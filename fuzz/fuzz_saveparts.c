@@ -60,7 +60,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     p.rest = p.types + types;
     p.to_join.pages_at = number(data);
     p.to_join.bytes[SAVE_TYPES] = types;
-    p.to_join.bytes[SAVE_FRAMES] = types > less ? (types - less) * FRAME_BYTES : 0;
+    p.to_join.bytes[SAVE_FRAMES] = types > less ? (types - less) * DOMAIN_PAGE_BYTES : 0;
     p.to_join.bytes[SAVE_REST] = size - 4 - types;
     save_parts_join(&p.to_join, null, &e);
     return 0;

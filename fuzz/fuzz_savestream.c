@@ -42,7 +42,7 @@ static void apart_and_joined(const struct save_pages *pages)
         abort();
     join.bytes[SAVE_REST] = (uint64_t)lseek(rest, 0, SEEK_END);
     join.bytes[SAVE_TYPES] = (uint64_t)lseek(types, 0, SEEK_END);
-    join.bytes[SAVE_FRAMES] = save_pages_frames(pages) * FRAME_BYTES;
+    join.bytes[SAVE_FRAMES] = save_pages_frames(pages) * DOMAIN_PAGE_BYTES;
     if (save_parts_join(&join, null, &e) < 0)
         abort();
 }

@@ -7,6 +7,14 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 
+struct domain_id domain_id_of(const struct domain *d)
+{
+    struct domain_id id = {.name = d->name, .domid = d->domid};
+
+    memcpy(id.uuid, d->uuid, sizeof id.uuid);
+    return id;
+}
+
 int domain_name_check(const char *name, struct error *e)
 {
     size_t len = strlen(name);

@@ -39,6 +39,15 @@ struct domain {
     json_t *config; /* libxl's JSON, whole */
 };
 
+/* How a domain is told from one that took its name or number later. */
+struct domain_id {
+    const char *name; /* borrowed */
+    uint32_t domid;
+    char uuid[DOMAIN_UUID_TEXT];
+};
+
+struct domain_id domain_id_of(const struct domain *d);
+
 /* Fill `d` from libxl's JSON. On failure `d` holds nothing. DAMAGED names what is missing or not
  * of the expected type; nothing in `config` is trusted. Takes a reference to `config`. */
 int domain_parse(struct domain *d, json_t *config, struct error *e);
@@ -46,8 +55,8 @@ int domain_parse(struct domain *d, json_t *config, struct error *e);
 /* Free what it holds; an all-zero domain holds nothing. */
 void domain_release(struct domain *d);
 
-/* Refuse names that can't be file names of ours: empty, too long, with '/', control characters or
- * a leading '.'. `what` names it in the message. */
+/* Refuse names that can't be file names of ours, or words of the command line: empty, too long, with '/', '@', control
+ * characters, or a '.' or '-' in front. */
 int domain_name_check(const char *name, struct error *e);
 
 #endif

@@ -19,13 +19,6 @@
 /* A connection to the toolstack; each driver has its own. */
 struct domain_host;
 
-/* How a domain is told from one that took its name or number later. */
-struct domain_id {
-    const char *name;
-    uint32_t domid;
-    char uuid[DOMAIN_UUID_TEXT];
-};
-
 enum domain_state {
     DOMAIN_GONE,          /* no domain with this domid and uuid */
     DOMAIN_RUNNING,       /* running or waiting for a CPU */
@@ -62,6 +55,11 @@ struct save_watcher {
 
     void *arg;
 };
+
+/* How Xen's toolstack saves live, unless told otherwise: so many rounds at most, and after one that
+ * short only the last. */
+#define SAVE_LIVE_ROUNDS 5
+#define SAVE_LAST_PAGES  50
 
 enum domain_start { START_RUNNING, START_PAUSED };
 

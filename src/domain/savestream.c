@@ -129,7 +129,7 @@ static int set_slot(struct save_pages *p, uint64_t frame, uint64_t slot, struct 
     leaf = &p->leaves[frame / LEAF_FRAMES];
     if (!*leaf) {
         /* Or a small file could ask for much memory. */
-        if (p->leaf_count >= 64 + p->bytes / (LEAF_FRAMES * FRAME_BYTES / 8))
+        if (p->leaf_count >= 64 + p->bytes / (LEAF_FRAMES * DOMAIN_PAGE_BYTES / 8))
             return error_set(e, UNSUPPORTED, "the save stream's frames are strewn too widely");
         *leaf = calloc(1, sizeof **leaf);
         if (!*leaf)
@@ -243,13 +243,13 @@ static int scan_frames(struct scan *s, uint64_t count, uint64_t content, uint64_
             return error_set(e, UNSUPPORTED,
                              "the save stream has a frame of the unknown kind %#" PRIx64,
                              frame & ~FRAME_NUMBER);
-        if (has_content && end - content < FRAME_BYTES)
+        if (has_content && end - content < DOMAIN_PAGE_BYTES)
             return error_set(e, DAMAGED, "a record of pages in the save stream is too short");
         if (set_slot(s->p, frame & FRAME_NUMBER,
                      (has_content ? content << SLOT_TYPE_BITS : 0) | type, e) < 0)
             return e->status;
         /* A slot of 0 means that it was not sent; no content is at 0. */
-        content += has_content ? FRAME_BYTES : 0;
+        content += has_content ? DOMAIN_PAGE_BYTES : 0;
     }
     return content == end
                ? OK
@@ -370,7 +370,7 @@ static uint64_t content_of(const struct save_pages *p, uint64_t frame)
 int save_pages_read(const struct save_pages *p, void *to, size_t bytes, uint64_t offset,
                     struct error *e)
 {
-    uint64_t frame = offset / FRAME_BYTES, end = frame + bytes / FRAME_BYTES;
+    uint64_t frame = offset / DOMAIN_PAGE_BYTES, end = frame + bytes / DOMAIN_PAGE_BYTES;
     uint8_t *at = to;
 
     while (frame < end) {
@@ -378,13 +378,13 @@ int save_pages_read(const struct save_pages *p, void *to, size_t bytes, uint64_t
 
         /* What was sent in a row is read at once. */
         while (frame + run < end &&
-               content_of(p, frame + run) == (content ? content + run * FRAME_BYTES : 0))
+               content_of(p, frame + run) == (content ? content + run * DOMAIN_PAGE_BYTES : 0))
             run++;
         if (!content)
-            memset(at, 0, run * FRAME_BYTES);
-        else if (pread_full(p->fd, at, run * FRAME_BYTES, content) < 0)
+            memset(at, 0, run * DOMAIN_PAGE_BYTES);
+        else if (pread_full(p->fd, at, run * DOMAIN_PAGE_BYTES, content) < 0)
             return error_errno(e, "read of the save stream");
-        at += run * FRAME_BYTES;
+        at += run * DOMAIN_PAGE_BYTES;
         frame += run;
     }
     return OK;
@@ -392,14 +392,14 @@ int save_pages_read(const struct save_pages *p, void *to, size_t bytes, uint64_t
 
 uint64_t save_pages_next(const struct save_pages *p, uint64_t offset)
 {
-    uint64_t frame = offset / FRAME_BYTES;
+    uint64_t frame = offset / DOMAIN_PAGE_BYTES;
 
     while (frame < p->frames && !content_of(p, frame))
         frame =
             p->leaves[frame / LEAF_FRAMES] ? frame + 1 : (frame / LEAF_FRAMES + 1) * LEAF_FRAMES;
     if (frame >= p->frames)
-        return p->frames * FRAME_BYTES;
-    return frame * FRAME_BYTES > offset ? frame * FRAME_BYTES : offset;
+        return p->frames * DOMAIN_PAGE_BYTES;
+    return frame * DOMAIN_PAGE_BYTES > offset ? frame * DOMAIN_PAGE_BYTES : offset;
 }
 
 int save_pages_write_types(const struct save_pages *p, int fd, struct error *e)
@@ -466,7 +466,7 @@ static int join_write(struct join *j, const void *from, size_t bytes, struct err
 static int join_rest(struct join *j, uint64_t offset, uint64_t end, struct error *e)
 {
     while (offset < end) {
-        size_t n = end - offset < FRAME_BYTES ? end - offset : FRAME_BYTES;
+        size_t n = end - offset < DOMAIN_PAGE_BYTES ? end - offset : DOMAIN_PAGE_BYTES;
 
         if (join_read(j, SAVE_REST, j->content, n, offset, e) < 0 ||
             join_write(j, j->content, n, e) < 0)
@@ -491,10 +491,10 @@ static int read_content(struct join *j, uint32_t count, size_t *bytes, struct er
             if ((j->frames[i + run] & FRAME_NUMBER) != first + run ||
                 !type_has_content((unsigned)(j->frames[i + run] >> FRAME_TYPE_SHIFT)))
                 break;
-        if (join_read(j, SAVE_FRAMES, j->content + *bytes, run * (size_t)FRAME_BYTES,
-                      first * FRAME_BYTES, e) < 0)
+        if (join_read(j, SAVE_FRAMES, j->content + *bytes, run * (size_t)DOMAIN_PAGE_BYTES,
+                      first * DOMAIN_PAGE_BYTES, e) < 0)
             return e->status;
-        *bytes += run * (size_t)FRAME_BYTES;
+        *bytes += run * (size_t)DOMAIN_PAGE_BYTES;
     }
     return OK;
 }
@@ -552,9 +552,9 @@ int save_parts_join(const struct save_parts *parts, int fd, struct error *e)
     int rc;
 
     if (parts->pages_at > rest || frames > (uint64_t)LEAVES_MAX * LEAF_FRAMES ||
-        parts->bytes[SAVE_FRAMES] != frames * FRAME_BYTES)
+        parts->bytes[SAVE_FRAMES] != frames * DOMAIN_PAGE_BYTES)
         return error_set(e, DAMAGED, "the parts of the save stream don't fit together");
-    j.content = malloc((size_t)BATCH_FRAMES * FRAME_BYTES);
+    j.content = malloc((size_t)BATCH_FRAMES * DOMAIN_PAGE_BYTES);
     if (!j.content)
         return error_set(e, NO_SPACE, "out of memory");
     rc = join_rest(&j, 0, parts->pages_at, e);

@@ -15,9 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/error.h"
-
-#define FRAME_BYTES 4096
+#include "domain/domain.h"
 
 /* ---- out of a save file ---- */
 
@@ -34,7 +32,7 @@ void save_pages_free(struct save_pages *p); /* NULL is fine */
 /* One more than the highest frame's number. */
 uint64_t save_pages_frames(const struct save_pages *p);
 
-/* Read a part of the image; both numbers are multiples of FRAME_BYTES. Frames that have no content
+/* Read a part of the image; both numbers are multiples of DOMAIN_PAGE_BYTES. Frames that have no content
  * read as zeros. */
 int save_pages_read(const struct save_pages *p, void *to, size_t bytes, uint64_t offset,
                     struct error *e);

@@ -262,9 +262,8 @@ static bool announces_suspend(struct domain_host *host, uint32_t domid)
 int xen_state_now(struct domain_host *host, const struct domain *d, enum domain_state *state,
                   struct error *e)
 {
-    struct domain_id id = {d->name, d->domid, ""};
+    struct domain_id id = domain_id_of(d);
 
-    memcpy(id.uuid, d->uuid, sizeof id.uuid);
     return xen_state(host, &id, state, e);
 }
 

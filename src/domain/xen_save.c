@@ -116,10 +116,6 @@ void xen_save_message(struct domain_host *host, const char *line)
         before_stop(host, true);
 }
 
-/* Xen's default: a live save has so many rounds, or ends with one so short. */
-#define LIVE_ROUNDS      5
-#define LAST_ROUND_PAGES 50
-
 void xen_save_progress(struct domain_host *host, const char *doing, uint64_t done, uint64_t total)
 {
     struct save_log *log = &host->save_log;
@@ -136,7 +132,7 @@ void xen_save_progress(struct domain_host *host, const char *doing, uint64_t don
     snprintf(log->doing, sizeof log->doing, "%s", doing);
     at->done = done;
     at->total = total;
-    at->last = !at->stands_still && (at->round + 1 == LIVE_ROUNDS || total < LAST_ROUND_PAGES);
+    at->last = !at->stands_still && (at->round + 1 == SAVE_LIVE_ROUNDS || total < SAVE_LAST_PAGES);
     if (at->stands_still)
         before_stop(host, false);
     else if (!log->stopping)

@@ -141,13 +141,12 @@ static char quote_for(const char *s)
     return !strchr(s, '"') ? '"' : !strchr(s, '\'') ? '\'' : 0;
 }
 
-static bool put_text(FILE *out, const char *s)
+static void put_text(FILE *out, const char *s)
 {
     char quote = s ? quote_for(s) : 0;
 
     if (quote)
         fprintf(out, "%c%s%c", quote, s, quote);
-    return quote;
 }
 
 static bool texts_are_fine(const json_t *list)
@@ -161,7 +160,7 @@ static bool texts_are_fine(const json_t *list)
     return json_is_array(list);
 }
 
-static bool put_list(FILE *out, const json_t *list)
+static void put_list(FILE *out, const json_t *list)
 {
     const json_t *item;
     size_t i;
@@ -172,7 +171,6 @@ static bool put_list(FILE *out, const json_t *list)
         put_text(out, json_string_value(item));
     }
     fputs(" ]", out);
-    return true;
 }
 
 /* 1, 0, or -1: neither. */
@@ -286,7 +284,7 @@ static void put_vcpus(FILE *out, json_t *left)
     json_object_del(build, "avail_vcpus");
 }
 
-static bool put_cpu_list(FILE *out, const json_t *cpus)
+static void put_cpu_list(FILE *out, const json_t *cpus)
 {
     const json_t *cpu;
     size_t i;
@@ -295,7 +293,6 @@ static bool put_cpu_list(FILE *out, const json_t *cpus)
     json_array_foreach (cpus, i, cpu)
         fprintf(out, "%s%" JSON_INTEGER_FORMAT, i ? "," : "", json_integer_value(cpu));
     fputc('"', out);
-    return true;
 }
 
 /* One list of CPUs for each virtual one. */

@@ -55,7 +55,6 @@ struct creation {
     struct guardian *guardian;
     bool has_stopped;  /* the guest, as it was asked to */
     uint64_t asked_ns; /* when the guest was asked to stop, or its disks were; 0: not yet */
-    int *sources;      /* what to copy the disks from */
     struct manifest m;
 };
 
@@ -228,21 +227,12 @@ static int open_sources(struct creation *c, struct error *e)
 {
     for (size_t i = 0; i < c->d.disk_count; i++) {
         struct volume *v = c->d.disks[i].volume;
+        int *source = &c->d.disks[i].source;
 
-        if ((is_cold(c) ? volume_open_live(v, &c->sources[i], e)
-                        : v->driver->open_image(v, &c->sources[i], e)) < 0)
+        if ((is_cold(c) ? volume_open_live(v, source, e) : v->driver->open_image(v, source, e)) < 0)
             return e->status;
     }
     return OK;
-}
-
-static void close_sources(struct creation *c)
-{
-    for (size_t i = 0; i < c->d.disk_count; i++) {
-        if (c->sources[i] >= 0)
-            close(c->sources[i]);
-        c->sources[i] = -1;
-    }
 }
 
 static int copy_disks(struct creation *c, struct error *e)
@@ -257,8 +247,8 @@ static int copy_disks(struct creation *c, struct error *e)
     atomic_store(&c->engine->progress.total_bytes, total);
     rc = open_sources(c, e);
     if (rc == OK)
-        rc = c->driver->put_disks(c->keep, c->sources, &watch, e);
-    close_sources(c);
+        rc = c->driver->put_disks(c->keep, &watch, e);
+    description_close_sources(&c->d);
     /* An image read from a snapshot that broke meanwhile is worth nothing; and if it could not be
      * read, that is why. */
     if (!is_cold(c) && watch_snapshots(c, &broken) < 0) {
@@ -410,9 +400,8 @@ static uint64_t when_stopped(const struct creation *c, uint64_t saved_ns)
 
 static int state_of(const struct creation *c, enum domain_state *state, struct error *e)
 {
-    struct domain_id id = {c->d.domain.name, c->d.domain.domid, ""};
+    struct domain_id id = domain_id_of(&c->d.domain);
 
-    memcpy(id.uuid, c->d.domain.uuid, sizeof id.uuid);
     return c->engine->domains->state(c->engine->host, &id, state, e);
 }
 
@@ -519,16 +508,6 @@ static void let_go(struct creation *c)
     c->keep = NULL;
 }
 
-static int allocate(struct creation *c, struct error *e)
-{
-    c->sources = malloc((c->d.disk_count + 1) * sizeof *c->sources);
-    if (!c->sources)
-        return error_set(e, NO_SPACE, "out of memory");
-    for (size_t i = 0; i < c->d.disk_count; i++)
-        c->sources[i] = -1;
-    return OK;
-}
-
 /* The journal is open: whatever happens now ends in settle_create(). */
 static int journalled(struct creation *c, struct error *e)
 {
@@ -565,13 +544,10 @@ int engine_create(struct engine *engine, const struct create_params *params, str
     if (rc == OK)
         rc = describe(&c, e);
     if (rc == OK)
-        rc = allocate(&c, e);
-    if (rc == OK)
         rc = journalled(&c, e);
     c.driver->close(c.keep);
     journal_release(&c.journal);
     description_release(&c.d);
-    free(c.sources);
     if (rc < 0) {
         manifest_release(&c.m);
         *m = (struct manifest){0};

@@ -26,7 +26,6 @@ struct creation {
     char *config; /* a copy, since the file may change meanwhile */
     struct description d;
     struct journal journal;
-    int *sources; /* one a disk, held so that nobody else opens it */
     const struct keep_driver *driver;
     struct keep *keep;
     struct keep_request request; /* of the above */
@@ -73,13 +72,8 @@ static int check_off(struct creation *c, struct error *e)
 /* Held to the end: no mount or loop device can take a block device then. */
 static int open_sources(struct creation *c, struct error *e)
 {
-    c->sources = malloc((c->d.disk_count + 1) * sizeof *c->sources);
-    if (!c->sources)
-        return error_set(e, NO_SPACE, "out of memory");
     for (size_t i = 0; i < c->d.disk_count; i++)
-        c->sources[i] = -1;
-    for (size_t i = 0; i < c->d.disk_count; i++)
-        if (volume_open_idle(c->d.disks[i].volume, &c->sources[i], e) < 0)
+        if (volume_open_idle(c->d.disks[i].volume, &c->d.disks[i].source, e) < 0)
             return error_prefix(e, "disk %s", c->d.disks[i].disk->vdev);
     return OK;
 }
@@ -114,7 +108,7 @@ static int carry_out(struct creation *c, struct create_stats *stats, struct erro
         total += c->d.disks[i].volume->size_bytes;
     progress_begin(&c->engine->progress, "copy", total);
     if (c->driver->prepare(c->keep, 0, c->config, e) < 0 ||
-        c->driver->put_disks(c->keep, c->sources, NULL, e) < 0)
+        c->driver->put_disks(c->keep, NULL, e) < 0)
         return e->status;
     /* A guest can be started on disks that we hold open. */
     if (check_off(c, e) < 0)
@@ -155,12 +149,8 @@ static int open_keep(struct creation *c, struct error *e)
 static void release(struct creation *c)
 {
     c->driver->close(c->keep);
-    for (size_t i = 0; c->sources && i < c->d.disk_count; i++)
-        if (c->sources[i] >= 0)
-            close(c->sources[i]);
     journal_release(&c->journal);
     description_release(&c->d);
-    free(c->sources);
     free(c->config);
 }
 

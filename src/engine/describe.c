@@ -21,7 +21,7 @@ static const char *why_left_out(const struct domain_disk *disk)
 static int open_disk(struct described_disk *to, const struct engine *engine,
                      const struct domain_disk *disk, struct error *e)
 {
-    to->disk = disk;
+    *to = (struct described_disk){.disk = disk, .source = -1};
     if (!disk->raw)
         return error_set(e, UNSUPPORTED,
                          "disk %s: %s is not a raw image; its format needs qemu to read it",
@@ -66,8 +66,18 @@ int description_make(struct description *d, struct engine *engine, const char *n
     return e->status;
 }
 
+void description_close_sources(struct description *d)
+{
+    for (size_t i = 0; i < d->disk_count; i++) {
+        if (d->disks[i].source >= 0)
+            close(d->disks[i].source);
+        d->disks[i].source = -1;
+    }
+}
+
 void description_release(struct description *d)
 {
+    description_close_sources(d);
     for (size_t i = 0; i < d->disk_count; i++)
         volume_close(d->disks[i].volume);
     free(d->disks);
@@ -134,74 +144,72 @@ int description_to_manifest(const struct description *d, const struct engine *en
 
 /* ---- snapshots ---- */
 
-/* Do a step for the volumes of each driver, all those of one driver at once. */
-static int each_driver(struct description *d,
-                       int (*step)(const struct volume_driver *driver, struct volume *const vs[],
-                                   size_t count, const char *id, struct error *e),
-                       const char *id, struct error *e)
+/* The next driver of d's volumes, and into d->group all that are its; NULL: no more. `*first` is 0 at first. */
+static const struct volume_driver *next_group(struct description *d, size_t *first, size_t *count)
 {
-    for (size_t first = 0; first < d->disk_count; first++) {
-        const struct volume_driver *driver = d->disks[first].volume->driver;
-        size_t count = 0, earlier = 0;
+    for (; *first < d->disk_count; ++*first) {
+        const struct volume_driver *driver = d->disks[*first].volume->driver;
+        size_t earlier = 0;
 
         while (d->disks[earlier].volume->driver != driver)
             earlier++;
-        if (earlier < first)
+        if (earlier < *first)
             continue;
-        for (size_t i = first; i < d->disk_count; i++)
+        *count = 0;
+        for (size_t i = (*first)++; i < d->disk_count; i++)
             if (d->disks[i].volume->driver == driver)
-                d->group[count++] = d->disks[i].volume;
-        if (step(driver, d->group, count, id, e) < 0)
-            return e->status;
+                d->group[(*count)++] = d->disks[i].volume;
+        return driver;
     }
-    return OK;
-}
-
-static int plan(const struct volume_driver *driver, struct volume *const vs[], size_t count,
-                const char *id, struct error *e)
-{
-    return driver->plan(vs, count, id, e);
-}
-
-static int prepare(const struct volume_driver *driver, struct volume *const vs[], size_t count,
-                   const char *id, struct error *e)
-{
-    (void)id;
-    return driver->prepare(vs, count, e);
-}
-
-static int hold(const struct volume_driver *driver, struct volume *const vs[], size_t count,
-                const char *id, struct error *e)
-{
-    (void)id;
-    return driver->hold(vs, count, e);
-}
-
-static int commit(const struct volume_driver *driver, struct volume *const vs[], size_t count,
-                  const char *id, struct error *e)
-{
-    (void)id;
-    return driver->commit(vs, count, e);
+    return NULL;
 }
 
 int description_plan_snapshots(struct description *d, const char *id, struct error *e)
 {
+    const struct volume_driver *driver;
+    size_t first = 0, count;
+
     for (size_t i = 0; i < d->disk_count; i++)
         if (d->disks[i].volume->driver->can_snapshot(d->disks[i].volume, e) < 0)
             return error_prefix(e, "disk %s", d->disks[i].disk->vdev);
-    return each_driver(d, plan, id, e);
+    while ((driver = next_group(d, &first, &count)))
+        if (driver->plan(d->group, count, id, e) < 0)
+            return e->status;
+    return OK;
 }
 
 int description_prepare(struct description *d, struct error *e)
 {
-    return each_driver(d, prepare, NULL, e);
+    const struct volume_driver *driver;
+    size_t first = 0, count;
+
+    while ((driver = next_group(d, &first, &count)))
+        if (driver->prepare(d->group, count, e) < 0)
+            return e->status;
+    return OK;
+}
+
+/* The instant: no volume is let go before all are held. */
+static int fix_instant(struct description *d, struct error *e)
+{
+    const struct volume_driver *driver;
+    size_t first = 0, count;
+
+    while ((driver = next_group(d, &first, &count)))
+        if (driver->hold(d->group, count, e) < 0)
+            return e->status;
+    first = 0;
+    while ((driver = next_group(d, &first, &count)))
+        if (driver->commit(d->group, count, e) < 0)
+            return e->status;
+    return OK;
 }
 
 int description_commit(struct description *d, struct error *e)
 {
     struct error ignored;
 
-    if (each_driver(d, hold, NULL, e) == OK && each_driver(d, commit, NULL, e) == OK)
+    if (fix_instant(d, e) == OK)
         return OK;
     for (size_t i = 0; i < d->disk_count; i++)
         d->disks[i].volume->driver->lift(d->disks[i].volume->record, &ignored);

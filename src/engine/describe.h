@@ -9,6 +9,7 @@
 struct described_disk {
     const struct domain_disk *disk; /* of the domain */
     struct volume *volume;
+    int source; /* a descriptor that it is copied from; -1: none */
 };
 
 struct undescribed_disk {
@@ -33,6 +34,9 @@ int description_open_disks(struct description *d, const struct engine *engine, s
 int description_make(struct description *d, struct engine *engine, const char *name,
                      struct error *e);
 void description_release(struct description *d);
+
+/* Close the disks' sources; those that are not open are fine. */
+void description_close_sources(struct description *d);
 
 /* All that a manifest says which is known beforehand: not the files, nor the snapshot's name. */
 int description_to_manifest(const struct description *d, const struct engine *engine,

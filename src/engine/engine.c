@@ -24,8 +24,8 @@ int engine_find_domain(const struct engine *engine, const char *name, struct dom
     *id = (struct domain_id){.name = name};
     if (rc < 0)
         return rc == NOT_FOUND ? OK : rc;
-    id->domid = d.domid;
-    memcpy(id->uuid, d.uuid, sizeof id->uuid);
+    *id = domain_id_of(&d);
+    id->name = name;
     domain_release(&d);
     return OK;
 }

@@ -43,9 +43,8 @@ struct keep_driver {
     /* A file that the save stream is to be written to, and its name for messages; borrowed. */
     int (*open_ram)(struct keep *k, int *fd, const char **name, struct error *e);
 
-    /* The disks, a descriptor each, as in r->d. `watch` as of team_run(). */
-    int (*put_disks)(struct keep *k, const int sources[], const struct team_watch *watch,
-                     struct error *e);
+    /* The disks of r->d, from their sources. `watch` as of team_run(). */
+    int (*put_disks)(struct keep *k, const struct team_watch *watch, struct error *e);
     /* How much of a disk has been read, meanwhile. */
     uint64_t (*position)(const struct keep *k, size_t disk);
 

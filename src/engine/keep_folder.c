@@ -232,14 +232,13 @@ static int folder_open_ram(struct keep *k, int *fd, const char **name, struct er
 
 /* ---- put ---- */
 
-static int folder_put_disks(struct keep *k, const int sources[], const struct team_watch *watch,
-                            struct error *e)
+static int folder_put_disks(struct keep *k, const struct team_watch *watch, struct error *e)
 {
     struct manifest *m = k->r->m;
 
     for (size_t i = 0; i < k->disk_count; i++)
         k->images[i] = (struct ingest_image){
-            .source = sources[i],
+            .source = k->r->d->disks[i].source,
             .name = k->r->d->disks[i].volume->name,
             .bytes = k->r->d->disks[i].volume->size_bytes,
             .target = {k->image_fds[i], TARGET_NEW, m->disks[i].image.file},

@@ -214,14 +214,13 @@ static int repository_open_ram(struct keep *k, int *fd, const char **name, struc
     return OK;
 }
 
-static int repository_put_disks(struct keep *k, const int sources[], const struct team_watch *watch,
-                                struct error *e)
+static int repository_put_disks(struct keep *k, const struct team_watch *watch, struct error *e)
 {
     struct manifest *m = k->r->m;
     int rc;
 
     for (size_t i = 0; i < m->disk_count; i++)
-        k->images[i].source = sources[i];
+        k->images[i].source = k->r->d->disks[i].source;
     ingest_limit(k->ingest, k->r->to->bytes_per_second);
     rc = ingest_put(k->ingest, k->images, m->disk_count, watch, e);
     ingest_limit(k->ingest, 0);
@@ -256,7 +255,7 @@ static int put_pages(struct keep *k, const struct save_pages *pages, struct erro
         .next = next_page,
         .arg = pages,
         .name = "RAM",
-        .bytes = save_pages_frames(pages) * FRAME_BYTES,
+        .bytes = save_pages_frames(pages) * DOMAIN_PAGE_BYTES,
         .previous = find_tree(k, &k->before.ram_frames, "RAM", &tree),
     };
     AUTO_CLOSE int types = -1;

@@ -1,11 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "engine/precopy.h"
 
-/* How Xen's toolstack saves live, unless told otherwise: so many rounds at most, and none after one
- * that short. */
-#define ROUNDS           5
-#define LAST_ROUND_PAGES 50
-
 /* So much of a round must be done before its length is told from it. */
 #define TELLING_PART 16
 
@@ -53,7 +48,8 @@ uint64_t precopy_predict_ns(uint64_t ram_pages, double pages_per_ns, double dirt
 {
     double round_ns = (double)ram_pages / pages_per_ns;
 
-    for (int round = 1; round < ROUNDS && round_ns * pages_per_ns >= LAST_ROUND_PAGES; round++)
+    for (int round = 1; round < SAVE_LIVE_ROUNDS && round_ns * pages_per_ns >= SAVE_LAST_PAGES;
+         round++)
         round_ns = next_round_ns(round_ns, ram_pages, pages_per_ns, dirty_per_ns);
     return (uint64_t)next_round_ns(round_ns, ram_pages, pages_per_ns, dirty_per_ns);
 }

@@ -39,7 +39,8 @@ struct volume_driver {
     int (*open)(const char *path, struct volume **v, struct error *e);
     void (*close)(struct volume *v);
 
-    /* Whether this volume can be snapshotted: UNSUPPORTED says why not, and what to do instead. */
+    /* Whether this volume can be snapshotted: UNSUPPORTED, or BUSY if that passes,
+     * says why not, and what to do instead. */
     int (*can_snapshot)(const struct volume *v, struct error *e);
 
     /* Decide names and sizes of what `id` (letters and digits) will make for all these volumes,

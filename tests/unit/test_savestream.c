@@ -70,13 +70,13 @@ struct page {
 
 static void add_pages(int fd, const struct page *pages, uint32_t count)
 {
-    char block[FRAME_BYTES];
+    char block[DOMAIN_PAGE_BYTES];
     uint32_t contents = 0;
 
     for (uint32_t i = 0; i < count; i++)
         contents += pages[i].type != XTAB;
     add32(fd, 1);
-    add32(fd, 8 + count * 8 + contents * FRAME_BYTES);
+    add32(fd, 8 + count * 8 + contents * DOMAIN_PAGE_BYTES);
     add32(fd, count);
     add32(fd, 0);
     for (uint32_t i = 0; i < count; i++)
@@ -155,7 +155,7 @@ static void take_apart(struct parts *p, int fd)
     assert_int_equal(save_pages_write_types(p->pages, p->fds[SAVE_TYPES], &e), OK);
     p->join.bytes[SAVE_REST] = length(p->fds[SAVE_REST]);
     p->join.bytes[SAVE_TYPES] = length(p->fds[SAVE_TYPES]);
-    p->join.bytes[SAVE_FRAMES] = save_pages_frames(p->pages) * FRAME_BYTES;
+    p->join.bytes[SAVE_FRAMES] = save_pages_frames(p->pages) * DOMAIN_PAGE_BYTES;
     p->join.read = read_part;
     p->join.arg = p;
 }
@@ -169,10 +169,11 @@ static void release(struct parts *p)
 
 static char content_at(const struct parts *p, uint64_t frame)
 {
-    char block[FRAME_BYTES];
+    char block[DOMAIN_PAGE_BYTES];
     struct error e;
 
-    assert_int_equal(save_pages_read(p->pages, block, sizeof block, frame * FRAME_BYTES, &e), OK);
+    assert_int_equal(save_pages_read(p->pages, block, sizeof block, frame * DOMAIN_PAGE_BYTES, &e),
+                     OK);
     assert_int_equal(memcmp(block, block + 1, sizeof block - 1), 0);
     return block[0];
 }
@@ -189,9 +190,9 @@ static void assert_expected(const struct parts *p)
     assert_int_equal(content_at(p, 701), 0);
     assert_int_equal(content_at(p, 0x100003), 'z');
     assert_int_equal(save_pages_next(p->pages, 0), 0);
-    assert_int_equal(save_pages_next(p->pages, 3 * FRAME_BYTES), 700 * FRAME_BYTES);
-    assert_int_equal(save_pages_next(p->pages, 701 * FRAME_BYTES),
-                     UINT64_C(0x100003) * FRAME_BYTES);
+    assert_int_equal(save_pages_next(p->pages, 3 * DOMAIN_PAGE_BYTES), 700 * DOMAIN_PAGE_BYTES);
+    assert_int_equal(save_pages_next(p->pages, 701 * DOMAIN_PAGE_BYTES),
+                     UINT64_C(0x100003) * DOMAIN_PAGE_BYTES);
     assert_int_equal(pread_full(p->fds[SAVE_TYPES], types, sizeof types, 0), 0);
     assert_memory_equal(types, "\x80\x81\x80\x8f\0\x8f", sizeof types);
 }
@@ -307,7 +308,7 @@ static void parts_that_do_not_fit(void **state)
     bad.pages_at = bad.bytes[SAVE_REST] + 1;
     assert_int_equal(save_parts_join(&bad, null, &e), DAMAGED);
     bad = p.join;
-    bad.bytes[SAVE_FRAMES] -= FRAME_BYTES;
+    bad.bytes[SAVE_FRAMES] -= DOMAIN_PAGE_BYTES;
     assert_int_equal(save_parts_join(&bad, null, &e), DAMAGED);
     assert_int_equal(pwrite_full(p.fds[SAVE_TYPES], "\7", 1, 1), 0);
     assert_int_equal(save_parts_join(&p.join, null, &e), DAMAGED);
