@@ -1,32 +1,35 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "base/seal.h"
 
+#include <openssl/evp.h>
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "base/sha256.h"
+#include "base/file.h"
+#include "base/hex.h"
 
-static int sum_of_rest(const json_t *object, char hex[SHA256_HEX], struct error *e)
+#define SUM_BYTES 32
+#define SUM_HEX   (2 * SUM_BYTES + 1)
+
+static int sum_of_rest(const json_t *object, char hex[SUM_HEX], struct error *e)
 {
     AUTO_JSON json_t *rest = json_copy((json_t *)object);
     AUTO_FREE char *text = NULL;
-    struct sha256 *sum;
+    uint8_t sum[SUM_BYTES];
 
     json_object_del(rest, "sha256");
     text = json_dumps(rest, JSON_COMPACT | JSON_SORT_KEYS);
     if (!text)
         return error_set(e, NO_SPACE, "out of memory");
-    if (sha256_new(&sum, e) < 0)
-        return e->status;
-    sha256_update(sum, text, strlen(text));
-    sha256_final(sum, hex);
-    sha256_free(sum);
+    if (!EVP_Digest(text, strlen(text), sum, NULL, EVP_sha256(), NULL))
+        return error_set(e, FAILED, "SHA-256 is not to be had from libcrypto");
+    hex_put(hex, sum, sizeof sum);
     return OK;
 }
 
 int seal_add(json_t *object, struct error *e)
 {
-    char hex[SHA256_HEX];
+    char hex[SUM_HEX];
 
     if (sum_of_rest(object, hex, e) < 0)
         return e->status;
@@ -35,10 +38,15 @@ int seal_add(json_t *object, struct error *e)
     return OK;
 }
 
+int seal_write(int dirfd, const char *name, json_t *object, struct error *e)
+{
+    return seal_add(object, e) < 0 ? e->status : json_write_durable(dirfd, name, object, e);
+}
+
 int seal_check(json_t *object, struct error *e)
 {
     const char *seal = json_string_value(json_object_get(object, "sha256"));
-    char hex[SHA256_HEX];
+    char hex[SUM_HEX];
 
     if (!seal)
         return error_set(e, DAMAGED, "it has no checksum of itself");

@@ -13,6 +13,9 @@
 /* Add the seal to an object, or renew it. */
 int seal_add(json_t *object, struct error *e);
 
+/* The same, and write it: json_write_durable(). */
+int seal_write(int dirfd, const char *name, json_t *object, struct error *e);
+
 /* DAMAGED if the seal is missing or wrong. `object` is left as it was. */
 int seal_check(json_t *object, struct error *e);
 

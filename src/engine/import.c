@@ -213,8 +213,7 @@ static int write_manifest(struct import *im, struct error *e)
 
     if (!json)
         return error_set(e, NO_SPACE, "out of memory");
-    return seal_add(json, e) < 0 ? e->status
-                                 : json_write_durable(im->dirfd, FOLDER_MANIFEST, json, e);
+    return seal_write(im->dirfd, FOLDER_MANIFEST, json, e);
 }
 
 static int carry_out(struct import *im, struct error *e)

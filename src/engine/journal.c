@@ -99,7 +99,7 @@ int journal_write(struct journal *j, json_t *entry, struct error *e)
 {
     if (json_object_set_new(entry, "version", json_integer(VERSION)) < 0)
         return error_set(e, NO_SPACE, "out of memory");
-    if (seal_add(entry, e) < 0 || json_write_durable(j->dirfd, j->file, entry, e) < 0) {
+    if (seal_write(j->dirfd, j->file, entry, e) < 0) {
         error_prefix(e, "%s", j->dir);
         return j->entry ? e->status : take_back(j, e);
     }

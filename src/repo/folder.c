@@ -87,9 +87,7 @@ int folder_write_manifest(int dirfd, const struct manifest *m, struct error *e)
 
     if (!staged || !json)
         return error_set(e, NO_SPACE, "out of memory");
-    if (seal_add(json, e) < 0)
-        return e->status;
-    return json_write_durable(dirfd, staged, json, e);
+    return seal_write(dirfd, staged, json, e);
 }
 
 /* By a run before us. */

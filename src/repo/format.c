@@ -2,8 +2,9 @@
 #include "repo/format.h"
 
 #include <endian.h>
-#include <stdio.h>
 #include <string.h>
+
+#include "base/hex.h"
 
 #define VERSION      1
 #define RECORD_MAGIC UINT32_C(0x63655264)
@@ -41,16 +42,14 @@ bool chunk_id_is_zero(const struct chunk_id *id)
 
 void chunk_id_to_hex(const struct chunk_id *id, char hex[static ID_HEX])
 {
-    for (size_t i = 0; i < ID_BYTES; i++)
-        snprintf(hex + 2 * i, 3, "%02x", id->bytes[i]);
+    hex_put(hex, id->bytes, ID_BYTES);
 }
 
 int chunk_id_from_hex(struct chunk_id *id, const char *hex, struct error *e)
 {
     if (strlen(hex) != ID_HEX - 1 || strspn(hex, "0123456789abcdef") != ID_HEX - 1)
         return error_set(e, DAMAGED, "\"%.80s\" is not 64 hexadecimal digits", hex);
-    for (size_t i = 0; i < ID_BYTES; i++)
-        sscanf(hex + 2 * i, "%2hhx", &id->bytes[i]);
+    hex_take(id->bytes, ID_BYTES, hex);
     return OK;
 }
 

@@ -13,6 +13,7 @@
 #include "base/cleanup.h"
 #include "base/fault.h"
 #include "base/file.h"
+#include "base/hex.h"
 
 /* Written at once. Packs go past the page cache: nobody reads them soon, and each newly touched
  * page of it would cost more than its write. */
@@ -100,8 +101,7 @@ static int begin(struct pack_writer *w, struct error *e)
 
     if (getrandom(random, sizeof random, 0) != sizeof random)
         return error_errno(e, "random number");
-    for (size_t i = 0; i < sizeof random; i++)
-        snprintf(w->name + 2 * i, 3, "%02x", random[i]);
+    hex_put(w->name, random, sizeof random);
     file_names(w->name, part, whole);
     w->fd = openat(w->dirfd, part, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_DIRECT, 0600);
     /* tmpfs, for one, has no O_DIRECT. */

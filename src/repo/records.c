@@ -85,8 +85,8 @@ int record_write(int repo_dirfd, const struct manifest *m, struct error *e)
 
     if (!whole || !part || !json)
         return error_set(e, NO_SPACE, "out of memory");
-    if (make_domain(repo_dirfd, m->domain_name, &dirfd, e) < 0 || seal_add(json, e) < 0 ||
-        json_write_durable(dirfd, part, json, e) < 0)
+    if (make_domain(repo_dirfd, m->domain_name, &dirfd, e) < 0 ||
+        seal_write(dirfd, part, json, e) < 0)
         return error_prefix(e, "record");
     if (file_rename_new(dirfd, part, whole) < 0) {
         if (errno == EEXIST)

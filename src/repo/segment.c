@@ -15,6 +15,7 @@
 #include "base/cleanup.h"
 #include "base/fault.h"
 #include "base/file.h"
+#include "base/hex.h"
 
 #define VERSION     2
 #define HEAD_BYTES  32
@@ -71,8 +72,7 @@ static int take_packs(struct segment *s, segment_pack_number number, void *arg, 
     for (uint32_t i = 0; i < s->pack_count; i++, line += PACK_LINE) {
         char name[PACK_NAME];
 
-        for (size_t b = 0; b < 16; b++)
-            snprintf(name + 2 * b, 3, "%02x", line[b]);
+        hex_put(name, line, 16);
         s->packs[i] = number(arg, name, take32(line + 16));
     }
     return OK;
@@ -230,8 +230,7 @@ static int put_pack(struct writer *w, const struct index_pack *pack, struct erro
     uint8_t line[PACK_LINE];
     uint32_t bytes = htole32((uint32_t)pack->bytes);
 
-    for (size_t i = 0; i < 16; i++)
-        sscanf(pack->name + 2 * i, "%2hhx", &line[i]);
+    hex_take(line, 16, pack->name);
     memcpy(line + 16, &bytes, 4);
     return put(w, line, sizeof line, e);
 }

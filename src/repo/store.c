@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -16,6 +15,7 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/hex.h"
 #include "base/interrupt.h"
 #include "base/log.h"
 #include "base/seal.h"
@@ -41,14 +41,13 @@ static int write_config(int dirfd, uint32_t chunk_bytes, struct error *e)
 
     if (getrandom(random, sizeof random, 0) != sizeof random)
         return error_errno(e, "random number");
-    for (size_t i = 0; i < sizeof random; i++)
-        snprintf(id + 2 * i, 3, "%02x", random[i]);
+    hex_put(id, random, sizeof random);
     config =
         json_pack("{s:s, s:i, s:s, s:I, s:s, s:s}", "format", FORMAT, "version", VERSION, "id", id,
                   "chunk_bytes", (json_int_t)chunk_bytes, "hash", "sha256", "cipher", "none");
     if (!config)
         return error_set(e, NO_SPACE, "out of memory");
-    return seal_add(config, e) < 0 ? e->status : json_write_durable(dirfd, "config", config, e);
+    return seal_write(dirfd, "config", config, e);
 }
 
 static int check_empty(const char *path, struct error *e)
