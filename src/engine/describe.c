@@ -8,8 +8,7 @@
 
 #include "base/time.h"
 
-/* Why a disk need not be in a snapshot; NULL: it must be. */
-static const char *why_left_out(const struct domain_disk *disk)
+const char *describe_left_out(const struct domain_disk *disk)
 {
     if (disk->cdrom)
         return "it is a CD-ROM";
@@ -45,7 +44,7 @@ int description_open_disks(struct description *d, const struct engine *engine, s
         return error_set(e, NO_SPACE, "out of memory");
     for (size_t i = 0; i < d->domain.disk_count; i++) {
         const struct domain_disk *disk = &d->domain.disks[i];
-        const char *why = why_left_out(disk);
+        const char *why = describe_left_out(disk);
 
         if (why)
             d->left_out[d->left_out_count++] = (struct undescribed_disk){disk, why};
@@ -89,14 +88,26 @@ void description_release(struct description *d)
 
 /* ---- to a manifest ---- */
 
-static bool fill_domain(struct manifest *m, const struct domain *domain)
+int describe_origin(struct manifest *m, const struct domain *domain, const char *method,
+                    const char *hypervisor, struct error *e)
 {
+    char host[HOST_NAME_MAX + 1] = "", created[sizeof "2026-11-23T01:55:03Z"];
+
+    gethostname(host, sizeof host - 1);
+    time_utc_iso8601(created);
+    m->created = strdup(created);
+    m->host = strdup(host);
+    m->hypervisor = strdup(hypervisor);
+    m->method = strdup(method);
     m->domain_name = strdup(domain->name);
     m->domain_uuid = strdup(domain->uuid);
     m->domain_type = strdup(domain->type);
     m->vcpus = domain->vcpus;
     m->memory_bytes = domain->memory_bytes;
-    return m->domain_name && m->domain_uuid && m->domain_type;
+    return m->created && m->host && m->hypervisor && m->method && m->domain_name &&
+                   m->domain_uuid && m->domain_type
+               ? OK
+               : error_set(e, NO_SPACE, "out of memory");
 }
 
 static bool fill_disks(struct manifest *m, const struct description *d)
@@ -128,18 +139,11 @@ static bool fill_disks(struct manifest *m, const struct description *d)
 int description_to_manifest(const struct description *d, const struct engine *engine,
                             const char *method, struct manifest *m, struct error *e)
 {
-    char host[HOST_NAME_MAX + 1] = "", created[sizeof "2026-11-23T01:55:03Z"];
-    bool ok;
+    const char *hypervisor = engine->host ? engine->domains->version(engine->host) : "none";
 
-    gethostname(host, sizeof host - 1);
-    time_utc_iso8601(created);
-    m->created = strdup(created);
-    m->host = strdup(host);
-    m->hypervisor = strdup(engine->host ? engine->domains->version(engine->host) : "none");
-    m->method = strdup(method);
-    ok = m->created && m->host && m->hypervisor && m->method && fill_domain(m, &d->domain) &&
-         fill_disks(m, d);
-    return ok ? OK : error_set(e, NO_SPACE, "out of memory");
+    if (describe_origin(m, &d->domain, method, hypervisor, e) < 0)
+        return e->status;
+    return fill_disks(m, d) ? OK : error_set(e, NO_SPACE, "out of memory");
 }
 
 /* ---- snapshots ---- */

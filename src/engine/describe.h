@@ -42,6 +42,11 @@ void description_close_sources(struct description *d);
 int description_to_manifest(const struct description *d, const struct engine *engine,
                             const char *method, struct manifest *m, struct error *e);
 
+/* Parts of that: why a disk need not be in a snapshot (NULL: it must be); whose it is, when, where and how it was taken. */
+const char *describe_left_out(const struct domain_disk *disk);
+int describe_origin(struct manifest *m, const struct domain *domain, const char *method,
+                    const char *hypervisor, struct error *e);
+
 /* The snapshots of all its volumes, step by step (volume.h), each driver with all that are its. */
 int description_plan_snapshots(struct description *d, const char *id, struct error *e);
 int description_prepare(struct description *d, struct error *e);

@@ -11,7 +11,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -20,11 +19,10 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/seal.h"
-#include "base/time.h"
 #include "domain/savefile.h"
 #include "domain/xlcfg.h"
 #include "copy/ingest.h"
-#include "engine/engine.h"
+#include "engine/describe.h"
 #include "repo/folder.h"
 
 struct import {
@@ -98,13 +96,14 @@ static int check_disk_options(const struct import *im, struct error *e)
 
 static int add_disk(struct import *im, const struct domain_disk *disk, struct error *e)
 {
+    const char *why = describe_left_out(disk);
     struct manifest_left_out *out;
     struct manifest_disk *d;
 
-    if (disk->cdrom || !disk->writable) {
+    if (why) {
         out = &im->m.left_out[im->m.left_out_count++];
         out->vdev = strdup(disk->vdev);
-        out->why = strdup(disk->cdrom ? "it is a CD-ROM" : "it is read-only");
+        out->why = strdup(why);
         return out->vdev && out->why ? OK : error_set(e, NO_SPACE, "out of memory");
     }
     d = &im->m.disks[im->m.disk_count++];
@@ -119,25 +118,14 @@ static int add_disk(struct import *im, const struct domain_disk *disk, struct er
 
 static int describe(struct import *im, struct error *e)
 {
-    char host[HOST_NAME_MAX + 1] = "", created[sizeof "2026-11-23T01:55:03Z"];
     struct manifest *m = &im->m;
 
-    gethostname(host, sizeof host - 1);
-    time_utc_iso8601(created);
-    m->created = strdup(created);
-    m->host = strdup(host);
-    m->hypervisor = strdup("unknown");
-    m->method = strdup("import");
-    m->domain_name = strdup(im->saved.name);
-    m->domain_uuid = strdup(im->saved.uuid);
-    m->domain_type = strdup(im->saved.type);
-    m->vcpus = im->saved.vcpus;
-    m->memory_bytes = im->saved.memory_bytes;
+    if (describe_origin(m, &im->saved, "import", "unknown", e) < 0)
+        return e->status;
     m->config.file = format_text("%s.cfg", im->saved.name);
     m->disks = calloc(im->saved.disk_count + 1, sizeof *m->disks);
     m->left_out = calloc(im->saved.disk_count + 1, sizeof *m->left_out);
-    if (!m->created || !m->host || !m->hypervisor || !m->method || !m->domain_name ||
-        !m->domain_uuid || !m->domain_type || !m->config.file || !m->disks || !m->left_out)
+    if (!m->config.file || !m->disks || !m->left_out)
         return error_set(e, NO_SPACE, "out of memory");
     for (size_t i = 0; i < im->saved.disk_count; i++)
         if (add_disk(im, &im->saved.disks[i], e) < 0)
