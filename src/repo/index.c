@@ -243,7 +243,8 @@ static int read_other_packs(struct index *ix, struct error *e)
             *e = why;
             return e->status;
         }
-        log_warning("%s; what it holds is not to be had", why.text);
+        log_warning("%s; what it holds is not to be had: `domsnap check` says what needs it",
+                    why.text);
     }
     return OK;
 }

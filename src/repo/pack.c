@@ -298,7 +298,7 @@ int pack_peek(int fd, uint64_t offset, void *to, size_t bytes, struct error *e)
     return OK;
 }
 
-/* Sorted, within the pack, and without overlaps in what they claim. */
+/* Within the pack, and sorted. */
 static int check_entry(const struct table_entry *t, const struct table_entry *before,
                        uint32_t table_offset, struct error *e)
 {

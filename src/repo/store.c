@@ -58,7 +58,12 @@ static int check_empty(const char *path, struct error *e)
     if (!dir)
         return error_errno(e, "%s", path);
     file = dir_next(dir);
-    return file ? error_set(e, BUSY, "%s is not empty: it holds \"%s\"", path, file) : OK;
+    return file ? error_set(
+                      e, BUSY,
+                      "%s is not empty: it holds \"%s\" (if an interrupted init has left that, "
+                      "remove it)",
+                      path, file)
+                : OK;
 }
 
 int store_init(const char *path, uint32_t chunk_bytes, struct error *e)
