@@ -215,7 +215,7 @@ static bool has_previous(const struct ingest_image *image, const struct tree *tr
            tree_leaf_chunks(image->previous, leaf) == tree_leaf_chunks(tree, leaf);
 }
 
-/* What it was. Only a list of changes rests on that; else it is stored anew. */
+/* What it was. Only a list of changes rests on that; else it serves patches. */
 static int get_previous(struct worker *w, const struct ingest_image *image, const struct tree *tree,
                         uint64_t leaf, struct chunk_id previous[LIST_IDS], bool *known,
                         struct error *e)
@@ -227,8 +227,8 @@ static int get_previous(struct worker *w, const struct ingest_image *image, cons
         return error_prefix(e, "%s, as it was", image->name);
     *known = false;
     if (!atomic_flag_test_and_set(&w->in->told))
-        log_warning("%s: its last snapshot can't be read (`domsnap verify`), so that more of it is "
-                    "stored anew: %s",
+        log_warning("%s: its last snapshot is damaged (`domsnap verify`), and this one is, too, where "
+                    "the disk has not changed: %s",
                     image->name, e->text);
     return OK;
 }

@@ -4,111 +4,39 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/fault.h"
 #include "base/file.h"
 #include "base/interrupt.h"
+#include "repo/record_set.h"
 #include "repo/records.h"
 #include "repo/tree.h"
 
 /* A pack of which less than this part is needed is written anew. */
 #define NEEDED_PART 2
 
-/* Records, each by where it is: pack and offset in one number; open addressing, 0 is empty (no record is at offset 0). */
-struct set {
-    uint64_t *slots;
-    size_t size, count;
-};
-
 struct collection {
     struct store *store;
     struct store_worker *worker;
-    struct set needed;
-    struct set
-        leaves; /* of those that were needed as a leaf, so that what they list is needed too */
-    uint32_t pack_count; /* those that were there at the start; an entry each: */
-    uint64_t *needed_in; /* how many needed records it has */
-    bool *dead;          /* what was needed of it is elsewhere now */
+    struct record_set needed;
+    struct record_set leaves; /* those that are needed as one: what they list is needed too */
+    uint32_t pack_count;      /* those that were there at the start; an entry each: */
+    uint64_t *needed_in;      /* how many needed records it has */
+    bool *dead;               /* what was needed of it is elsewhere now */
     struct collect_stats *stats;
 };
 
-/* ---- the sets ---- */
-
-static uint64_t *slot_of(const struct set *set, uint64_t key)
-{
-    size_t i = (key * UINT64_C(0x9e3779b97f4a7c15)) >> 20 & (set->size - 1);
-
-    while (set->slots[i] && set->slots[i] != key)
-        i = (i + 1) & (set->size - 1);
-    return &set->slots[i];
-}
-
-static int make_room(struct set *set, struct error *e)
-{
-    struct set bigger = {.size = set->size ? 2 * set->size : 4096, .count = set->count};
-
-    if (2 * set->count < set->size)
-        return OK;
-    bigger.slots = calloc(bigger.size, sizeof *bigger.slots);
-    if (!bigger.slots)
-        return error_set(e, NO_SPACE, "out of memory");
-    for (size_t i = 0; i < set->size; i++)
-        if (set->slots[i])
-            *slot_of(&bigger, set->slots[i]) = set->slots[i];
-    free(set->slots);
-    *set = bigger;
-    return OK;
-}
-
-static uint64_t key_of(uint32_t pack, uint32_t offset)
-{
-    return (uint64_t)pack << 32 | offset;
-}
-
-static int add(struct set *set, uint64_t key, bool *new, struct error *e)
-{
-    uint64_t *slot;
-
-    if (make_room(set, e) < 0)
-        return e->status;
-    slot = slot_of(set, key);
-    *new = *slot == 0;
-    *slot = key;
-    set->count += *new;
-    return OK;
-}
-
-static bool is_needed(const struct collection *c, uint32_t pack, uint32_t offset)
-{
-    return c->needed.count && *slot_of(&c->needed, key_of(pack, offset));
-}
-
-static int find(struct collection *c, const struct chunk_id *id, struct location *where,
+static int mark(struct collection *c, const struct chunk_id *id, struct location *where,
                 struct error *e)
 {
-    char hex[ID_HEX];
-
-    if (index_find(store_index(c->store), id, where) == OK)
-        return OK;
-    chunk_id_to_hex(id, hex);
-    return error_set(e, DAMAGED, "chunk %.16s… is needed and in no pack", hex);
-}
-
-static int mark(struct collection *c, const struct chunk_id *id, struct error *e)
-{
-    struct location where;
     bool new;
 
-    if (chunk_id_is_zero(id))
-        return OK;
-    if (find(c, id, &where, e) < 0 ||
-        add(&c->needed, key_of(where.pack, where.offset), &new, e) < 0)
+    if (store_find(c->store, id, where, e) < 0 || record_set_add(&c->needed, where, &new, e) < 0)
         return e->status;
-    if (new &&where.pack < c->pack_count)
-        c->needed_in[where.pack]++;
+    if (new && where->pack < c->pack_count)
+        c->needed_in[where->pack]++;
     return OK;
 }
 
@@ -118,22 +46,21 @@ static int mark(struct collection *c, const struct chunk_id *id, struct error *e
  * same bytes. */
 static int mark_leaf(struct collection *c, const struct tree *tree, uint64_t leaf, struct error *e)
 {
-    const struct chunk_id *id = &tree->leaves[leaf];
     struct chunk_id chunks[LIST_IDS];
     struct location where;
     bool new;
 
-    if (chunk_id_is_zero(id))
+    if (chunk_id_is_zero(&tree->leaves[leaf]))
         return OK;
-    if (mark(c, id, e) < 0 || find(c, id, &where, e) < 0 ||
-        add(&c->leaves, key_of(where.pack, where.offset), &new, e) < 0)
+    if (mark(c, &tree->leaves[leaf], &where, e) < 0 ||
+        record_set_add(&c->leaves, &where, &new, e) < 0)
         return e->status;
     if (!new)
         return OK;
     if (tree_get_leaf(tree, c->worker, leaf, chunks, e) < 0)
         return e->status;
     for (uint32_t i = 0; i < LIST_IDS; i++)
-        if (mark(c, &chunks[i], e) < 0)
+        if (!chunk_id_is_zero(&chunks[i]) && mark(c, &chunks[i], &where, e) < 0)
             return e->status;
     return OK;
 }
@@ -144,9 +71,11 @@ static int mark_upper(struct collection *c, const struct tree *tree, struct erro
     struct chunk_id *names = NULL;
     size_t count = 0;
     int rc = tree_upper_names(tree, c->worker, &names, &count, e);
+    struct location where;
 
     for (size_t i = 0; rc == OK && i < count; i++)
-        rc = mark(c, &names[i], e);
+        if (!chunk_id_is_zero(&names[i]))
+            rc = mark(c, &names[i], &where, e);
     free(names);
     return rc;
 }
@@ -220,18 +149,25 @@ static int open_table(struct collection *c, uint32_t pack, struct table *t, stru
     return OK;
 }
 
-/* Bases are whole, so that none leads to another. */
+static bool is_needed(const struct collection *c, const struct table *t, uint32_t offset)
+{
+    return record_set_has(&c->needed, &(struct location){.pack = t->pack, .offset = offset});
+}
+
+/* Bases are whole, so that none leads to another. What is a patch and not needed may stay, without its base: who stores the
+ * same once more sees to that (store_put_named). */
 static int mark_bases(struct collection *c, const struct table *t, struct error *e)
 {
     for (size_t i = 0; i < t->count; i++) {
         const struct table_entry *entry = &t->entries[i];
+        struct location where;
         struct chunk_id base;
 
-        if (entry->encoding != ENCODING_PATCH || !is_needed(c, t->pack, entry->offset))
+        if (entry->encoding != ENCODING_PATCH || !is_needed(c, t, entry->offset))
             continue;
         if (pack_peek(t->fd, (uint64_t)entry->offset + RECORD_HEAD_BYTES, base.bytes, ID_BYTES, e) <
                 0 ||
-            mark(c, &base, e) < 0)
+            mark(c, &base, &where, e) < 0)
             return e->status;
     }
     return OK;
@@ -240,7 +176,7 @@ static int mark_bases(struct collection *c, const struct table *t, struct error 
 static int copy_needed(struct collection *c, const struct table *t, struct error *e)
 {
     for (size_t i = 0; i < t->count; i++)
-        if (is_needed(c, t->pack, t->entries[i].offset) &&
+        if (is_needed(c, t, t->entries[i].offset) &&
             store_copy_record(c->worker, t->fd, &t->entries[i], e) < 0)
             return e->status;
     return OK;
@@ -252,7 +188,7 @@ static int copy_out(struct collection *c, const struct table *t, struct error *e
     uint64_t bytes = index_packs(store_index(c->store), t->pack)->bytes, needed = 0;
 
     for (size_t i = 0; i < t->count; i++)
-        if (is_needed(c, t->pack, t->entries[i].offset))
+        if (is_needed(c, t, t->entries[i].offset))
             needed += RECORD_HEAD_BYTES + t->entries[i].stored_bytes + TABLE_ENTRY_BYTES;
     if (needed >= bytes / NEEDED_PART)
         return OK;
@@ -344,9 +280,10 @@ static int sweep(struct collection *c, struct error *e)
 {
     for (uint32_t pack = 0; pack < c->pack_count; pack++)
         c->dead[pack] = !c->needed_in[pack];
-    if (remove_packs(c, e) < 0 || each_pack(c, copy_out, e) < 0 ||
-        store_worker_finish(c->worker, e) < 0 || store_save(c->store, e) < 0 ||
-        FAULT("collect-copied", e) < 0)
+    /* What the index says is saved before anything is copied: it may be saved on the way, and what was copied be gone by then. */
+    if (remove_packs(c, e) < 0 || index_save(store_index(c->store), e) < 0 ||
+        each_pack(c, copy_out, e) < 0 || store_worker_finish(c->worker, e) < 0 ||
+        store_save(c->store, e) < 0 || FAULT("collect-copied", e) < 0)
         return e->status;
     /* From here on what was copied is there twice. */
     return remove_packs(c, e) < 0 ? e->status : store_save(c->store, e);
@@ -369,8 +306,8 @@ int collect_run(struct store *s, struct collect_stats *stats, struct error *e)
     if (rc == OK)
         rc = sweep(&c, e);
     store_worker_free(c.worker);
-    free(c.needed.slots);
-    free(c.leaves.slots);
+    record_set_release(&c.needed);
+    record_set_release(&c.leaves);
     free(c.needed_in);
     free(c.dead);
     return rc < 0 ? error_prefix(e, "collect") : OK;

@@ -14,7 +14,7 @@ struct collect_stats {
 };
 
 /* DAMAGED: a record, a list, or the table of a pack that something is needed of can't be read, so it can't be known what else
- * is needed; nothing was removed. */
+ * is needed; nothing that is was removed. */
 int collect_run(struct store *s, struct collect_stats *stats, struct error *e);
 
 #endif

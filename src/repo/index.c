@@ -317,15 +317,31 @@ int index_find(struct index *ix, const struct chunk_id *id, struct location *whe
     return rc;
 }
 
+static const struct location open_pack = {.pack = PACK_OPEN, .stored_bytes = 1};
+
 int index_claim(struct index *ix, const struct chunk_id *id, struct location *where,
                 struct error *e)
 {
-    const struct location open = {.pack = PACK_OPEN, .stored_bytes = 1};
     int rc;
 
     pthread_mutex_lock(&ix->lock);
     rc = find(ix, id, where);
-    if (rc == NOT_FOUND && put_fresh(ix, id, &open, e) < 0)
+    if (rc == NOT_FOUND && put_fresh(ix, id, &open_pack, e) < 0)
+        rc = e->status;
+    pthread_mutex_unlock(&ix->lock);
+    return rc;
+}
+
+int index_reclaim(struct index *ix, const struct chunk_id *id, struct error *e)
+{
+    struct location where;
+    int rc;
+
+    pthread_mutex_lock(&ix->lock);
+    rc = find(ix, id, &where);
+    if (rc == OK && where.patch)
+        rc = NOT_FOUND;
+    if (rc == NOT_FOUND && put_fresh(ix, id, &open_pack, e) < 0)
         rc = e->status;
     pthread_mutex_unlock(&ix->lock);
     return rc;

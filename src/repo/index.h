@@ -26,6 +26,9 @@ int index_find(struct index *ix, const struct chunk_id *id, struct location *whe
 int index_claim(struct index *ix, const struct chunk_id *id, struct location *where,
                 struct error *e);
 
+/* What was found is a patch that is of no use: the same, unless another has claimed it since. */
+int index_reclaim(struct index *ix, const struct chunk_id *id, struct error *e);
+
 /* pack_closed of pack.h; `arg` is the index. */
 int index_add_pack(void *arg, const char name[PACK_NAME], uint64_t bytes,
                    const struct table_entry *entries, size_t count, struct error *e);

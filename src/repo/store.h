@@ -72,8 +72,12 @@ int store_put(struct store_worker *w, const void *content, uint32_t bytes,
 int store_put_named(struct store_worker *w, const void *content, uint32_t bytes,
                     const struct chunk_id *previous, const struct chunk_id *id, struct error *e);
 
-/* Whether something of that name was put. */
-bool store_has(struct store *s, const struct chunk_id *id);
+/* Where something of that name, which is not that of zeros, is. DAMAGED: no pack has it. */
+int store_find(struct store *s, const struct chunk_id *id, struct location *where, struct error *e);
+
+/* Whether what was found can be had, as far as can be told without reading it: if it is a patch, what it is of is there. DAMAGED if
+ * not. */
+int store_check_base(struct store *s, const struct location *where, struct error *e);
 
 /* Get content back, checked against its name. DAMAGED if it is not there whole, or not of that
  * length. */

@@ -157,11 +157,31 @@ int store_names(struct store_worker *w, const void *content, size_t bytes, struc
     return rest ? store_name(w, chunk, (uint32_t)rest, ids, e) : OK;
 }
 
-bool store_has(struct store *s, const struct chunk_id *id)
+int store_find(struct store *s, const struct chunk_id *id, struct location *where, struct error *e)
 {
-    struct location where;
+    char hex[ID_HEX];
 
-    return chunk_id_is_zero(id) || index_find(s->index, id, &where) == OK;
+    if (index_find(s->index, id, where) == OK)
+        return OK;
+    chunk_id_to_hex(id, hex);
+    return error_set(e, DAMAGED, "chunk %.16s… is needed and in no pack", hex);
+}
+
+int store_check_base(struct store *s, const struct location *where, struct error *e)
+{
+    char name[PACK_NAME];
+    struct location base_at;
+    struct chunk_id base;
+    int fd;
+
+    if (!where->patch)
+        return OK;
+    if (index_pack_open(s->index, where->pack, &fd, name, e) < 0 ||
+        pack_peek(fd, (uint64_t)where->offset + RECORD_HEAD_BYTES, base.bytes, ID_BYTES, e) < 0)
+        return e->status;
+    if (store_find(s, &base, &base_at, e) < 0)
+        return error_prefix(e, "the base of a patch in pack %s", name);
+    return base_at.patch ? error_set(e, DAMAGED, "pack %s: a patch of a patch", name) : OK;
 }
 
 /* ---- out ---- */
@@ -183,7 +203,7 @@ static int read_record(struct store_worker *w, const struct chunk_id *id, struct
     struct location where;
     int fd;
 
-    strcpy(w->from, "none");
+    *w->from = '\0';
     if (index_find(w->store->index, id, &where) < 0)
         return error_set(e, DAMAGED, "no pack has it");
     if (where.pack == PACK_OPEN)
@@ -310,7 +330,8 @@ int store_get(struct store_worker *w, const struct chunk_id *id, void *content, 
     if (get(w, id, content, bytes, e) == OK)
         return OK;
     chunk_id_to_hex(id, hex);
-    return error_prefix(e, "pack %s, chunk %.16s…", w->from, hex);
+    return *w->from ? error_prefix(e, "pack %s, chunk %.16s…", w->from, hex)
+                    : error_prefix(e, "chunk %.16s…", hex);
 }
 
 /* ---- in ---- */
@@ -419,6 +440,9 @@ int store_put_named(struct store_worker *w, const void *content, uint32_t bytes,
     if (keeps_nothing(w->store))
         return OK;
     rc = index_claim(w->store->index, id, &where, e);
+    /* It may have been needed by nobody, and its base been collected. */
+    if (rc == OK && store_check_base(w->store, &where, e) < 0)
+        rc = index_reclaim(w->store->index, id, e);
     if (rc == OK)
         w->stats.known_bytes += bytes;
     if (rc != NOT_FOUND)

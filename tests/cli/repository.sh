@@ -90,6 +90,8 @@ truncate -s -512 "$work/two.img"
 check_fails "a snapshot that does not exist" 1 'there is no snapshot' "$domsnap" restore off01@three
 
 change "$work/one.img" 5
+# Of what the program fills, a page: a patch.
+dd if=/dev/urandom of="$work/one.img" bs=4k count=1 seek=1610 conv=notrunc status=none
 check "create of a third" "$domsnap" create off01@after --config "$work/off.cfg"
 "$domsnap" create off01@a --config "$work/off.cfg" > /dev/null 2>&1 &
 first=$!
