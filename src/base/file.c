@@ -204,7 +204,8 @@ int file_rename_new(int dirfd, const char *from, const char *to)
     if (errno != EINVAL ||
         (linkat(dirfd, from, dirfd, to, 0) < 0 && !are_one_file(dirfd, from, to)))
         return -1;
-    return unlinkat(dirfd, from, 0);
+    unlinkat(dirfd, from, 0);
+    return 0;
 }
 
 int file_write_durable(int dirfd, const char *name, const void *data, size_t len, struct error *e)

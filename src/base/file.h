@@ -41,7 +41,8 @@ int dir_make(const char *path, struct error *e);
  * temporary file, fsync, rename, fsync of the folder. Replaces an existing file. */
 int file_write_durable(int dirfd, const char *name, const void *data, size_t len, struct error *e);
 
-/* Rename within a folder, unless `to` exists: 0, or -1 with errno (EEXIST). */
+/* Rename within a folder, unless `to` exists: 0, or -1 with errno (EEXIST). Where that can't be done in
+ * one step, `from` may stay. */
 int file_rename_new(int dirfd, const char *from, const char *to);
 
 /* What file_write_durable() has left of `name` where it was killed, if it has. Writers of one name hold one lock. */

@@ -46,7 +46,7 @@ static const struct argp_option options[] = {
      "take LVM's own snapshots, which it knows of; they take longer", 0},
     {"deadline", OPTION_DEADLINE, "SECONDS", 0,
      "how long the guest may stand still for its disks and the end of its RAM, before it is "
-     "resumed and the snapshot dropped (10); --cold and --max-pause have none",
+     "resumed and the snapshot dropped (10); not with --cold, nor --max-pause without --go-on",
      0},
     {"max-pause", OPTION_MAX_PAUSE, "MS", 0,
      "drop the snapshot rather than let the guest stand still for more milliseconds in all; if "

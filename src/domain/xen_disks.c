@@ -52,10 +52,14 @@ int xen_check_unused(struct domain_host *host, const char *path, uint32_t except
     if (!domains)
         return xen_failed(host, e, "the list of domains", ERROR_FAIL);
     for (int i = 0; rc == OK && i < count; i++) {
-        uint32_t domid = domains[i].domid;
+        uint32_t domid = domains[i].domid, target = 0;
         AUTO_FREE char *name = NULL;
 
-        if ((except && domid == except) || !has_disk(host, domid, &wanted))
+        /* A stub domain has the disks of the guest that it serves. */
+        if (except &&
+            (domid == except || (libxl_is_stubdom(host->ctx, domid, &target) && target == except)))
+            continue;
+        if (!has_disk(host, domid, &wanted))
             continue;
         name = libxl_domid_to_name(host->ctx, domid);
         rc = error_set(e, BUSY, "%s is a disk of %s, which is running; shut that down first", path,

@@ -14,7 +14,6 @@
  * Whatever fails, settle_create() leads back from the journal's entry alone.
  */
 #include <inttypes.h>
-#include <string.h>
 #include <sys/random.h>
 #include <unistd.h>
 

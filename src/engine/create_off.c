@@ -112,7 +112,9 @@ static int carry_out(struct creation *c, struct create_stats *stats, struct erro
         return e->status;
     /* A guest can be started on disks that we hold open. */
     if (check_off(c, e) < 0)
-        return error_append(e, "it was started meanwhile, and what was copied is of no use");
+        return e->status == BUSY
+                   ? error_append(e, "it was started meanwhile, and what was copied is of no use")
+                   : e->status;
     progress_begin(&c->engine->progress, "publish", 0);
     return keep_commit(c->driver, c->keep, &c->journal, stats, e);
 }

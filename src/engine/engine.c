@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "engine/engine.h"
 
-#include <string.h>
-
 int engine_connect(struct engine *engine, struct error *e)
 {
     return engine->host ? OK : engine->domains->open(&engine->host, e);

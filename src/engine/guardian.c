@@ -19,10 +19,12 @@
 
 enum { IDLE, ARMED, DISARMED, FIRED, DONE };
 
+/* What the guardian says. */
+enum { WATCHING, LET_GO, COULD_NOT };
+
 /* Between the two processes. */
 struct shared {
     atomic_int state;
-    atomic_bool let_go;               /* it has fired, and the guest runs since */
     atomic_uint_least64_t stopped_ns; /* 0: not yet */
     atomic_uint_least64_t allowed_ns; /* from the later of these two; 0: for ever */
     atomic_uint_least64_t allowed_from_ns;
@@ -32,7 +34,10 @@ struct guardian {
     struct shared *shared;
     pid_t pid;
     bool suspends; /* the guest; else only its disks are held back */
-    int socket;    /* a byte wakes it; it ends when this is closed, whoever closes it */
+    bool let_go;   /* it has said so */
+    /* A byte wakes it; it ends when this is closed, whoever closes it. It says with one that it
+     * watches, and later, if it fires, what has come of that. */
+    int socket;
 };
 
 /* ---- in the guardian ---- */
@@ -42,6 +47,7 @@ struct watch {
     struct journal *journal;
     struct domain_id id;
     struct shared *shared;
+    bool let_go; /* it has fired, and the guest runs since */
     int socket;
 };
 
@@ -56,19 +62,25 @@ static void lift(struct watch *w)
         volume_lift(w->engine.volumes, record, &ignored);
 }
 
+static bool say(const struct watch *w, char what)
+{
+    return send(w->socket, &what, 1, MSG_NOSIGNAL) == 1;
+}
+
 static int fire(struct watch *w, struct error *e)
 {
-    int armed = ARMED;
+    const json_t *entry = w->journal->entry;
+    int armed = ARMED, rc;
 
     if (!atomic_compare_exchange_strong(&w->shared->state, &armed, FIRED))
         return OK;
     lift(w);
     /* One that has been seen to stop does not stop again, unless others stop it. */
-    if ((atomic_load(&w->shared->stopped_ns) ? settle_resume
-                                             : settle_guest)(&w->engine, w->journal->entry, e) < 0)
-        return e->status;
-    atomic_store(&w->shared->let_go, true);
-    return OK;
+    rc = atomic_load(&w->shared->stopped_ns) ? settle_resume(&w->engine, entry, e)
+                                             : settle_guest(&w->engine, entry, e);
+    w->let_go = rc == OK;
+    say(w, w->let_go ? LET_GO : COULD_NOT);
+    return rc;
 }
 
 /* domsnap has died, or waits for this. It may have held the disks back since it was too late, or not
@@ -84,7 +96,7 @@ static void finish(struct watch *w)
         rc = fire(w, &e);
     } else if (state != IDLE) {
         lift(w);
-        if (!atomic_load(&w->shared->let_go))
+        if (!w->let_go)
             rc = settle_resume(&w->engine, w->journal->entry, &e);
     }
     /* If it runs, recover must not resume it once others have suspended it; if not, it must. */
@@ -167,7 +179,7 @@ static _Noreturn void guard(struct watch *w)
         engine_connect(&w->engine, &ignored) < 0)
         _exit(1);
     survive_lack_of_memory();
-    if (send(w->socket, "", 1, MSG_NOSIGNAL) == 1)
+    if (say(w, WATCHING))
         watch(w);
     _exit(0);
 }
@@ -255,9 +267,13 @@ bool guardian_has_fired(const struct guardian *g)
     return atomic_load(&g->shared->state) == FIRED;
 }
 
-bool guardian_has_let_go(const struct guardian *g)
+bool guardian_has_let_go(struct guardian *g)
 {
-    return atomic_load(&g->shared->let_go);
+    char said;
+
+    if (!g->let_go && guardian_has_fired(g))
+        g->let_go = recv(g->socket, &said, 1, 0) == 1 && said == LET_GO;
+    return g->let_go;
 }
 
 /* False: it has fired before. */

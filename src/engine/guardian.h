@@ -39,8 +39,8 @@ uint64_t guardian_stopped_ns(const struct guardian *g);
 /* Whether it has let the guest go on already: then there is no instant to be fixed any more. */
 bool guardian_has_fired(const struct guardian *g);
 
-/* It has, and the guest runs on since: who stops it from then on is somebody else. */
-bool guardian_has_let_go(const struct guardian *g);
+/* Whether it has, and the guest runs on since: who stops it from then on is somebody else. Waits until it is done, or dead. */
+bool guardian_has_let_go(struct guardian *g);
 
 /* The caller resumes the guest itself, and, if it dies over that, the guardian. False: too late, the
  * guardian has done it, and what was saved is of no use. */

@@ -27,6 +27,9 @@ struct place_driver {
                 struct error *e);
     void (*close)(struct place *p);
 
+    /* Keep it from being deleted until close. */
+    int (*hold)(struct place *p, const struct manifest *m, struct error *e);
+
     /* Open what the record names, and see whether it fits together; quick. */
     int (*check)(struct place *p, const struct manifest *m, struct error *e);
 

@@ -114,6 +114,13 @@ static int check_saved_domain(struct place *p, const struct manifest *m, struct 
     return rc;
 }
 
+/* domsnap deletes none. */
+static int folder_hold(struct place *p, const struct manifest *m, struct error *e)
+{
+    (void)p, (void)m, (void)e;
+    return OK;
+}
+
 static int folder_check(struct place *p, const struct manifest *m, struct error *e)
 {
     if (allocate(p, m->disk_count, e) < 0 ||
@@ -208,6 +215,7 @@ static int folder_open_config(struct place *p, const struct manifest *m, int *fd
 const struct place_driver place_folder = {
     .open = folder_open_place,
     .close = folder_close,
+    .hold = folder_hold,
     .check = folder_check,
     .verify = folder_verify,
     .write = folder_write,

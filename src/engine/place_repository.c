@@ -19,6 +19,7 @@ struct place {
     struct store *store;
     uint8_t **there; /* of each disk: what verify found on its target; NULL before */
     size_t disk_count;
+    int record; /* held; -1: not */
 };
 
 static void repository_close(struct place *p)
@@ -26,6 +27,8 @@ static void repository_close(struct place *p)
     for (size_t i = 0; p && p->there && i < p->disk_count; i++)
         free(p->there[i]);
     if (p) {
+        if (p->record >= 0)
+            close(p->record);
         free(p->there);
         store_close(p->store);
     }
@@ -43,6 +46,7 @@ static int repository_open(struct place **out, const struct snapshot_ref *ref, s
     p = calloc(1, sizeof *p);
     if (!p)
         return error_errno(e, "%s", ref->repo);
+    p->record = -1;
     if (store_open(&p->store, ref->repo, STORE_SHARED, e) == OK &&
         record_read(store_dirfd(p->store), ref->domain, ref->name, m, e) == OK) {
         *out = p;
@@ -50,6 +54,11 @@ static int repository_open(struct place **out, const struct snapshot_ref *ref, s
     }
     repository_close(p);
     return e->status;
+}
+
+static int repository_hold(struct place *p, const struct manifest *m, struct error *e)
+{
+    return record_hold(store_dirfd(p->store), m->domain_name, m->name, RECORD_KEEP, &p->record, e);
 }
 
 static int repository_check(struct place *p, const struct manifest *m, struct error *e)
@@ -223,6 +232,7 @@ static int repository_open_config(struct place *p, const struct manifest *m, int
 const struct place_driver place_repository = {
     .open = repository_open,
     .close = repository_close,
+    .hold = repository_hold,
     .check = repository_check,
     .verify = repository_verify,
     .write = repository_write,

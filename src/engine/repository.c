@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/file.h"
@@ -58,20 +59,35 @@ static int check_not_needed(const struct engine *engine, const char *repo,
         ref->domain, ref->name);
 }
 
-/* All must be there before any is removed. */
+/* All must be there, and of use to no restore, before any is removed. */
+static int hold_records(const struct engine *engine, const char *repo, int repo_dirfd,
+                        const struct snapshot_ref *refs, size_t count, int *fds, struct error *e)
+{
+    for (size_t i = 0; i < count; i++)
+        if (domain_name_check(refs[i].domain, e) < 0 || record_name_check(refs[i].name, e) < 0 ||
+            record_hold(repo_dirfd, refs[i].domain, refs[i].name, RECORD_ALONE, &fds[i], e) < 0 ||
+            check_not_needed(engine, repo, &refs[i], e) < 0)
+            return e->status;
+    return OK;
+}
+
 static int remove_records(const struct engine *engine, const char *repo, int repo_dirfd,
                           const struct snapshot_ref *refs, size_t count, struct error *e)
 {
-    for (size_t i = 0; i < count; i++) {
-        if (domain_name_check(refs[i].domain, e) < 0 || record_name_check(refs[i].name, e) < 0 ||
-            record_find(repo_dirfd, refs[i].domain, refs[i].name, e) < 0 ||
-            check_not_needed(engine, repo, &refs[i], e) < 0)
-            return e->status;
-    }
+    AUTO_FREE int *fds = malloc((count + 1) * sizeof *fds);
+    int rc;
+
+    if (!fds)
+        return error_set(e, NO_SPACE, "out of memory");
     for (size_t i = 0; i < count; i++)
-        if (record_delete(repo_dirfd, refs[i].domain, refs[i].name, e) < 0)
-            return e->status;
-    return OK;
+        fds[i] = -1;
+    rc = hold_records(engine, repo, repo_dirfd, refs, count, fds, e);
+    for (size_t i = 0; rc == OK && i < count; i++)
+        rc = record_delete(repo_dirfd, refs[i].domain, refs[i].name, e);
+    for (size_t i = 0; i < count; i++)
+        if (fds[i] >= 0)
+            close(fds[i]);
+    return rc;
 }
 
 int engine_delete(struct engine *engine, const char *repo, const struct snapshot_ref *refs,
@@ -147,6 +163,19 @@ static int verify(struct verification *v, const struct snapshot_ref *ref, struct
     return rc;
 }
 
+/* Of a repository: it has been deleted. */
+static bool is_gone(const struct snapshot_ref *ref)
+{
+    struct error e = {0};
+    struct store *store;
+
+    if (ref->folder || store_open(&store, ref->repo, STORE_SHARED, &e) < 0)
+        return false;
+    record_find(store_dirfd(store), ref->domain, ref->name, &e);
+    store_close(store);
+    return e.status == NOT_FOUND;
+}
+
 static int verify_one(struct verification *v, const struct snapshot_ref *ref, struct error *e)
 {
     AUTO_FREE char *name =
@@ -159,7 +188,7 @@ static int verify_one(struct verification *v, const struct snapshot_ref *ref, st
         v->sink(v->arg, name, NULL);
         return OK;
     }
-    if (why.status == CANCELLED || (why.status == NOT_FOUND && !ref->folder)) {
+    if (why.status == CANCELLED || (why.status == NOT_FOUND && is_gone(ref))) {
         *e = why;
         return error_prefix(e, "verify %s", name);
     }

@@ -72,7 +72,8 @@ static int open_place(struct restoration *r, struct error *e)
         return error_errno(e, "%s", ref.folder ? ref.folder : ref.repo);
     r->driver = ref.folder ? &place_folder : &place_repository;
     *(ref.folder ? &ref.folder : &ref.repo) = r->path;
-    return r->driver->open(&r->place, &ref, &r->m, e);
+    return r->driver->open(&r->place, &ref, &r->m, e) < 0 ? e->status
+                                                          : r->driver->hold(r->place, &r->m, e);
 }
 
 static int connect(struct restoration *r, struct error *e)
@@ -146,13 +147,16 @@ static int check_unused(struct restoration *r, struct error *e)
     return OK;
 }
 
-/* Those that are not open yet; of volumes in use none. */
-static int open_targets(struct restoration *r, bool in_use, struct error *e)
+/* Volumes that are in use are opened once they are not. */
+enum which { ALL, ONLY_NEW };
+
+/* Those that are not open yet. */
+static int open_targets(struct restoration *r, enum which which, struct error *e)
 {
     for (size_t i = 0; i < r->m.disk_count; i++) {
         struct target *t = &r->targets[i];
 
-        if (t->fd >= 0 || (in_use && r->volumes[i]))
+        if (t->fd >= 0 || (which == ONLY_NEW && r->volumes[i]))
             continue;
         t->kind = r->volumes[i] ? TARGET_OLD : TARGET_NEW;
         t->name = r->m.disks[i].path;
@@ -173,7 +177,7 @@ static int read_all(struct restoration *r, struct error *e)
             return e->status;
     if (look_for_running(r, e) < 0 || check_unused(r, e) < 0)
         return e->status;
-    return open_targets(r, r->running.domid, e);
+    return open_targets(r, r->running.domid ? ONLY_NEW : ALL, e);
 }
 
 /* ---- verify, write ---- */
@@ -235,7 +239,7 @@ static int write_images(struct restoration *r, struct error *e)
     int rc;
 
     progress_begin(&r->engine->progress, "write", images_bytes(r));
-    rc = check_unused(r, e) < 0 ? e->status : open_targets(r, false, e);
+    rc = check_unused(r, e) < 0 ? e->status : open_targets(r, ALL, e);
     if (rc == OK)
         rc = r->driver->write(r->place, &r->m, r->targets, &r->engine->progress, e);
     for (size_t i = 0; i < r->m.disk_count; i++) {

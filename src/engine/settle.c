@@ -153,25 +153,23 @@ static int settle_files(const json_t *entry, bool publish, struct error *e)
 
 static int settle(struct engine *engine, struct journal *j, struct error *e)
 {
-    AUTO_FREE char *phase = strdup(journal_phase_of(j));
+    bool suspended = strcmp(journal_phase_of(j), PHASE_SUSPENDED) == 0;
+    bool saving = suspended || strcmp(journal_phase_of(j), PHASE_SAVING) == 0;
     bool publish = strcmp(journal_phase_of(j), PHASE_PUBLISH) == 0;
     struct error resume, volumes, files;
     int resume_rc = OK, volumes_rc, files_rc;
 
-    if (!phase)
-        return error_set(e, NO_SPACE, "out of memory");
     /* The guest first. */
-    if (strcmp(phase, PHASE_SUSPENDED) == 0)
+    if (suspended)
         resume_rc = settle_resume(engine, j->entry, &resume);
-    if (resume_rc == OK &&
-        (strcmp(phase, PHASE_SAVING) == 0 || strcmp(phase, PHASE_SUSPENDED) == 0))
+    if (resume_rc == OK && saving)
         resume_rc = settle_release(engine, j->entry, &resume);
     volumes_rc = settle_volumes(engine, j->entry, &volumes);
     files_rc = settle_files(j->entry, publish, &files);
     if (resume_rc == OK && volumes_rc == OK && files_rc == OK)
         return journal_close(j, e);
     /* Once it runs, who stops it is somebody else. */
-    if (resume_rc == OK && strcmp(phase, PHASE_SUSPENDED) == 0)
+    if (resume_rc == OK && suspended)
         journal_phase(j, PHASE_LET_GO, e);
     error_set(e, NEEDS_RECOVER,
               publish ? "it is not published yet" : "what it had made is not all undone");

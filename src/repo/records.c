@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -124,6 +125,27 @@ int record_find(int repo_dirfd, const char *domain, const char *name, struct err
         error_errno(e, "record %s@%s", domain, name);
     }
     return e->status == NOT_FOUND ? not_there(domain, name, e) : e->status;
+}
+
+int record_hold(int repo_dirfd, const char *domain, const char *name, enum record_hold how, int *fd,
+                struct error *e)
+{
+    AUTO_FREE char *file = format_text("%s.json", name);
+    AUTO_CLOSE int dirfd = -1;
+
+    if (!file)
+        return error_set(e, NO_SPACE, "out of memory");
+    if (open_domain(repo_dirfd, domain, &dirfd, e) < 0 ||
+        open_in(dirfd, file, how == RECORD_ALONE ? O_RDWR : O_RDONLY, fd, e) < 0)
+        return e->status == NOT_FOUND ? not_there(domain, name, e) : e->status;
+    if (flock(*fd, (how == RECORD_ALONE ? LOCK_EX : LOCK_SH) | LOCK_NB) == 0)
+        return OK;
+    errno == EWOULDBLOCK ? error_set(e, BUSY, "%s@%s is just being %s", domain, name,
+                                     how == RECORD_ALONE ? "restored" : "deleted")
+                         : error_errno(e, "record %s@%s: lock", domain, name);
+    close(*fd);
+    *fd = -1;
+    return e->status;
 }
 
 static int read_file(int dirfd, const char *file, struct manifest *m, struct error *e)

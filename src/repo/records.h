@@ -20,6 +20,12 @@ void record_name_of_now(char name[static 17]);
  * before. */
 int record_write(int repo_dirfd, const struct manifest *m, struct error *e);
 
+/* Hold one, so that it is not deleted, or alone, to delete it: a descriptor, the caller's, to close. NOT_FOUND; BUSY: a
+ * restore needs it. */
+enum record_hold { RECORD_KEEP, RECORD_ALONE };
+int record_hold(int repo_dirfd, const char *domain, const char *name, enum record_hold how, int *fd,
+                struct error *e);
+
 /* Whether there is one: OK, or NOT_FOUND. */
 int record_find(int repo_dirfd, const char *domain, const char *name, struct error *e);
 

@@ -43,6 +43,18 @@ restore_is_said() {
         "$domsnap" recover && ! "$domsnap" list | grep -q 'not complete' && disks_are first
 }
 
+# What a restore is at work on is not deleted, before it has begun to write either.
+restore_keeps_it() {
+    local restore
+    begin
+    DOMSNAP_FAULT="file-written 1 wait 3000" "$faults" restore off01@first > "$work/output" 2>&1 &
+    restore=$!
+    until grep -q waiting "$work/output" || ! kill -0 $restore 2> /dev/null; do sleep 0.01; done
+    "$domsnap" delete off01@second off01@first > "$work/said" 2>&1 && return 1
+    grep -q 'off01@first is just being restored' "$work/said" && "$domsnap" show off01@second && wait $restore && disks_are first &&
+        "$domsnap" delete off01@first
+}
+
 restore_folder() { "$1" restore --from "$now/kept"; }
 restore_folder_holds() { disks_are new || disks_are first; }
 
@@ -154,5 +166,12 @@ else
     failed=$((failed + 1))
     echo "not ok - a restore that was cut short is said"
     sed 's/^/    /' "$work/after"
+fi
+if restore_keeps_it > "$work/after" 2>&1; then
+    echo "ok - what is being restored is not deleted"
+else
+    failed=$((failed + 1))
+    echo "not ok - what is being restored is not deleted"
+    sed "s/^/    /" "$work/after" "$work/said" "$work/output"
 fi
 [ $failed = 0 ]

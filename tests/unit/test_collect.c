@@ -14,7 +14,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/cleanup.h"
 #include "repo/collect.h"
 #include "repo/records.h"
 #include "repo/tree.h"
