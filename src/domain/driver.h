@@ -77,6 +77,9 @@ struct domain_driver {
     /* The hypervisor and its version, "Xen 4.17.5", valid until close. */
     const char *(*version)(struct domain_host *host);
 
+    /* Tell who has this name, in whatever state, half-made too; `id` keeps `name`. NOT_FOUND: nobody. */
+    int (*find)(struct domain_host *host, const char *name, struct domain_id *id, struct error *e);
+
     /* Describe the running domain `name`. NOT_FOUND: there is none. */
     int (*describe)(struct domain_host *host, const char *name, struct domain *d, struct error *e);
 

@@ -159,6 +159,11 @@ static const char *xen_version(struct domain_host *host)
 
 /* ---- questions ---- */
 
+static void put_uuid(char uuid[static DOMAIN_UUID_TEXT], const libxl_dominfo *info)
+{
+    snprintf(uuid, DOMAIN_UUID_TEXT, LIBXL_UUID_FMT, LIBXL_UUID_BYTES(info->uuid));
+}
+
 static int describe_domid(struct domain_host *host, uint32_t domid, struct domain *d,
                           struct error *e)
 {
@@ -184,15 +189,44 @@ static int describe_domid(struct domain_host *host, uint32_t domid, struct domai
     return OK;
 }
 
+static int name_to_domid(struct domain_host *host, const char *name, uint32_t *domid,
+                         struct error *e)
+{
+    if (libxl_name_to_domid(host->ctx, name, domid) == 0)
+        return OK;
+    host->logger.first_error[0] = '\0';
+    return error_set(e, NOT_FOUND, "there is no domain of this name; `xl list` shows them");
+}
+
+/* Not by its configuration: one that is being made has none yet. */
+static int xen_find(struct domain_host *host, const char *name, struct domain_id *id,
+                    struct error *e)
+{
+    libxl_dominfo info;
+    int rc;
+
+    *id = (struct domain_id){.name = name};
+    if (name_to_domid(host, name, &id->domid, e) < 0)
+        return e->status;
+    libxl_dominfo_init(&info);
+    rc = libxl_domain_info(host->ctx, &info, id->domid);
+    if (rc == 0)
+        put_uuid(id->uuid, &info);
+    libxl_dominfo_dispose(&info);
+    if (rc == ERROR_DOMAIN_NOTFOUND) {
+        host->logger.first_error[0] = '\0';
+        return error_set(e, NOT_FOUND, "it has just ended");
+    }
+    return rc == 0 ? OK : xen_failed(host, e, "its state", rc);
+}
+
 static int xen_describe(struct domain_host *host, const char *name, struct domain *d,
                         struct error *e)
 {
     uint32_t domid;
 
-    if (libxl_name_to_domid(host->ctx, name, &domid) != 0) {
-        host->logger.first_error[0] = '\0';
-        return error_set(e, NOT_FOUND, "there is no domain of this name; `xl list` shows them");
-    }
+    if (name_to_domid(host, name, &domid, e) < 0)
+        return e->status;
     if (domid == 0)
         return error_set(e, UNSUPPORTED, "this is dom0, the host itself");
     return describe_domid(host, domid, d, e);
@@ -225,7 +259,7 @@ static enum domain_state state_of(const libxl_dominfo *info)
 int xen_state(struct domain_host *host, const struct domain_id *id, enum domain_state *state,
               struct error *e)
 {
-    char uuid[LIBXL_UUID_FMTLEN + 1];
+    char uuid[DOMAIN_UUID_TEXT];
     libxl_dominfo info;
     int rc;
 
@@ -238,7 +272,7 @@ int xen_state(struct domain_host *host, const struct domain_id *id, enum domain_
     }
     if (rc != 0)
         return xen_failed(host, e, "its state", rc);
-    snprintf(uuid, sizeof uuid, LIBXL_UUID_FMT, LIBXL_UUID_BYTES(info.uuid));
+    put_uuid(uuid, &info);
     *state = strcmp(uuid, id->uuid) == 0 ? state_of(&info) : DOMAIN_GONE;
     libxl_dominfo_dispose(&info);
     return OK;
@@ -508,6 +542,7 @@ const struct domain_driver domain_xen = {
     .close = xen_close,
     .forget = xen_forget,
     .version = xen_version,
+    .find = xen_find,
     .describe = xen_describe,
     .describe_config = xen_describe_config,
     .state = xen_state,

@@ -16,16 +16,10 @@ void engine_disconnect(struct engine *engine)
 int engine_find_domain(const struct engine *engine, const char *name, struct domain_id *id,
                        struct error *e)
 {
-    struct domain d;
-    int rc = engine->domains->describe(engine->host, name, &d, e);
-
+    if (engine->domains->find(engine->host, name, id, e) == OK)
+        return OK;
     *id = (struct domain_id){.name = name};
-    if (rc < 0)
-        return rc == NOT_FOUND ? OK : rc;
-    *id = domain_id_of(&d);
-    id->name = name;
-    domain_release(&d);
-    return OK;
+    return e->status == NOT_FOUND ? OK : e->status;
 }
 
 int engine_check_unused(const struct engine *engine, const struct volume *v, uint32_t except,
