@@ -64,14 +64,15 @@ static bool buffer_fill(struct buffer *b, int fd)
 
 __attribute__((noreturn)) static void child(const struct run *run, int out, int err)
 {
-    int in = run->stdin_fd >= 0 ? run->stdin_fd : open("/dev/null", O_RDONLY);
+    int in = run->in_fd ? run->in_fd : open("/dev/null", O_RDONLY);
     sigset_t none;
 
     setpgid(0, 0);
     signal(SIGPIPE, SIG_DFL);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    if (in < 0 || dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(err, 2) < 0)
+    if (in < 0 || dup2(in, 0) < 0 || dup2(run->out_fd ? run->out_fd : out, 1) < 0 ||
+        dup2(err, 2) < 0)
         _exit(127);
     closefrom(3);
     execvpe(run->argv[0], (char *const *)run->argv, (char *const *)clean_environment);

@@ -12,8 +12,9 @@
 struct run {
     const char *const *argv; /* argv[0] is looked up in the system's PATH; NULL-terminated */
     unsigned timeout_s;      /* after which it is killed and TIMED_OUT returned */
-    int stdin_fd;            /* borrowed; -1: /dev/null */
-    char **out;              /* its standard output, NUL-terminated, to free(); may be NULL */
+    int in_fd;               /* its standard input, borrowed; 0: /dev/null */
+    int out_fd;              /* its standard output, borrowed; 0: `out` */
+    char **out;              /* that, NUL-terminated, to free(); may be NULL */
 };
 
 /*

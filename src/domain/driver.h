@@ -63,6 +63,13 @@ struct save_watcher {
 
 enum domain_start { START_RUNNING, START_PAUSED };
 
+struct domain_launch {
+    const char *name;
+    int fd; /* the save stream, or a file with the configuration */
+    enum domain_start start;
+    int held_fd; /* who starts it holds this open for as long as it is at that, though we may be dead */
+};
+
 struct domain_driver {
     const char *name; /* "xen" */
 
@@ -143,14 +150,12 @@ struct domain_driver {
     /* End it now. A domain that is gone is no error. */
     int (*destroy)(struct domain_host *host, const struct domain_id *id, struct error *e);
 
-    /* Start a domain from the stream that is read from `fd`, and leave it running, or paused, under
-     * the toolstack's usual care. What was half-made when it fails is taken down again. */
-    int (*restore)(struct domain_host *host, const char *name, int fd, enum domain_start start,
-                   struct error *e);
+    /* Start a domain from the save stream, and leave it running, or paused, under the toolstack's
+     * usual care. What was half-made when it fails is taken down again. */
+    int (*restore)(struct domain_host *host, const struct domain_launch *l, struct error *e);
 
-    /* The same, but boot it, from the configuration in the file `fd`. */
-    int (*boot)(struct domain_host *host, const char *name, int fd, enum domain_start start,
-                struct error *e);
+    /* The same, but boot it, from its configuration. */
+    int (*boot)(struct domain_host *host, const struct domain_launch *l, struct error *e);
 };
 
 extern const struct domain_driver domain_xen;

@@ -498,42 +498,42 @@ static int xen_destroy(struct domain_host *host, const struct domain_id *id, str
     return rc == 0 ? FAULT("guest-destroyed", e) : xen_failed(host, e, "destroy", rc);
 }
 
-/* The program, not libxl: it stays behind as the domain's monitor (on_reboot, on_crash). */
-static int run_xl(struct domain_host *host, const char *verb, const char *name, int fd,
-                  enum domain_start start, struct error *e)
+/* The program, not libxl: it stays behind as the domain's monitor (on_reboot, on_crash). As that it
+ * has its log for its standard output; before, it is what is to be held, and the few words that xl has for it go there. */
+static int run_xl(struct domain_host *host, const char *verb, const struct domain_launch *l,
+                  struct error *e)
 {
     const char *const running[] = {"xl", verb, "/proc/self/fd/0", NULL};
     const char *const paused[] = {"xl", verb, "-p", "/proc/self/fd/0", NULL};
     struct run run = {
-        .argv = start == START_PAUSED ? paused : running,
+        .argv = l->start == START_PAUSED ? paused : running,
         .timeout_s = RESTORE_TIMEOUT_S,
-        .stdin_fd = fd,
+        .in_fd = l->fd,
+        .out_fd = l->held_fd,
     };
     uint32_t domid;
 
     /* Else what is taken down below might be somebody else's. */
-    if (libxl_name_to_domid(host->ctx, name, &domid) == 0)
-        return error_set(e, BUSY, "somebody has started %s meanwhile; shut it down first", name);
+    if (libxl_name_to_domid(host->ctx, l->name, &domid) == 0)
+        return error_set(e, BUSY, "somebody has started %s meanwhile; shut it down first", l->name);
     host->logger.first_error[0] = '\0';
     if (run_program(&run, e) == OK)
         return FAULT("guest-started", e);
     /* xl takes down what it half-made, unless it was killed. */
-    if (libxl_name_to_domid(host->ctx, name, &domid) == 0)
+    if (libxl_name_to_domid(host->ctx, l->name, &domid) == 0)
         libxl_domain_destroy(host->ctx, domid, NULL);
     host->logger.first_error[0] = '\0';
     return e->status;
 }
 
-static int xen_restore(struct domain_host *host, const char *name, int fd, enum domain_start start,
-                       struct error *e)
+static int xen_restore(struct domain_host *host, const struct domain_launch *l, struct error *e)
 {
-    return run_xl(host, "restore", name, fd, start, e);
+    return run_xl(host, "restore", l, e);
 }
 
-static int xen_boot(struct domain_host *host, const char *name, int fd, enum domain_start start,
-                    struct error *e)
+static int xen_boot(struct domain_host *host, const struct domain_launch *l, struct error *e)
 {
-    return run_xl(host, "create", name, fd, start, e);
+    return run_xl(host, "create", l, e);
 }
 
 const struct domain_driver domain_xen = {

@@ -58,7 +58,7 @@ static void examine_xen(struct examination *x)
         return;
     }
     find(x, FINDING_GOOD, "hypervisor", "%s", x->engine->domains->version(x->engine->host));
-    if (run_program(&(struct run){xl, VERSION_TIMEOUT_S, -1, NULL}, &e) < 0)
+    if (run_program(&(struct run){.argv = xl, .timeout_s = VERSION_TIMEOUT_S}, &e) < 0)
         find(x, FINDING_BAD, "xl", "%s (package xen-utils-common)", e.text);
     else
         find(x, FINDING_GOOD, "xl", "it restores guests, and looks after them");
@@ -71,7 +71,8 @@ static void examine_lvm(struct examination *x)
     struct error e;
     char *version;
 
-    if (run_program(&(struct run){argv, VERSION_TIMEOUT_S, -1, &text}, &e) < 0) {
+    if (run_program(&(struct run){.argv = argv, .timeout_s = VERSION_TIMEOUT_S, .out = &text}, &e) <
+        0) {
         find(x, FINDING_NOTE, "LVM", "%s; only --cold is possible (package lvm2)", e.text);
         return;
     }

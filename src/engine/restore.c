@@ -272,9 +272,16 @@ static void *feed(void *arg)
     return NULL;
 }
 
+/* Who has the domain's lock is alive: recover must not begin beside a toolstack that outlives us. */
+static struct domain_launch launch_of(const struct restoration *r, int fd)
+{
+    return (struct domain_launch){r->m.domain_name, fd, r->params->start, r->journal.lock};
+}
+
 static int restore_ram(struct restoration *r, struct error *e)
 {
     struct feeder feeder = {.r = r};
+    struct domain_launch launch;
     pthread_t thread;
     int fds[2], rc;
 
@@ -287,8 +294,8 @@ static int restore_ram(struct restoration *r, struct error *e)
         close(fds[1]);
         return error_errno(e, "thread for the RAM");
     }
-    rc =
-        r->engine->domains->restore(r->engine->host, r->m.domain_name, fds[0], r->params->start, e);
+    launch = launch_of(r, fds[0]);
+    rc = r->engine->domains->restore(r->engine->host, &launch, e);
     close(fds[0]);
     pthread_join(thread, NULL);
     /* The toolstack only sees a stream that ends too early. */
@@ -299,12 +306,14 @@ static int restore_ram(struct restoration *r, struct error *e)
 
 static int boot(struct restoration *r, struct error *e)
 {
+    struct domain_launch launch;
     AUTO_CLOSE int fd = -1;
 
     progress_begin(&r->engine->progress, "start", 0);
     if (r->driver->open_config(r->place, &r->m, &fd, e) < 0)
         return e->status;
-    return r->engine->domains->boot(r->engine->host, r->m.domain_name, fd, r->params->start, e);
+    launch = launch_of(r, fd);
+    return r->engine->domains->boot(r->engine->host, &launch, e);
 }
 
 static int start(struct restoration *r, struct error *e)

@@ -45,7 +45,7 @@ void lvm_close(struct volume *v)
 int lvm_run(const char *const argv[], char **out, struct error *e)
 {
     if (FAULT("lvm-command", e) < 0 ||
-        run_program(&(struct run){argv, COMMAND_TIMEOUT_S, -1, out}, e) < 0)
+        run_program(&(struct run){.argv = argv, .timeout_s = COMMAND_TIMEOUT_S, .out = out}, e) < 0)
         return e->status;
     return FAULT("lvm-command-done", e);
 }

@@ -255,8 +255,7 @@ static int destroy(struct domain_host *host, const struct domain_id *id, struct 
     return OK;
 }
 
-static int restore(struct domain_host *host, const char *name, int fd, enum domain_start start,
-                   struct error *e)
+static int restore(struct domain_host *host, const struct domain_launch *l, struct error *e)
 {
     AUTO_JSON json_t *json = NULL;
     size_t bytes = 0;
@@ -264,27 +263,26 @@ static int restore(struct domain_host *host, const char *name, int fd, enum doma
     ssize_t n;
 
     (void)host;
-    if (call("restore", name, e) < 0 || savefile_read_head(fd, &json, e) < 0)
+    if (call("restore", l->name, e) < 0 || savefile_read_head(l->fd, &json, e) < 0)
         return e->status;
-    while ((n = read(fd, block, sizeof block)) > 0)
+    while ((n = read(l->fd, block, sizeof block)) > 0)
         bytes += (size_t)n;
     if (bytes != fake->ram_bytes)
         return error_set(e, FAILED, "%zu bytes of RAM instead of %zu", bytes, fake->ram_bytes);
-    fake->state = start == START_PAUSED ? DOMAIN_PAUSED : DOMAIN_RUNNING;
+    fake->state = l->start == START_PAUSED ? DOMAIN_PAUSED : DOMAIN_RUNNING;
     return OK;
 }
 
-static int boot(struct domain_host *host, const char *name, int fd, enum domain_start start,
-                struct error *e)
+static int boot(struct domain_host *host, const struct domain_launch *l, struct error *e)
 {
     char text[1000] = "";
 
     (void)host;
-    if (call("boot", name, e) < 0)
+    if (call("boot", l->name, e) < 0)
         return e->status;
-    if (read(fd, text, sizeof text - 1) < 0 || !strstr(text, "name = "))
+    if (read(l->fd, text, sizeof text - 1) < 0 || !strstr(text, "name = "))
         return error_set(e, FAILED, "it is no configuration");
-    fake->state = start == START_PAUSED ? DOMAIN_PAUSED : DOMAIN_RUNNING;
+    fake->state = l->start == START_PAUSED ? DOMAIN_PAUSED : DOMAIN_RUNNING;
     return OK;
 }
 

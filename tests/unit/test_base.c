@@ -30,7 +30,7 @@
 
 static int run(const char *const argv[], unsigned timeout_s, char **out, struct error *e)
 {
-    return run_program(&(struct run){argv, timeout_s, -1, out}, e);
+    return run_program(&(struct run){.argv = argv, .timeout_s = timeout_s, .out = out}, e);
 }
 
 static void output_is_collected(void **state)
