@@ -239,8 +239,9 @@ state_save() { # FILE
         echo "# domains"
         # Running and blocked are the scheduler's affair; paused, shut down, crashed, dying are not.
         xl list | awk 'NR > 1 { print $1, substr($5, 3) }' | sort
+        # dmeventd ends by itself after an idle hour.
         echo "# processes"
         ps --ppid 2 -p 2 --deselect -o comm= |
-            grep -vxE 'run|bash|ps|grep|sort|uniq|sleep|tail|\(udev-worker\)' | sort | uniq -c
+            grep -vxE 'dmeventd|run|bash|ps|grep|sort|uniq|sleep|tail|\(udev-worker\)' | sort | uniq -c
     } >"$1"
 }
