@@ -227,9 +227,10 @@ static int get_previous(struct worker *w, const struct ingest_image *image, cons
         return error_prefix(e, "%s, as it was", image->name);
     *known = false;
     if (!atomic_flag_test_and_set(&w->in->told))
-        log_warning("%s: its last snapshot is damaged (`domsnap verify`), and this one is, too, where "
-                    "the disk has not changed: %s",
-                    image->name, e->text);
+        log_warning(
+            "%s: its last snapshot is damaged (`domsnap verify`), and this one may be, too, "
+            "where the disk has not changed: %s",
+            image->name, e->text);
     return OK;
 }
 

@@ -59,14 +59,23 @@ static int check_not_needed(const struct engine *engine, const char *repo,
         ref->domain, ref->name);
 }
 
+static bool is_named_before(const struct snapshot_ref *refs, size_t i)
+{
+    for (size_t j = 0; j < i; j++)
+        if (strcmp(refs[j].domain, refs[i].domain) == 0 && strcmp(refs[j].name, refs[i].name) == 0)
+            return true;
+    return false;
+}
+
 /* All must be there, and of use to no restore, before any is removed. */
 static int hold_records(const struct engine *engine, const char *repo, int repo_dirfd,
                         const struct snapshot_ref *refs, size_t count, int *fds, struct error *e)
 {
     for (size_t i = 0; i < count; i++)
-        if (domain_name_check(refs[i].domain, e) < 0 || record_name_check(refs[i].name, e) < 0 ||
-            record_hold(repo_dirfd, refs[i].domain, refs[i].name, RECORD_ALONE, &fds[i], e) < 0 ||
-            check_not_needed(engine, repo, &refs[i], e) < 0)
+        if (!is_named_before(refs, i) &&
+            (domain_name_check(refs[i].domain, e) < 0 || record_name_check(refs[i].name, e) < 0 ||
+             record_hold(repo_dirfd, refs[i].domain, refs[i].name, RECORD_ALONE, &fds[i], e) < 0 ||
+             check_not_needed(engine, repo, &refs[i], e) < 0))
             return e->status;
     return OK;
 }
@@ -163,14 +172,16 @@ static int verify(struct verification *v, const struct snapshot_ref *ref, struct
     return rc;
 }
 
-/* Of a repository: it has been deleted. */
+/* Of a repository: it has been deleted, or all of it is gone. */
 static bool is_gone(const struct snapshot_ref *ref)
 {
     struct error e = {0};
     struct store *store;
 
-    if (ref->folder || store_open(&store, ref->repo, STORE_SHARED, &e) < 0)
+    if (ref->folder)
         return false;
+    if (store_open(&store, ref->repo, STORE_SHARED, &e) < 0)
+        return e.status == NOT_FOUND;
     record_find(store_dirfd(store), ref->domain, ref->name, &e);
     store_close(store);
     return e.status == NOT_FOUND;

@@ -17,7 +17,7 @@ struct check {
     check_sink sink;
     void *arg;
     struct check_stats *stats;
-    struct record_set leaves; /* that were found good */
+    struct record_set leaves, patches; /* that were found good */
 };
 
 static int tell(struct check *c, char *what, const struct error *why, struct error *e)
@@ -63,10 +63,23 @@ static int check_packs(struct check *c, struct error *e)
 
 /* ---- snapshots ---- */
 
+static int check_chunk(struct check *c, const struct chunk_id *id, struct error *e)
+{
+    struct location where;
+    bool new;
+
+    if (store_find(c->store, id, &where, e) < 0)
+        return e->status;
+    if (!where.patch || record_set_has(&c->patches, &where))
+        return OK;
+    return store_check_base(c->store, &where, e) < 0 ? e->status
+                                                     : record_set_add(&c->patches, &where, &new, e);
+}
+
 static int check_leaf(struct check *c, const struct tree *tree, uint64_t leaf, struct error *e)
 {
     struct chunk_id ids[LIST_IDS];
-    struct location leaf_at, where;
+    struct location leaf_at;
     bool new;
 
     if (chunk_id_is_zero(&tree->leaves[leaf]))
@@ -79,8 +92,7 @@ static int check_leaf(struct check *c, const struct tree *tree, uint64_t leaf, s
     if (tree_get_leaf(tree, c->worker, leaf, ids, e) < 0)
         return e->status;
     for (uint32_t i = 0; i < tree_leaf_chunks(tree, leaf); i++)
-        if (!chunk_id_is_zero(&ids[i]) && (store_find(c->store, &ids[i], &where, e) < 0 ||
-                                           store_check_base(c->store, &where, e) < 0))
+        if (!chunk_id_is_zero(&ids[i]) && check_chunk(c, &ids[i], e) < 0)
             return e->status;
     return record_set_add(&c->leaves, &leaf_at, &new, e) < 0 ? e->status : interrupt_check(e);
 }
@@ -148,5 +160,6 @@ int check_run(struct store *s, check_sink sink, void *arg, struct check_stats *s
         rc = check_snapshots(&c, e);
     store_worker_free(c.worker);
     record_set_release(&c.leaves);
+    record_set_release(&c.patches);
     return rc;
 }

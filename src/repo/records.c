@@ -127,6 +127,15 @@ int record_find(int repo_dirfd, const char *domain, const char *name, struct err
     return e->status == NOT_FOUND ? not_there(domain, name, e) : e->status;
 }
 
+/* It may have been deleted between open and lock. */
+static bool is_still(int dirfd, const char *file, int fd)
+{
+    struct stat held, there;
+
+    return fstat(fd, &held) == 0 && fstatat(dirfd, file, &there, AT_SYMLINK_NOFOLLOW) == 0 &&
+           held.st_dev == there.st_dev && held.st_ino == there.st_ino;
+}
+
 int record_hold(int repo_dirfd, const char *domain, const char *name, enum record_hold how, int *fd,
                 struct error *e)
 {
@@ -138,11 +147,14 @@ int record_hold(int repo_dirfd, const char *domain, const char *name, enum recor
     if (open_domain(repo_dirfd, domain, &dirfd, e) < 0 ||
         open_in(dirfd, file, how == RECORD_ALONE ? O_RDWR : O_RDONLY, fd, e) < 0)
         return e->status == NOT_FOUND ? not_there(domain, name, e) : e->status;
-    if (flock(*fd, (how == RECORD_ALONE ? LOCK_EX : LOCK_SH) | LOCK_NB) == 0)
+    if (flock(*fd, (how == RECORD_ALONE ? LOCK_EX : LOCK_SH) | LOCK_NB) < 0)
+        errno == EWOULDBLOCK ? error_set(e, BUSY, "%s@%s is just being %s", domain, name,
+                                         how == RECORD_ALONE ? "restored or deleted" : "deleted")
+                             : error_errno(e, "record %s@%s: lock", domain, name);
+    else if (is_still(dirfd, file, *fd))
         return OK;
-    errno == EWOULDBLOCK ? error_set(e, BUSY, "%s@%s is just being %s", domain, name,
-                                     how == RECORD_ALONE ? "restored" : "deleted")
-                         : error_errno(e, "record %s@%s: lock", domain, name);
+    else
+        not_there(domain, name, e);
     close(*fd);
     *fd = -1;
     return e->status;

@@ -181,7 +181,10 @@ int store_check_base(struct store *s, const struct location *where, struct error
         return e->status;
     if (store_find(s, &base, &base_at, e) < 0)
         return error_prefix(e, "the base of a patch in pack %s", name);
-    return base_at.patch ? error_set(e, DAMAGED, "pack %s: a patch of a patch", name) : OK;
+    /* One that is being written may become a patch itself. */
+    if (base_at.pack == PACK_OPEN || base_at.patch)
+        return error_set(e, DAMAGED, "pack %s: a patch of a patch", name);
+    return OK;
 }
 
 /* ---- out ---- */
@@ -440,9 +443,13 @@ int store_put_named(struct store_worker *w, const void *content, uint32_t bytes,
     if (keeps_nothing(w->store))
         return OK;
     rc = index_claim(w->store->index, id, &where, e);
-    /* It may have been needed by nobody, and its base been collected. */
-    if (rc == OK && store_check_base(w->store, &where, e) < 0)
+    /* A patch that no snapshot needs may be there without its base; and there whole it is found
+     * before that. What the snapshot before had is needed. */
+    if (rc == OK && !(previous && memcmp(previous, id, sizeof *id) == 0) &&
+        store_check_base(w->store, &where, e) < 0) {
         rc = index_reclaim(w->store->index, id, e);
+        previous = NULL;
+    }
     if (rc == OK)
         w->stats.known_bytes += bytes;
     if (rc != NOT_FOUND)

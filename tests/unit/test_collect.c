@@ -292,6 +292,57 @@ static void a_patch_without_its_base_is_stored_anew(void **state)
     }
 }
 
+/* Whole, though it could be a patch of what was there before; and though its base comes back with it, itself as a patch. */
+static void what_is_stored_anew_is_whole(void **state)
+{
+    static uint8_t back[2 * CHUNK], before[2 * CHUNK];
+    struct image base, rest, now, both;
+
+    (void)state;
+    for (int with_base = 0; with_base < 2; with_base++) {
+        struct hands h = begin();
+        char name[8];
+
+        srandom(7 + (unsigned)with_base);
+        fill_random(content, CHUNK);
+        base = put(&h, content, CHUNK, NULL);
+        end(&h);
+        h = begin();
+        memcpy(other, content, CHUNK);
+        memset(other, 7, PATCH_PAGE_BYTES);
+        put(&h, other, CHUNK, &base);
+        fill_random(got, 2 * CHUNK);
+        rest = put(&h, got, 2 * CHUNK, NULL);
+        end(&h);
+        snprintf(name, sizeof name, "rest%d", with_base);
+        record("guest", name, &rest);
+        collect_all();
+        /* What the guest has now: near to both, and there whole. */
+        memcpy(back, content, CHUNK);
+        memcpy(back + CHUNK, other, CHUNK);
+        memcpy(before, back, sizeof before);
+        before[9 * PATCH_PAGE_BYTES] ^= 1;
+        before[CHUNK + 9 * PATCH_PAGE_BYTES] ^= 1;
+        h = begin();
+        now = put(&h, before, 2 * CHUNK, NULL);
+        end(&h);
+        snprintf(name, sizeof name, "now%d", with_base);
+        record("guest", name, &now);
+        h = begin();
+        if (with_base)
+            both = put(&h, back, 2 * CHUNK, &now);
+        else
+            both = put(&h, back + CHUNK, CHUNK, &now);
+        end(&h);
+        snprintf(name, sizeof name, "back%d", with_base);
+        record("guest", name, &both);
+        for (int pass = 0; pass < 3; pass++) {
+            assert_there(&both, with_base ? back : back + CHUNK);
+            pass ? drop_index() : collect_all();
+        }
+    }
+}
+
 /* With as many index files as are kept, so that they are merged while what was copied is there twice. */
 static void what_was_copied_is_found(void **state)
 {
@@ -358,6 +409,7 @@ int main(void)
         SHELF(a_chunk_may_be_a_leaf_too),
         SHELF(without_a_needed_table_nothing_goes),
         SHELF(a_patch_without_its_base_is_stored_anew),
+        SHELF(what_is_stored_anew_is_whole),
         SHELF(what_was_copied_is_found),
         SHELF(a_full_disk_is_freed),
     };
