@@ -55,7 +55,7 @@ int xen_check_unused(struct domain_host *host, const char *path, uint32_t except
         uint32_t domid = domains[i].domid, target = 0;
         AUTO_FREE char *name = NULL;
 
-        /* A stub domain has the disks of the guest that it serves. */
+        /* A device model in a domain of its own has the disks of its guest. */
         if (except &&
             (domid == except || (libxl_is_stubdom(host->ctx, domid, &target) && target == except)))
             continue;

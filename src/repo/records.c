@@ -141,6 +141,7 @@ int record_hold(int repo_dirfd, const char *domain, const char *name, enum recor
 {
     AUTO_FREE char *file = format_text("%s.json", name);
     AUTO_CLOSE int dirfd = -1;
+    int rc = OK;
 
     if (!file)
         return error_set(e, NO_SPACE, "out of memory");
@@ -148,16 +149,17 @@ int record_hold(int repo_dirfd, const char *domain, const char *name, enum recor
         open_in(dirfd, file, how == RECORD_ALONE ? O_RDWR : O_RDONLY, fd, e) < 0)
         return e->status == NOT_FOUND ? not_there(domain, name, e) : e->status;
     if (flock(*fd, (how == RECORD_ALONE ? LOCK_EX : LOCK_SH) | LOCK_NB) < 0)
-        errno == EWOULDBLOCK ? error_set(e, BUSY, "%s@%s is just being %s", domain, name,
-                                         how == RECORD_ALONE ? "restored or deleted" : "deleted")
-                             : error_errno(e, "record %s@%s: lock", domain, name);
-    else if (is_still(dirfd, file, *fd))
-        return OK;
-    else
-        not_there(domain, name, e);
-    close(*fd);
-    *fd = -1;
-    return e->status;
+        rc = errno == EWOULDBLOCK
+                 ? error_set(e, BUSY, "%s@%s is just being %s", domain, name,
+                             how == RECORD_ALONE ? "restored or deleted" : "deleted")
+                 : error_errno(e, "record %s@%s: lock", domain, name);
+    else if (!is_still(dirfd, file, *fd))
+        rc = not_there(domain, name, e);
+    if (rc < 0) {
+        close(*fd);
+        *fd = -1;
+    }
+    return rc;
 }
 
 static int read_file(int dirfd, const char *file, struct manifest *m, struct error *e)

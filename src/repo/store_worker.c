@@ -313,12 +313,13 @@ static int get(struct store_worker *w, const struct chunk_id *id, uint8_t *to, u
                struct error *e)
 {
     struct record_head h;
+    int rc;
 
     if (read_record(w, id, &h, e) < 0)
         return e->status;
-    if (h.encoding == ENCODING_PATCH)
-        return decode_patch(w, &h, to, bytes, e) < 0 ? e->status : check(w, id, to, bytes, e);
-    return decode_full(w, &h, to, bytes, e) < 0 ? e->status : check(w, id, to, bytes, e);
+    rc = h.encoding == ENCODING_PATCH ? decode_patch(w, &h, to, bytes, e)
+                                      : decode_full(w, &h, to, bytes, e);
+    return rc < 0 ? rc : check(w, id, to, bytes, e);
 }
 
 int store_get(struct store_worker *w, const struct chunk_id *id, void *content, uint32_t bytes,
