@@ -99,10 +99,11 @@ static int list_packs(struct index *ix, struct error *e)
 static uint32_t pack_number(void *arg, const char *name, uint64_t bytes)
 {
     const struct index *ix = arg;
-    struct index_pack key, *found;
+    struct index_pack key, *found = NULL;
 
     snprintf(key.name, PACK_NAME, "%s", name);
-    found = bsearch(&key, ix->packs, ix->listed_count, sizeof key, compare_names);
+    if (ix->listed_count)
+        found = bsearch(&key, ix->packs, ix->listed_count, sizeof key, compare_names);
     /* Of our own. */
     for (size_t i = ix->listed_count; !found && i < ix->pack_count; i++)
         if (strcmp(ix->packs[i].name, name) == 0)
