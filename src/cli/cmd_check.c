@@ -85,7 +85,7 @@ static int run(int argc, char **argv)
                    json_pack("{s:I, s:I, s:I, s:O}", "snapshots", (json_int_t)r.stats.snapshots,
                              "packs", (json_int_t)r.stats.packs, "pack_bytes",
                              (json_int_t)r.stats.pack_bytes, "damaged", r.damaged),
-                   rc == OK || r.stats.packs ? print : NULL, &r);
+                   rc == OK || json_array_size(r.damaged) ? print : NULL, &r);
     json_decref(r.damaged);
     return status;
 }

@@ -33,8 +33,8 @@ static const char *const words[] = {
 
 static void collect(void *arg, enum finding_level level, const char *subject, const char *text)
 {
-    json_array_append_new(
-        arg, json_pack("{s:s, s:s, s:s}", "level", words[level], "subject", subject, "text", text));
+    json_array_append_new(arg, json_pack("{s:s, s:o, s:o}", "level", words[level], "subject",
+                                         cli_text(subject), "text", cli_text(text)));
 }
 
 static void print(void *arg)

@@ -12,6 +12,7 @@ struct request {
 };
 
 struct result {
+    bool listed;
     struct manifest *list;
     size_t count;
     json_t *restoring;
@@ -63,7 +64,7 @@ static void print(void *arg)
                manifest_has(&m->ram) ? cli_size(m->memory_bytes) : "-", m->disk_count,
                m->disk_count == 1 ? " " : "s", cli_size(disks_bytes(m)));
     }
-    if (r->count == 0)
+    if (r->listed && r->count == 0)
         puts("no snapshots");
 }
 
@@ -86,10 +87,12 @@ static int run(int argc, char **argv)
     int rc, status;
 
     argp_parse(&argp, argc, argv, 0, NULL, &request);
-    rc = engine_list(cli_repo(request.repo), request.domain, &r.list, &r.count, &e);
+    /* First, and said even if there is no repository: it may be what such a guest waits for. */
+    rc = engine_restoring(engine, &r.restoring, &e);
     if (rc == OK)
-        rc = engine_restoring(engine, &r.restoring, &e);
-    status = cli_finish(rc, &e, rc == OK ? to_json(&r) : NULL, rc == OK ? print : NULL, &r);
+        rc = engine_list(cli_repo(request.repo), request.domain, &r.list, &r.count, &e);
+    r.listed = rc == OK;
+    status = cli_finish(rc, &e, r.restoring ? to_json(&r) : NULL, r.restoring ? print : NULL, &r);
     engine_list_release(r.list, r.count);
     json_decref(r.restoring);
     return status;

@@ -36,9 +36,9 @@ static json_t *to_json(const struct result *r)
     json_t *runs = json_array();
 
     for (size_t i = 0; i < r->count; i++)
-        json_array_append_new(runs, json_pack("{s:s, s:s, s:s}", "domain", r->list[i].domain,
+        json_array_append_new(runs, json_pack("{s:s, s:s, s:o}", "domain", r->list[i].domain,
                                               "status", status_name(r->list[i].error.status),
-                                              "done", r->list[i].done));
+                                              "done", cli_text(r->list[i].done)));
     return json_pack("{s:o}", "runs", runs);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "cli/cli.h"
 
@@ -62,6 +63,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case ARGP_KEY_END:
         if (ref->folder && (ref->domain || ref->repo))
             argp_error(state, "DOMAIN and --repo are for a repository, not a folder (--from)");
+        if (ref->folder && r->percent < 100)
+            argp_error(state, "--sample is for a repository; of a folder every byte is read");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -76,9 +79,13 @@ static void print(void *arg)
 
     json_array_foreach (r->verified, i, item)
         printf("good      %s\n", json_string_value(item));
-    json_array_foreach (r->damaged, i, item)
-        printf("DAMAGED   %s: %s\n", json_string_value(json_object_get(item, "snapshot")),
+    json_array_foreach (r->damaged, i, item) {
+        const char *status = json_string_value(json_object_get(item, "status"));
+
+        printf("%-9s %s: %s\n", strcmp(status, status_name(DAMAGED)) == 0 ? "DAMAGED" : "NOT READ",
+               json_string_value(json_object_get(item, "snapshot")),
                json_string_value(json_object_get(item, "message")));
+    }
 }
 
 static void add(void *arg, const char *snapshot, const struct error *why)
@@ -86,8 +93,9 @@ static void add(void *arg, const char *snapshot, const struct error *why)
     struct result *r = arg;
 
     if (why)
-        json_array_append_new(r->damaged, json_pack("{s:o, s:o}", "snapshot", cli_text(snapshot),
-                                                    "message", cli_text(why->text)));
+        json_array_append_new(r->damaged,
+                              json_pack("{s:o, s:s, s:o}", "snapshot", cli_text(snapshot), "status",
+                                        status_name(why->status), "message", cli_text(why->text)));
     else
         json_array_append_new(r->verified, cli_text(snapshot));
 }

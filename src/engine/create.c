@@ -208,10 +208,11 @@ static int watch_snapshots(void *arg, struct error *e)
 
 static int was_too_late(const struct creation *c, struct error *e)
 {
-    return error_set(e, TIMED_OUT,
-                     "the guest had to be let go on, since it had been held up for as long as %s "
-                     "allows; what was saved is of no use",
-                     c->params->max_pause_ms && !c->params->go_on ? "--max-pause" : "--deadline");
+    return error_set(
+        e, TIMED_OUT,
+        "the guest was let go on after as long as %s allows, and the snapshot dropped; "
+        "allow more, or try when this host has less to do",
+        c->params->max_pause_ms && !c->params->go_on ? "--max-pause" : "--deadline");
 }
 
 /* What is copied while the guest stands still is of no use once it does not. */

@@ -62,7 +62,8 @@ static int check_off(struct creation *c, struct error *e)
     if (engine_find_domain(c->engine, c->d.domain.name, &running, e) < 0)
         return e->status;
     if (running.domid)
-        return error_set(e, BUSY, "it is running; without --config it is snapshotted as it runs");
+        return error_set(e, BUSY, "%s is running; without --config it is snapshotted as it runs",
+                         c->d.domain.name);
     for (size_t i = 0; i < c->d.disk_count; i++)
         if (engine_check_unused(c->engine, c->d.disks[i].volume, 0, e) < 0)
             return error_prefix(e, "disk %s", c->d.disks[i].disk->vdev);

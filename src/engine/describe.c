@@ -22,9 +22,10 @@ static int open_disk(struct described_disk *to, const struct engine *engine,
 {
     *to = (struct described_disk){.disk = disk, .source = -1};
     if (!disk->raw)
-        return error_set(e, UNSUPPORTED,
-                         "disk %s: %s is not a raw image; its format needs qemu to read it",
-                         disk->vdev, disk->path);
+        return error_set(
+            e, UNSUPPORTED,
+            "disk %s: %s is not a raw image; convert it first (qemu-img convert -O raw)",
+            disk->vdev, disk->path);
     if (!disk->local_device)
         return error_set(e, UNSUPPORTED,
                          "disk %s: it is served by a script or another domain, not by a device or "

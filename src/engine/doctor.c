@@ -101,10 +101,15 @@ static void examine_journal(struct examination *x)
 
         /* Only looked at: released, the entry stays. */
         if (journal_adopt(&j, x->engine, json_string_value(name), &e) == OK) {
+            const char *operation = json_string_value(json_object_get(j.entry, "operation"));
+
             idle = false;
-            journal_release(&j);
-            find(x, FINDING_BAD, "journal", "a run on %s was interrupted: run `domsnap recover`",
+            find(x, FINDING_BAD, "journal",
+                 operation && strcmp(operation, "restore") == 0
+                     ? "a restore of %s is not complete; don't start it: run `domsnap recover`"
+                     : "a run on %s was interrupted: run `domsnap recover`",
                  json_string_value(name));
+            journal_release(&j);
         } else if (e.status == BUSY) {
             idle = false;
             find(x, FINDING_NOTE, "journal", "domsnap is at work on %s", json_string_value(name));

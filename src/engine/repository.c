@@ -124,7 +124,8 @@ int engine_delete(struct engine *engine, const char *repo, const struct snapshot
     }
     if (rc < 0)
         return error_prefix(
-            e, "the space of what was deleted is not free yet; `domsnap delete` frees it");
+            e, "the snapshots are deleted, but their space is not free yet; once that is put "
+               "right, `domsnap delete` frees it");
     *stats = (struct delete_stats){true, collected.freed_bytes};
     return OK;
 }
@@ -151,6 +152,7 @@ struct verification {
     struct place_verify how;
     verify_sink sink;
     void *arg;
+    size_t failed;
     struct error first;
 };
 
@@ -204,7 +206,7 @@ static int verify_one(struct verification *v, const struct snapshot_ref *ref, st
         return error_prefix(e, "verify %s", name);
     }
     v->sink(v->arg, name, &why);
-    if (v->first.status == OK) {
+    if (v->failed++ == 0) {
         v->first = why;
         error_prefix(&v->first, "verify %s", name);
     }
@@ -245,11 +247,10 @@ int engine_verify(struct engine *engine, const struct snapshot_ref *ref, unsigne
     if (rc == OK)
         rc = ref->folder || ref->name ? verify_one(&v, ref, e) : verify_list(&v, ref, e);
     seen_free(v.how.seen);
-    if (rc == OK && v.first.status < 0) {
-        *e = v.first;
-        rc = e->status;
-    }
-    return rc;
+    if (rc < 0 || v.failed == 0)
+        return rc;
+    *e = v.first;
+    return v.failed == 1 ? e->status : error_append(e, "%zu more are not good", v.failed - 1);
 }
 
 /* ---- check ---- */

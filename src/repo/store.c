@@ -58,11 +58,11 @@ static int check_empty(const char *path, struct error *e)
     if (!dir)
         return error_errno(e, "%s", path);
     file = dir_next(dir);
-    return file ? error_set(
-                      e, BUSY,
-                      "%s is not empty: it holds \"%s\" (if an interrupted init has left that, "
-                      "remove it)",
-                      path, file)
+    return file ? error_set(e, BUSY,
+                            "%s is not empty: it holds \"%s\"; name a folder that is not there yet "
+                            "(or, if "
+                            "an interrupted init has left that, remove it)",
+                            path, file)
                 : OK;
 }
 
@@ -88,7 +88,9 @@ int store_init(const char *path, uint32_t chunk_bytes, struct error *e)
 
 static int no_repository(struct error *e)
 {
-    return error_set(e, NOT_FOUND, "it is no repository (`domsnap init` makes one)");
+    return error_set(
+        e, NOT_FOUND,
+        "it is no repository; is its file system mounted? (`domsnap init` makes a new one)");
 }
 
 static int read_config(struct store *s, struct error *e)

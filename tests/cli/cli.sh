@@ -43,6 +43,9 @@ expect "restore of two things" 2 'give either' restore linux01@x --from "$work"
 expect "show of no snapshot" 2 'DOMAIN@NAME' show linux01
 expect "a repository of a running guest's options" 2 'are for a repository' create linux01@x --to "$work/x"
 expect "options of a running guest, of one that does not run" 2 'does not run' create --config x --cold
+expect "verify of some of a folder" 2 'a repository; of a folder every byte' verify --from "$work" --sample 10
+expect "verify of nowhere" 1 'NOT READ +/.*/nowhere: .*No such file' verify --from "$work/nowhere"
+expect "list of what is not mounted" 1 'is its file system mounted' list --repo "$work"
 expect "restore from nowhere" 1 'No such file' restore --from "$work/nowhere"
 expect "restore from an empty folder" 1 'no manifest.json' restore --from "$work"
 expect "import of an empty folder" 1 'no .sav file' import "$work"

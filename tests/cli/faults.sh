@@ -38,6 +38,8 @@ restore_is_said() {
     DOMSNAP_FAULT="target-written 2 kill" "$faults" restore off01@first > "$work/output" 2>&1
     "$domsnap" list | grep -q '^off01: a restore has begun and is not complete.*domsnap recover' &&
         "$domsnap" list --json | python3 -c 'import json, sys; assert json.load(sys.stdin)["restoring"] == ["off01"]' &&
+        "$domsnap" list --repo "$work/not-mounted" | grep -q '^off01: .*is not complete' &&
+        "$domsnap" doctor | grep -q 'a restore of off01 is not complete' &&
         { "$domsnap" create off01@more --config "$now/off.cfg" 2>&1; [ $? = 3 ]; } &&
         { "$domsnap" delete off01@first 2>&1; [ $? = 1 ]; } && "$domsnap" show off01@first &&
         "$domsnap" recover && ! "$domsnap" list | grep -q 'not complete' && disks_are first
