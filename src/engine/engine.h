@@ -121,7 +121,7 @@ typedef void (*verify_sink)(void *arg, const char *snapshot, const struct error 
 
 /*
  * Read a snapshot, or all of a domain, or all, or so many percent of them (in a repository), and hold every byte
- * against its sum: DAMAGED. What they share is read once. All are looked at; the first error is returned.
+ * against its sum: DAMAGED. What they share is read once. All are looked at; the first error is returned, and how many follow it.
  */
 int engine_verify(struct engine *engine, const struct snapshot_ref *ref, unsigned percent,
                   verify_sink sink, void *arg, struct error *e);

@@ -29,7 +29,7 @@ int engine_list(const char *repo, const char *domain, struct manifest **list, si
     int rc;
 
     if ((domain && domain_name_check(domain, e) < 0) ||
-        store_open(&store, repo, STORE_SHARED, e) < 0)
+        store_open(&store, repo, STORE_RECORDS, e) < 0)
         return error_prefix(e, "list");
     rc = record_list(store_dirfd(store), domain, RECORD_WARN, list, count, e);
     store_close(store);
@@ -108,7 +108,7 @@ int engine_delete(struct engine *engine, const char *repo, const struct snapshot
 
     *stats = (struct delete_stats){0};
     progress_begin(&engine->progress, "delete", 0);
-    if (store_open(&store, repo, STORE_SHARED, e) < 0)
+    if (store_open(&store, repo, STORE_RECORDS, e) < 0)
         return error_prefix(e, "delete");
     rc = remove_records(engine, repo, store_dirfd(store), refs, count, e);
     store_close(store);
@@ -182,7 +182,7 @@ static bool is_gone(const struct snapshot_ref *ref)
 
     if (ref->folder)
         return false;
-    if (store_open(&store, ref->repo, STORE_SHARED, &e) < 0)
+    if (store_open(&store, ref->repo, STORE_RECORDS, &e) < 0)
         return e.status == NOT_FOUND;
     record_find(store_dirfd(store), ref->domain, ref->name, &e);
     store_close(store);
@@ -259,7 +259,7 @@ static int open_rebuilt(struct store **store, const char *repo, struct error *e)
 {
     int rc;
 
-    if (store_open(store, repo, STORE_SHARED, e) < 0)
+    if (store_open(store, repo, STORE_RECORDS, e) < 0)
         return e->status;
     rc = index_drop(store_dirfd(*store), e);
     store_close(*store);

@@ -154,6 +154,18 @@ static bool is_needed(const struct collection *c, const struct table *t, uint32_
     return record_set_has(&c->needed, &(struct location){.pack = t->pack, .offset = offset});
 }
 
+/* Whether it is found for a name that is needed, or may be by another index: two that wrote at once may each have stored the
+ * same as a patch, of different bases. What is there whole is found before any of them. */
+static bool may_be_found(const struct collection *c, const struct table *t,
+                         const struct table_entry *entry)
+{
+    struct location where;
+
+    return is_needed(c, t, entry->offset) ||
+           (index_find(store_index(c->store), &entry->id, &where) == OK && where.patch &&
+            record_set_has(&c->needed, &where));
+}
+
 /* Bases are whole, so that none leads to another. What is a patch and not needed may stay, without its base: who stores the
  * same once more sees to that (store_put_named). */
 static int mark_bases(struct collection *c, const struct table *t, struct error *e)
@@ -163,7 +175,7 @@ static int mark_bases(struct collection *c, const struct table *t, struct error 
         struct location where;
         struct chunk_id base;
 
-        if (entry->encoding != ENCODING_PATCH || !is_needed(c, t, entry->offset))
+        if (entry->encoding != ENCODING_PATCH || !may_be_found(c, t, entry))
             continue;
         if (pack_peek(t->fd, (uint64_t)entry->offset + RECORD_HEAD_BYTES, base.bytes, ID_BYTES, e) <
                 0 ||
@@ -199,25 +211,35 @@ static int copy_out(struct collection *c, const struct table *t, struct error *e
     return OK;
 }
 
-/* Each pack that something is needed of. */
-static int each_pack(struct collection *c,
-                     int (*step)(struct collection *c, const struct table *t, struct error *e),
-                     struct error *e)
-{
-    for (uint32_t pack = 0; pack < c->pack_count; pack++) {
-        struct table t;
-        int rc;
+typedef int (*pack_step)(struct collection *c, const struct table *t, struct error *e);
 
-        if (!c->needed_in[pack])
-            continue;
-        rc = open_table(c, pack, &t, e);
-        if (rc == OK)
-            rc = step(c, &t, e);
-        free(t.entries);
-        if (rc == OK)
-            rc = interrupt_check(e);
-        if (rc < 0)
-            return rc;
+static int one_pack(struct collection *c, uint32_t pack, pack_step step, struct error *e)
+{
+    struct table t;
+    int rc = open_table(c, pack, &t, e);
+
+    if (rc == OK)
+        rc = step(c, &t, e);
+    free(t.entries);
+    return rc < 0 ? rc : interrupt_check(e);
+}
+
+/* Each pack that something is needed of, or comes to be on the way. */
+static int each_pack(struct collection *c, pack_step step, struct error *e)
+{
+    AUTO_FREE bool *done = calloc(c->pack_count + (size_t)1, sizeof *done);
+
+    if (!done)
+        return error_set(e, NO_SPACE, "out of memory");
+    for (bool more = true; more;) {
+        more = false;
+        for (uint32_t pack = 0; pack < c->pack_count; pack++) {
+            if (!c->needed_in[pack] || done[pack])
+                continue;
+            done[pack] = more = true;
+            if (one_pack(c, pack, step, e) < 0)
+                return e->status;
+        }
     }
     return OK;
 }

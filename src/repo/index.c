@@ -184,14 +184,7 @@ static int put_table(struct index *ix, uint32_t pack, const struct table_entry *
     return OK;
 }
 
-/* ---- opening ---- */
-
-static bool has_suffix(const char *name, const char *suffix)
-{
-    size_t len = strlen(name), suffix_len = strlen(suffix);
-
-    return len > suffix_len && *name != '.' && strcmp(name + len - suffix_len, suffix) == 0;
-}
+/* ---- to files ---- */
 
 static int add_segment(struct index *ix, const char *name, struct error *e)
 {
@@ -199,6 +192,93 @@ static int add_segment(struct index *ix, const char *name, struct error *e)
 
     ix->segment_count += rc == OK;
     return rc;
+}
+
+static int compare_entries(const void *a, const void *b)
+{
+    return memcmp(a, b, PREFIX_BYTES);
+}
+
+/* The entries of closed packs, sorted; those of open ones stay in memory. */
+static size_t take_closed(struct index *ix, struct entry *sorted)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < ix->fresh_slots; i++)
+        if (ix->fresh[i].stored_bytes && ix->fresh[i].pack != PACK_OPEN)
+            sorted[count++] = ix->fresh[i];
+    qsort(sorted, count, sizeof *sorted, compare_entries);
+    return count;
+}
+
+static void forget_closed(struct index *ix)
+{
+    struct index less = {.fresh_slots = ix->fresh_slots};
+
+    less.fresh = calloc(less.fresh_slots, sizeof *less.fresh);
+    /* Without memory they stay: known twice. */
+    if (!less.fresh)
+        return;
+    for (size_t i = 0; i < ix->fresh_slots; i++)
+        if (ix->fresh[i].stored_bytes && ix->fresh[i].pack == PACK_OPEN) {
+            less.fresh[slot_of(&less, ix->fresh[i].prefix)] = ix->fresh[i];
+            less.fresh_count++;
+        }
+    free(ix->fresh);
+    ix->fresh = less.fresh;
+    ix->fresh_count = less.fresh_count;
+}
+
+static int save(struct index *ix, struct error *e)
+{
+    AUTO_FREE struct entry *sorted = malloc((ix->fresh_count + 1) * sizeof *sorted);
+    struct segment_source sources[SEGMENTS_MAX + 1];
+    AUTO_FREE char *name = NULL;
+    size_t old = ix->segment_count, fresh_count, count = 0;
+    bool all = old == SEGMENTS_MAX;
+
+    if (!sorted)
+        return error_set(e, NO_SPACE, "out of memory");
+    fresh_count = take_closed(ix, sorted);
+    if (!fresh_count)
+        return OK;
+    sources[count++] = (struct segment_source){sorted, sorted + fresh_count, NULL};
+    for (size_t i = 0; all && i < old; i++) {
+        const struct segment *s = &ix->segments[i];
+
+        sources[count++] = (struct segment_source){s->entries, s->entries + s->count, s};
+    }
+    if (segment_write(ix->dirfd, sources, count, ix->packs, ix->pack_count, &name, e) < 0 ||
+        add_segment(ix, name, e) < 0)
+        return e->status;
+    forget_closed(ix);
+    if (!all)
+        return OK;
+    for (size_t i = 0; i < old; i++) {
+        unlinkat(ix->dirfd, ix->segments[i].name, 0);
+        segment_unmap(&ix->segments[i]);
+    }
+    ix->segments[0] = ix->segments[old];
+    ix->segment_count = 1;
+    return OK;
+}
+
+/* Without that it takes more memory. */
+static void save_some(struct index *ix)
+{
+    struct error why;
+
+    if (ix->fresh_count > FRESH_MAX && save(ix, &why) < 0)
+        log_debug("the index is kept in memory: %s", why.text);
+}
+
+/* ---- opening ---- */
+
+static bool has_suffix(const char *name, const char *suffix)
+{
+    size_t len = strlen(name), suffix_len = strlen(suffix);
+
+    return len > suffix_len && *name != '.' && strcmp(name + len - suffix_len, suffix) == 0;
 }
 
 /* What can't be used is left out: it is only a cache. */
@@ -238,8 +318,12 @@ static int read_other_packs(struct index *ix, struct error *e)
     for (uint32_t i = 0; i < ix->pack_count; i++) {
         struct error why;
 
-        if (ix->packs[i].indexed || read_pack(ix, i, &why) == OK)
+        if (ix->packs[i].indexed)
             continue;
+        if (read_pack(ix, i, &why) == OK) {
+            save_some(ix);
+            continue;
+        }
         if (why.status != DAMAGED && why.status != UNSUPPORTED && why.status != NOT_FOUND) {
             *e = why;
             return e->status;
@@ -383,75 +467,6 @@ int index_pack_remove(const struct index *ix, size_t number, struct error *e)
 
 /* ---- saving ---- */
 
-static int compare_entries(const void *a, const void *b)
-{
-    return memcmp(a, b, PREFIX_BYTES);
-}
-
-/* The entries of closed packs, sorted; those of open ones stay in memory. */
-static size_t take_closed(struct index *ix, struct entry *sorted)
-{
-    size_t count = 0;
-
-    for (size_t i = 0; i < ix->fresh_slots; i++)
-        if (ix->fresh[i].stored_bytes && ix->fresh[i].pack != PACK_OPEN)
-            sorted[count++] = ix->fresh[i];
-    qsort(sorted, count, sizeof *sorted, compare_entries);
-    return count;
-}
-
-static void forget_closed(struct index *ix)
-{
-    struct index less = {.fresh_slots = ix->fresh_slots};
-
-    less.fresh = calloc(less.fresh_slots, sizeof *less.fresh);
-    /* Without memory they stay: known twice. */
-    if (!less.fresh)
-        return;
-    for (size_t i = 0; i < ix->fresh_slots; i++)
-        if (ix->fresh[i].stored_bytes && ix->fresh[i].pack == PACK_OPEN) {
-            less.fresh[slot_of(&less, ix->fresh[i].prefix)] = ix->fresh[i];
-            less.fresh_count++;
-        }
-    free(ix->fresh);
-    ix->fresh = less.fresh;
-    ix->fresh_count = less.fresh_count;
-}
-
-static int save(struct index *ix, struct error *e)
-{
-    AUTO_FREE struct entry *sorted = malloc((ix->fresh_count + 1) * sizeof *sorted);
-    struct segment_source sources[SEGMENTS_MAX + 1];
-    AUTO_FREE char *name = NULL;
-    size_t old = ix->segment_count, fresh_count, count = 0;
-    bool all = old == SEGMENTS_MAX;
-
-    if (!sorted)
-        return error_set(e, NO_SPACE, "out of memory");
-    fresh_count = take_closed(ix, sorted);
-    if (!fresh_count)
-        return OK;
-    sources[count++] = (struct segment_source){sorted, sorted + fresh_count, NULL};
-    for (size_t i = 0; all && i < old; i++) {
-        const struct segment *s = &ix->segments[i];
-
-        sources[count++] = (struct segment_source){s->entries, s->entries + s->count, s};
-    }
-    if (segment_write(ix->dirfd, sources, count, ix->packs, ix->pack_count, &name, e) < 0 ||
-        add_segment(ix, name, e) < 0)
-        return e->status;
-    forget_closed(ix);
-    if (!all)
-        return OK;
-    for (size_t i = 0; i < old; i++) {
-        unlinkat(ix->dirfd, ix->segments[i].name, 0);
-        segment_unmap(&ix->segments[i]);
-    }
-    ix->segments[0] = ix->segments[old];
-    ix->segment_count = 1;
-    return OK;
-}
-
 int index_save(struct index *ix, struct error *e)
 {
     int rc;
@@ -466,7 +481,6 @@ int index_add_pack(void *arg, const char name[PACK_NAME], uint64_t bytes,
                    const struct table_entry *entries, size_t count, struct error *e)
 {
     struct index *ix = arg;
-    struct error why;
     uint32_t number;
     int rc;
 
@@ -474,9 +488,8 @@ int index_add_pack(void *arg, const char name[PACK_NAME], uint64_t bytes,
     rc = add_pack(ix, name, bytes, &number, e);
     if (rc == OK)
         rc = put_table(ix, number, entries, count, e);
-    /* Without that it takes more memory. */
-    if (rc == OK && ix->fresh_count > FRESH_MAX && save(ix, &why) < 0)
-        log_debug("the index is kept in memory: %s", why.text);
+    if (rc == OK)
+        save_some(ix);
     pthread_mutex_unlock(&ix->lock);
     return rc;
 }

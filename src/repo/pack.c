@@ -228,6 +228,15 @@ void pack_writer_free(struct pack_writer *w)
 
 /* ---- reading ---- */
 
+/* What the disk can't give back is damaged; what is elsewhere is still to be had. */
+static int read_failed(uint64_t offset, struct error *e)
+{
+    bool lost = errno == EIO;
+
+    error_errno(e, "read at %llu", (unsigned long long)offset);
+    return lost ? (e->status = DAMAGED) : e->status;
+}
+
 int pack_open(int dirfd, const char name[PACK_NAME], int *fd, uint64_t *bytes, struct error *e)
 {
     char part[PACK_NAME + 8], whole[PACK_NAME + 8];
@@ -240,15 +249,15 @@ int pack_open(int dirfd, const char name[PACK_NAME], int *fd, uint64_t *bytes, s
         return error_prefix(e, "pack");
     if (file_size(*fd, whole, bytes, e) == OK) {
         if (*bytes < PACK_HEAD_BYTES + PACK_TAIL_BYTES || *bytes > PACK_MAX_BYTES)
-            error_set(e, DAMAGED, "pack %s: its length is not that of a pack", name);
+            error_set(e, DAMAGED, "its length is not that of a pack");
         else if (pread_full(*fd, head, sizeof head, 0) < 0)
-            error_errno(e, "pack %s: read", name);
+            read_failed(0, e);
         else if (pack_head_take(head, e) == OK) {
             /* What can't do it does without. */
             fcntl(*fd, F_SETFL, O_DIRECT);
             return OK;
-        } else
-            error_prefix(e, "pack %s", name);
+        }
+        error_prefix(e, "pack %s", name);
     }
     close(*fd);
     *fd = -1;
@@ -293,7 +302,7 @@ int pack_peek(int fd, uint64_t offset, void *to, size_t bytes, struct error *e)
     if (!buffer)
         return error_set(e, NO_SPACE, "out of memory");
     if (read_around(fd, offset, bytes, buffer, &at) < 0)
-        return error_errno(e, "read at %llu", (unsigned long long)offset);
+        return read_failed(offset, e);
     memcpy(to, at, bytes);
     return OK;
 }
@@ -358,7 +367,7 @@ int pack_read(int fd, uint32_t offset, uint32_t stored_bytes, uint8_t *buffer,
     if (stored_bytes > CHUNK_MAX_BYTES)
         return error_set(e, DAMAGED, "at %u: a record that is too long", offset);
     if (read_around(fd, offset, RECORD_HEAD_BYTES + (size_t)stored_bytes, buffer, record) < 0)
-        return error_errno(e, "read at %u", offset);
+        return read_failed(offset, e);
     if (record_head_take(h, *record, e) < 0)
         return error_prefix(e, "at %u", offset);
     if (h->stored_bytes != stored_bytes)

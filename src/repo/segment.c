@@ -52,14 +52,40 @@ static int check_segment(const uint8_t *map, size_t bytes, uint32_t *packs, uint
     return OK;
 }
 
-static int check_sum(const uint8_t *map, size_t bytes, struct error *e)
+static int sum_up(int fd, uint64_t bytes, EVP_MD_CTX *sum, struct error *e)
 {
-    uint8_t sum[ID_BYTES];
+    uint8_t buffer[64 << 10];
 
-    if (!EVP_Digest(map, bytes - ID_BYTES, sum, NULL, EVP_sha256(), NULL) ||
-        memcmp(sum, map + bytes - ID_BYTES, ID_BYTES) != 0)
-        return error_set(e, DAMAGED, "its sum is wrong");
+    for (uint64_t at = 0; at < bytes;) {
+        size_t n = bytes - at < sizeof buffer ? (size_t)(bytes - at) : sizeof buffer;
+
+        if (pread_full(fd, buffer, n, at) < 0)
+            return error_errno(e, "read");
+        EVP_DigestUpdate(sum, buffer, n);
+        at += n;
+    }
     return OK;
+}
+
+/* Read, for where the disk fails, a mapping would not tell but end us. */
+static int check_sum(int fd, uint64_t bytes, struct error *e)
+{
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    uint8_t sum[ID_BYTES], is[ID_BYTES];
+    int rc;
+
+    if (!ctx || !EVP_DigestInit_ex(ctx, EVP_sha256(), NULL))
+        rc = error_set(e, FAILED, "SHA-256 is not to be had from libcrypto");
+    else if (sum_up(fd, bytes - ID_BYTES, ctx, e) < 0)
+        rc = e->status;
+    else if (pread_full(fd, is, sizeof is, bytes - ID_BYTES) < 0)
+        rc = error_errno(e, "read");
+    else
+        rc = EVP_DigestFinal_ex(ctx, sum, NULL) && memcmp(sum, is, sizeof is) == 0
+                 ? OK
+                 : error_set(e, DAMAGED, "its sum is wrong");
+    EVP_MD_CTX_free(ctx);
+    return rc;
 }
 
 static int take_packs(struct segment *s, segment_pack_number number, void *arg, struct error *e)
@@ -83,12 +109,12 @@ static int map_file(struct segment *s, int dirfd, const char *name, struct error
     AUTO_CLOSE int fd = -1;
     uint64_t bytes;
 
-    if (open_in(dirfd, name, O_RDONLY, &fd, e) < 0)
-        return e->status;
-    if (file_size(fd, name, &bytes, e) < 0)
+    if (open_in(dirfd, name, O_RDONLY, &fd, e) < 0 || file_size(fd, name, &bytes, e) < 0)
         return e->status;
     if (bytes < HEAD_BYTES + ID_BYTES)
         return error_set(e, DAMAGED, "it is too short");
+    if (check_sum(fd, bytes, e) < 0)
+        return e->status;
     s->map = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, fd, 0);
     if (s->map == MAP_FAILED) {
         s->map = NULL;
@@ -108,7 +134,7 @@ int segment_map(struct segment *s, int dirfd, const char *name, segment_pack_num
         error_set(e, NO_SPACE, "out of memory");
     else if (map_file(s, dirfd, name, e) == OK &&
              check_segment(s->map, s->map_bytes, &s->pack_count, &entries, e) == OK &&
-             check_sum(s->map, s->map_bytes, e) == OK && take_packs(s, number, arg, e) == OK) {
+             take_packs(s, number, arg, e) == OK) {
         s->entries = (const void *)((const uint8_t *)s->map + HEAD_BYTES +
                                     (size_t)s->pack_count * PACK_LINE);
         s->count = entries;

@@ -143,19 +143,19 @@ static int wait_for_lock(int lock, struct error *e)
 static int take_lock(struct store *s, enum store_use use, struct error *e)
 {
     /* What is only read may be on a file system that can't be written. */
-    int access = use == STORE_SHARED ? O_RDONLY : O_RDWR;
+    int access = use == STORE_EXCLUSIVE ? O_RDWR : O_RDONLY;
     AUTO_CLOSE int locks = -1;
 
     if (open_in(s->dirfd, "locks", O_RDONLY | O_DIRECTORY, &locks, e) < 0)
         return e->status;
     if (open_in(locks, "use", access | O_CREAT, &s->lock, e) < 0)
         return error_prefix(e, "locks");
-    if (flock(s->lock, (use == STORE_SHARED ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0)
+    if (flock(s->lock, (use == STORE_EXCLUSIVE ? LOCK_EX : LOCK_SH) | LOCK_NB) == 0)
         return OK;
     if (errno != EWOULDBLOCK)
         return error_errno(e, "locks/use");
-    return use == STORE_SHARED ? wait_for_lock(s->lock, e)
-                               : error_set(e, BUSY, "another domsnap uses it just now");
+    return use == STORE_EXCLUSIVE ? error_set(e, BUSY, "another domsnap uses it just now")
+                                  : wait_for_lock(s->lock, e);
 }
 
 static int open_packs(struct store *s, struct error *e)
@@ -175,7 +175,7 @@ int store_open(struct store **out, const char *path, enum store_use use, struct 
     if (s->dirfd < 0)
         errno == ENOENT ? no_repository(e) : error_errno(e, "open");
     else if (read_config(s, e) == OK && take_lock(s, use, e) == OK && open_packs(s, e) == OK &&
-             index_open(&s->index, s->dirfd, e) == OK) {
+             (use == STORE_RECORDS || index_open(&s->index, s->dirfd, e) == OK)) {
         *out = s;
         return OK;
     }
@@ -252,9 +252,11 @@ int store_save(struct store *s, struct error *e)
 
     if (keeps_nothing(s))
         return OK;
-    for (; s->unsaved_count; s->unsaved_count--)
-        if (pack_publish(s->packs_dirfd, s->unsaved[s->unsaved_count - 1], e) < 0)
+    /* In the order in which they were closed: what a patch is of comes before it. */
+    for (size_t i = 0; i < s->unsaved_count; i++)
+        if (pack_publish(s->packs_dirfd, s->unsaved[i], e) < 0)
             return e->status;
+    s->unsaved_count = 0;
     if (fsync(s->packs_dirfd) < 0)
         return error_errno(e, "packs: make them durable");
     if (index_save(s->index, &why) < 0)

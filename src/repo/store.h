@@ -23,8 +23,9 @@ struct store;
 int store_init(const char *path, uint32_t chunk_bytes, struct error *e);
 
 enum store_use {
-    STORE_SHARED,   /* with others */
-    STORE_EXCLUSIVE /* alone, to remove packs. BUSY if somebody uses it. */
+    STORE_SHARED,    /* with others */
+    STORE_RECORDS,   /* the same, for its folder alone: of what is in packs nothing is known */
+    STORE_EXCLUSIVE, /* alone, to remove packs. BUSY if somebody uses it. */
 };
 
 int store_open(struct store **s, const char *path, enum store_use use, struct error *e);

@@ -444,10 +444,8 @@ int store_put_named(struct store_worker *w, const void *content, uint32_t bytes,
     if (keeps_nothing(w->store))
         return OK;
     rc = index_claim(w->store->index, id, &where, e);
-    /* A patch that no snapshot needs may be there without its base; and there whole it is found
-     * before that. What the snapshot before had is needed. */
-    if (rc == OK && !(previous && memcmp(previous, id, sizeof *id) == 0) &&
-        store_check_base(w->store, &where, e) < 0) {
+    /* A patch may be there without its base: of what no snapshot needs, or if that is lost. There whole it is found before. */
+    if (rc == OK && store_check_base(w->store, &where, e) < 0) {
         rc = index_reclaim(w->store->index, id, e);
         previous = NULL;
     }

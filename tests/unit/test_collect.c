@@ -196,6 +196,50 @@ static void the_whole_copy_is_what_patches_need(void **state)
     }
 }
 
+/* Two at once store the same as a patch, each of what its own guest had: either may be found later on. */
+static void each_patch_of_the_same_keeps_its_base(void **state)
+{
+    static uint8_t of_a[2 * CHUNK], of_b[2 * CHUNK];
+
+    (void)state;
+    for (unsigned round = 0; round < 8; round++) {
+        struct image a_had, b_had, a_has, b_has;
+        struct hands a = begin(), b;
+        char name[8];
+
+        srandom(round + 1);
+        fill_random(of_a, sizeof of_a);
+        fill_random(of_b, sizeof of_b);
+        memcpy(of_b, of_a, CHUNK);
+        of_a[0] ^= 1;
+        of_b[5 * PATCH_PAGE_BYTES] ^= 1;
+        a_had = put(&a, of_a, CHUNK, NULL);
+        end(&a);
+        a = begin();
+        b_had = put(&a, of_b, CHUNK, NULL);
+        end(&a);
+        of_a[0] ^= 1;
+        of_b[5 * PATCH_PAGE_BYTES] ^= 1;
+        a = begin();
+        b = begin();
+        a_had.chunks[1] = b_had.chunks[1] = (struct chunk_id){0};
+        a_has = put(&a, of_a, sizeof of_a, &a_had);
+        b_has = put(&b, of_b, sizeof of_b, &b_had);
+        assert_in_range(store_worker_stats(b.worker)->stored_bytes, 1, 3 * CHUNK / 2);
+        end(&a);
+        end(&b);
+        snprintf(name, sizeof name, "n%u", round);
+        record("a", name, &a_has);
+        record("b", name, &b_has);
+        collect_all();
+        for (int pass = 0; pass < 2; pass++) {
+            assert_there(&a_has, of_a);
+            assert_there(&b_has, of_b);
+            drop_index();
+        }
+    }
+}
+
 /* The bytes of a list of chunks, as a guest's own. */
 static void a_chunk_may_be_a_leaf_too(void **state)
 {
@@ -290,6 +334,31 @@ static void a_patch_without_its_base_is_stored_anew(void **state)
         assert_there(&patch, content);
         assert_there(&rest, other);
     }
+}
+
+/* Somebody has moved a damaged pack away, and the guest still has what was a patch of something in it. */
+static void a_patch_whose_base_is_lost_is_stored_anew(void **state)
+{
+    struct hands h = begin();
+    struct image base, patch;
+    char path[500];
+
+    (void)state;
+    srandom(8);
+    fill_random(content, CHUNK);
+    base = put(&h, content, CHUNK, NULL);
+    end(&h);
+    snprintf(path, sizeof path, "%s", only_file("packs"));
+    h = begin();
+    memset(content, 7, PATCH_PAGE_BYTES);
+    patch = put(&h, content, CHUNK, &base);
+    end(&h);
+    record("guest", "one", &patch);
+    assert_int_equal(unlink(path), 0);
+    h = begin();
+    put(&h, content, CHUNK, &patch);
+    end(&h);
+    assert_there(&patch, content);
 }
 
 /* Whole, though it could be a patch of what was there before; and though its base comes back with it, itself as a patch. */
@@ -406,9 +475,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         SHELF(what_nobody_needs_goes),
         SHELF(the_whole_copy_is_what_patches_need),
+        SHELF(each_patch_of_the_same_keeps_its_base),
         SHELF(a_chunk_may_be_a_leaf_too),
         SHELF(without_a_needed_table_nothing_goes),
         SHELF(a_patch_without_its_base_is_stored_anew),
+        SHELF(a_patch_whose_base_is_lost_is_stored_anew),
         SHELF(what_is_stored_anew_is_whole),
         SHELF(what_was_copied_is_found),
         SHELF(a_full_disk_is_freed),
