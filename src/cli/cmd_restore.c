@@ -37,7 +37,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         p->replace = true;
         return 0;
     case OPTION_PAUSED:
-        p->start = START_PAUSED;
+        p->paused = true;
         return 0;
     case ARGP_KEY_ARG:
         if (p->from.domain)
@@ -69,7 +69,7 @@ static int run(int argc, char **argv)
 {
     static const struct argp argp = {options, parse, "DOMAIN@NAME\n--from DIR", doc, common_options,
                                      NULL,    NULL};
-    struct restore_params params = {.start = START_RUNNING};
+    struct restore_params params = {0};
     struct engine *engine = cli_engine();
     struct manifest m = {0};
     struct error e = {0};

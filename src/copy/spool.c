@@ -290,6 +290,7 @@ static int start_memory(struct spool *s, int *write_fd, struct error *e)
         return OK;
     error_errno(e, "thread for the save stream");
     close(*write_fd);
+    *write_fd = -1;
     return e->status;
 }
 

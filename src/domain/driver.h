@@ -61,12 +61,10 @@ struct save_watcher {
 #define SAVE_LIVE_ROUNDS 5
 #define SAVE_LAST_PAGES  50
 
-enum domain_start { START_RUNNING, START_PAUSED };
-
 struct domain_launch {
     const char *name;
-    int fd; /* the save stream, or a file with the configuration */
-    enum domain_start start;
+    int fd;             /* the save stream, or a file with the configuration */
+    uint64_t ram_bytes; /* of the stream, about; 0: it boots */
     int held_fd; /* who starts it holds this open for as long as it is at that, though we may be dead */
 };
 
@@ -138,24 +136,29 @@ struct domain_driver {
     int (*wait_stopped)(struct domain_host *host, const struct domain_id *id, int wake_fd,
                         int timeout_ms, struct error *e);
 
-    /* End what suspend_save does to a domain that runs: it may have been broken off. One that is
+    /* End what suspend_save does to a domain that runs, and to its monitor: it may have been broken off. One that is
      * suspended stays so. May be called twice, or when nothing is owed. */
     int (*release)(struct domain_host *host, const struct domain_id *id, struct error *e);
 
     /* Make a domain that suspend_save left suspended run on in place; a request to suspend that it
-     * has not answered is taken back. May be called twice, by another process, or when nothing is
-     * owed: a domain that is not suspended, or gone, is left alone. */
-    int (*resume)(struct domain_host *host, const struct domain_id *id, struct error *e);
+     * has not taken is taken back. May be called twice, by another process, or when nothing is
+     * owed: a domain that is not suspended, or gone, is left alone. `*may_stop`: it runs, and may have taken
+     * such a request, to stop yet. */
+    int (*resume)(struct domain_host *host, const struct domain_id *id, bool *may_stop,
+                  struct error *e);
 
     /* End it now. A domain that is gone is no error. */
     int (*destroy)(struct domain_host *host, const struct domain_id *id, struct error *e);
 
-    /* Start a domain from the save stream, and leave it running, or paused, under the toolstack's
-     * usual care. What was half-made when it fails is taken down again. */
+    /* Make a domain from the save stream, and leave it paused, under the toolstack's usual care: it lives from its `unpause` on.
+     * What was half-made when it fails is taken down again. */
     int (*restore)(struct domain_host *host, const struct domain_launch *l, struct error *e);
 
     /* The same, but boot it, from its configuration. */
     int (*boot)(struct domain_host *host, const struct domain_launch *l, struct error *e);
+
+    /* Let a paused domain run. One that is not paused, or gone, is left alone. */
+    int (*unpause)(struct domain_host *host, const struct domain_id *id, struct error *e);
 };
 
 extern const struct domain_driver domain_xen;

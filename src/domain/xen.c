@@ -26,8 +26,9 @@
 #include "domain/xen_ram.h"
 #include "domain/xen_saver.h"
 
-/* Reading RAM back is bounded by the slowest disk; an hour means that it hangs. */
-#define RESTORE_TIMEOUT_S 3600
+/* At less than that, and more than an hour, it hangs. */
+#define RESTORE_LEAST_S          3600
+#define RESTORE_BYTES_PER_SECOND 10000000
 
 /* The helper of a domsnap that has died is gone by then. */
 #define ORPHAN_MS      1000
@@ -96,7 +97,7 @@ static int connect_to_xen(struct domain_host *host, struct error *e)
 
     host->logger.vtable = (xentoollog_logger){logger_message, logger_progress, logger_destroy};
     if (libxl_ctx_alloc(&host->ctx, LIBXL_VERSION, 0, &host->logger.vtable) != 0)
-        return error_set(e, UNSUPPORTED,
+        return error_set(e, FAILED,
                          "libxl can't talk to Xen: %s; is xenstored running "
                          "(systemctl status xenstored), and domsnap built for this Xen?",
                          host->logger.first_error);
@@ -136,11 +137,13 @@ static int xen_open(struct domain_host **out, struct error *e)
         return error_set(e, UNSUPPORTED,
                          "this machine does not run Xen; boot it with the Xen hypervisor "
                          "(package xen-system-amd64) first");
-    if (geteuid() != 0)
-        return error_set(e, UNSUPPORTED, "only root may talk to Xen: run it as root");
+    /* In a guest xenfs has no such word. */
     if (!file_begins_with("/proc/xen/capabilities", "control_d"))
         return error_set(e, UNSUPPORTED,
                          "this is not Xen's dom0, or xenfs is not mounted at /proc/xen");
+    /* Not that there are no guests: who must not ask does not know of them. */
+    if (geteuid() != 0)
+        return error_set(e, FAILED, "only root may talk to Xen: run it as root");
     host = calloc(1, sizeof *host);
     if (!host)
         return error_errno(e, "connect to Xen");
@@ -424,7 +427,7 @@ static int xen_wait_stopped(struct domain_host *host, const struct domain_id *id
 
 /* The guest takes a request by clearing it: one that is still there can be taken back, and whether
  * it is there must be one question with taking it back. It could be in the way for ever. */
-static void take_back_request(struct domain_host *host, uint32_t domid)
+static bool take_back_request(struct domain_host *host, uint32_t domid)
 {
     AUTO_FREE char *path = format_text("/local/domain/%u/control/shutdown", domid);
 
@@ -435,9 +438,12 @@ static void take_back_request(struct domain_host *host, uint32_t domid)
 
         if (ours)
             xs_write(host->xs, t, path, "", 0);
-        if (!t || xs_transaction_end(host->xs, t, !ours) || errno != EAGAIN)
-            return;
+        if (t && xs_transaction_end(host->xs, t, !ours))
+            return ours;
+        if (!t || errno != EAGAIN)
+            return false;
     }
+    return false;
 }
 
 static bool can_go_on(enum domain_state state)
@@ -451,6 +457,8 @@ static int xen_release(struct domain_host *host, const struct domain_id *id, str
 
     if (xen_state(host, id, &state, e) < 0)
         return e->status;
+    if (state != DOMAIN_SUSPENDED)
+        xen_monitor_release(id->name);
     /* The helper of a domsnap that has died dies soon; if it is another program's, so is the list
      * of what the domain changes. */
     for (int tries = 0; xen_other_saver(id->domid); tries++) {
@@ -464,17 +472,20 @@ static int xen_release(struct domain_host *host, const struct domain_id *id, str
     return OK;
 }
 
-static int xen_resume(struct domain_host *host, const struct domain_id *id, struct error *e)
+static int xen_resume(struct domain_host *host, const struct domain_id *id, bool *may_stop,
+                      struct error *e)
 {
     enum domain_state state;
     int rc = 0;
 
+    *may_stop = false;
     if (xen_state(host, id, &state, e) < 0)
         return e->status;
     if (can_go_on(state)) {
-        take_back_request(host, id->domid);
+        *may_stop = !take_back_request(host, id->domid);
         if (xen_state(host, id, &state, e) < 0)
             return e->status;
+        *may_stop = *may_stop && can_go_on(state);
     }
     if (state == DOMAIN_SUSPENDED)
         rc = libxl_domain_resume(host->ctx, id->domid, 1, NULL);
@@ -498,16 +509,21 @@ static int xen_destroy(struct domain_host *host, const struct domain_id *id, str
     return rc == 0 ? FAULT("guest-destroyed", e) : xen_failed(host, e, "destroy", rc);
 }
 
+/* How long reading its RAM back may take. */
+static unsigned timeout_s(const struct domain_launch *l)
+{
+    return RESTORE_LEAST_S + (unsigned)(l->ram_bytes / RESTORE_BYTES_PER_SECOND);
+}
+
 /* The program, not libxl: it stays behind as the domain's monitor (on_reboot, on_crash). As that it
  * has its log for its standard output; before, it is what is to be held, and the few words that xl has for it go there. */
 static int run_xl(struct domain_host *host, const char *verb, const struct domain_launch *l,
                   struct error *e)
 {
-    const char *const running[] = {"xl", verb, "/proc/self/fd/0", NULL};
-    const char *const paused[] = {"xl", verb, "-p", "/proc/self/fd/0", NULL};
+    const char *const argv[] = {"xl", verb, "-p", "/proc/self/fd/0", NULL};
     struct run run = {
-        .argv = l->start == START_PAUSED ? paused : running,
-        .timeout_s = RESTORE_TIMEOUT_S,
+        .argv = argv,
+        .timeout_s = timeout_s(l),
         .in_fd = l->fd,
         .out_fd = l->held_fd,
     };
@@ -536,6 +552,19 @@ static int xen_boot(struct domain_host *host, const struct domain_launch *l, str
     return run_xl(host, "create", l, e);
 }
 
+static int xen_unpause(struct domain_host *host, const struct domain_id *id, struct error *e)
+{
+    enum domain_state state;
+    int rc;
+
+    if (xen_state(host, id, &state, e) < 0)
+        return e->status;
+    if (state != DOMAIN_PAUSED)
+        return OK;
+    rc = libxl_domain_unpause(host->ctx, id->domid, NULL);
+    return rc == 0 ? FAULT("guest-unpaused", e) : xen_failed(host, e, "unpause", rc);
+}
+
 const struct domain_driver domain_xen = {
     .name = "xen",
     .open = xen_open,
@@ -558,4 +587,5 @@ const struct domain_driver domain_xen = {
     .destroy = xen_destroy,
     .restore = xen_restore,
     .boot = xen_boot,
+    .unpause = xen_unpause,
 };

@@ -98,6 +98,8 @@ static int parse(struct parser *p, const char *text, size_t bytes, struct domain
         return complain(p, "it can't be read", e);
     memory_mib = long_of(p, "maxmem", long_of(p, "memory", 0));
     vcpus = long_of(p, "maxvcpus", long_of(p, "vcpus", 1));
+    if (memory_mib < 0 || memory_mib > INT_MAX)
+        return error_set(e, UNSUPPORTED, "memory = %ld", memory_mib);
     if (parse_disks(p, disks, e) < 0)
         return e->status;
     config = json_pack("{s:{s:s, s:s, s:s}, s:{s:I, s:I}, s:O}", "c_info", "name",

@@ -16,10 +16,11 @@
 #include "base/log.h"
 
 /* xl keeps no file with the monitor's process id; it is the process that runs the program xl with
- * its standard output in the domain's log (xl's do_daemonize(), libxl_create_logfile()). */
+ * its standard output in the domain's log (xl's do_daemonize(), libxl_create_logfile()). One that was migrated
+ * here had another name while it came. */
 static bool is_monitor_of(int proc, const char *pid, const char *name)
 {
-    char link[300], exe[PATH_MAX], out[PATH_MAX], log[300];
+    char link[300], exe[PATH_MAX], out[PATH_MAX], log[300], migrated[300];
     ssize_t n;
 
     snprintf(link, sizeof link, "%s/exe", pid);
@@ -35,7 +36,8 @@ static bool is_monitor_of(int proc, const char *pid, const char *name)
         return false;
     out[n] = '\0';
     snprintf(log, sizeof log, "/var/log/xen/xl-%s.log", name);
-    return strcmp(out, log) == 0;
+    snprintf(migrated, sizeof migrated, "/var/log/xen/xl-%s--incoming.log", name);
+    return strcmp(out, log) == 0 || strcmp(out, migrated) == 0;
 }
 
 static void signal_monitors(const char *name, int signo)

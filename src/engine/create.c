@@ -421,8 +421,11 @@ static int check_stands_still(struct creation *c, struct error *e)
 /* Others may have stopped it since the guardian has let it go on. */
 static int resume(struct creation *c, struct error *e)
 {
-    if (!c->asked_ns || guardian_has_let_go(c->guardian))
+    if (!c->asked_ns)
         return OK;
+    /* Of its monitor we may have taken hold since then. */
+    if (guardian_has_let_go(c->guardian))
+        return settle_release(c->engine, c->journal.entry, e);
     return c->has_stopped ? settle_resume(c->engine, c->journal.entry, e)
                           : settle_guest(c->engine, c->journal.entry, e);
 }
@@ -470,13 +473,15 @@ static int stand_still(struct creation *c, struct error *e)
 
 /* A guest that ended while it stood still (xl destroy) is no reason to drop a whole snapshot, but
  * the user must know. */
-static void look_after(const struct creation *c)
+static int look_after(const struct creation *c, struct error *e)
 {
     enum domain_state state;
     struct error ignored;
 
-    if (state_of(c, &state, &ignored) == OK && state != DOMAIN_RUNNING)
-        log_warning("%s was snapshotted, but is not running now: see `xl list`", c->d.domain.name);
+    if (state_of(c, &state, &ignored) < 0 || state == DOMAIN_RUNNING)
+        return description_check_disks(&c->d, c->engine, e);
+    log_warning("%s was snapshotted, but is not running now: see `xl list`", c->d.domain.name);
+    return OK;
 }
 
 static int carry_out(struct creation *c, struct error *e)
@@ -485,7 +490,8 @@ static int carry_out(struct creation *c, struct error *e)
         return e->status;
     guardian_stop(c->guardian);
     c->guardian = NULL;
-    look_after(c);
+    if (look_after(c, e) < 0)
+        return e->status;
     progress_begin(&c->engine->progress, "copy", 0);
     if (!is_cold(c) && copy_disks(c, e) < 0)
         return e->status;

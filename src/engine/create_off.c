@@ -73,9 +73,29 @@ static int check_off(struct creation *c, struct error *e)
 /* Held to the end: no mount or loop device can take a block device then. */
 static int open_sources(struct creation *c, struct error *e)
 {
-    for (size_t i = 0; i < c->d.disk_count; i++)
-        if (volume_open_idle(c->d.disks[i].volume, &c->d.disks[i].source, e) < 0)
-            return error_prefix(e, "disk %s", c->d.disks[i].disk->vdev);
+    for (size_t i = 0; i < c->d.disk_count; i++) {
+        struct described_disk *d = &c->d.disks[i];
+
+        if (volume_open_idle(d->volume, &d->source, e) < 0 ||
+            volume_mark(d->source, &d->mark, e) < 0)
+            return error_prefix(e, "disk %s", d->disk->vdev);
+    }
+    return OK;
+}
+
+/* By a guest that has ended again, say. */
+static int check_unwritten(struct creation *c, struct error *e)
+{
+    for (size_t i = 0; i < c->d.disk_count; i++) {
+        const struct described_disk *d = &c->d.disks[i];
+        uint64_t mark;
+
+        if (volume_mark(d->source, &mark, e) < 0)
+            return error_prefix(e, "disk %s", d->disk->vdev);
+        if (mark != d->mark)
+            return error_set(e, BUSY, "disk %s: %s was written while it was copied", d->disk->vdev,
+                             d->volume->name);
+    }
     return OK;
 }
 
@@ -112,9 +132,11 @@ static int carry_out(struct creation *c, struct create_stats *stats, struct erro
         c->driver->put_disks(c->keep, NULL, e) < 0)
         return e->status;
     /* A guest can be started on disks that we hold open. */
-    if (check_off(c, e) < 0)
+    if (check_off(c, e) < 0 || check_unwritten(c, e) < 0)
         return e->status == BUSY
-                   ? error_append(e, "it was started meanwhile, and what was copied is of no use")
+                   ? error_append(
+                         e,
+                         "somebody has begun to use it meanwhile, and what was copied is of no use")
                    : e->status;
     progress_begin(&c->engine->progress, "publish", 0);
     return keep_commit(c->driver, c->keep, &c->journal, stats, e);

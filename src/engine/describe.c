@@ -87,6 +87,47 @@ void description_release(struct description *d)
     *d = (struct description){0};
 }
 
+static bool has_disk(const struct description *d, const struct domain_disk *disk)
+{
+    for (size_t i = 0; i < d->disk_count; i++)
+        if (strcmp(d->disks[i].disk->vdev, disk->vdev) == 0)
+            return strcmp(d->disks[i].disk->path, disk->path) == 0;
+    return false;
+}
+
+static bool has_same_disks(const struct description *d, const struct domain *now)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < now->disk_count; i++) {
+        if (describe_left_out(&now->disks[i]))
+            continue;
+        if (!has_disk(d, &now->disks[i]))
+            return false;
+        count++;
+    }
+    return count == d->disk_count;
+}
+
+int description_check_disks(const struct description *d, const struct engine *engine,
+                            struct error *e)
+{
+    struct domain now = {0};
+    struct error ignored;
+    bool same;
+
+    /* One that is just ending has said already what it had. */
+    if (engine->domains->describe(engine->host, d->domain.name, &now, &ignored) < 0)
+        return OK;
+    same = now.domid != d->domain.domid || has_same_disks(d, &now);
+    domain_release(&now);
+    return same ? OK
+                : error_set(e, BUSY,
+                            "somebody has given it another disk, or taken one, meanwhile "
+                            "(xl block-attach, block-detach), so that not all was snapshotted; "
+                            "try again");
+}
+
 /* ---- to a manifest ---- */
 
 int describe_origin(struct manifest *m, const struct domain *domain, const char *method,

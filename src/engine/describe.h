@@ -9,7 +9,8 @@
 struct described_disk {
     const struct domain_disk *disk; /* of the domain */
     struct volume *volume;
-    int source; /* a descriptor that it is copied from; -1: none */
+    int source;    /* a descriptor that it is copied from; -1: none */
+    uint64_t mark; /* volume_mark() of that, if it must not be written meanwhile */
 };
 
 struct undescribed_disk {
@@ -34,6 +35,10 @@ int description_open_disks(struct description *d, const struct engine *engine, s
 int description_make(struct description *d, struct engine *engine, const char *name,
                      struct error *e);
 void description_release(struct description *d);
+
+/* Whether the domain, which runs, still has the same writable disks: BUSY if not. */
+int description_check_disks(const struct description *d, const struct engine *engine,
+                            struct error *e);
 
 /* Close the disks' sources; those that are not open are fine. */
 void description_close_sources(struct description *d);

@@ -142,7 +142,7 @@ int engine_check(struct engine *engine, const char *repo, bool rebuild_index, da
 struct restore_params {
     struct snapshot_ref from;
     bool replace; /* a domain that runs under this name is destroyed first */
-    enum domain_start start;
+    bool paused;  /* it is left so */
 };
 
 /* Bring a domain back; from a snapshot without RAM it boots, from one of when it did not run, only its disks come back.

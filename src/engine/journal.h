@@ -19,6 +19,7 @@
  *              "publish"    past the commit point: discard the volumes, publish the files (of a folder)
  *     restore  "writing"    past the commit point: write the disks and start the domain
  *              "starting"   the same, unless the domain runs: the disks are its own then
+ *              "started"    it is whole, and has been let run, or is to be: unpause the domain
  */
 #ifndef ENGINE_JOURNAL_H
 #define ENGINE_JOURNAL_H
@@ -35,6 +36,7 @@
 #define PHASE_PUBLISH   "publish"
 #define PHASE_WRITING   "writing"
 #define PHASE_STARTING  "starting"
+#define PHASE_STARTED   "started"
 
 struct journal {
     int dirfd, lock;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * recover: every journal entry whose owner has died. A create is undone, or published if it was
- * past its commit point; a restore that had begun to write is done again, unless its guest has come
+ * past its commit point; a restore that had begun to write is done again, unless its guest may have come
  * to life: that is not taken back. Run twice, the second finds nothing.
  */
 #include <string.h>
@@ -44,13 +44,30 @@ static int has_come_to_life(struct engine *engine, const struct journal *j, bool
     return OK;
 }
 
+/* Its disks are its own: it is only let run, if it is still there. Who has its name since is somebody else. */
+static int let_run(struct engine *engine, const json_t *entry, struct error *e)
+{
+    const json_t *domain = json_object_get(entry, "domain");
+    const char *name = json_string_value(json_object_get(domain, "name"));
+    const char *uuid = json_string_value(json_object_get(domain, "uuid"));
+    struct domain_id id;
+
+    if (!name || !uuid)
+        return error_set(e, DAMAGED, "the journal does not name the domain");
+    if (json_is_true(json_object_get(entry, "paused")))
+        return OK;
+    if (engine_connect(engine, e) < 0 || engine_find_domain(engine, name, &id, e) < 0)
+        return e->status;
+    return id.domid && strcmp(id.uuid, uuid) == 0 ? engine->domains->unpause(engine->host, &id, e)
+                                                  : OK;
+}
+
 /* The lock is given back in between: engine_restore() takes it, and supersedes the entry. */
 static int recover_restore(struct engine *engine, struct journal *j, const char **done,
                            struct error *e)
 {
     AUTO_JSON json_t *entry = json_incref(j->entry);
     const json_t *domain = json_object_get(entry, "domain");
-    bool paused = json_is_true(json_object_get(entry, "paused"));
     struct restore_params params = {
         .from =
             {
@@ -60,11 +77,15 @@ static int recover_restore(struct engine *engine, struct journal *j, const char 
                 .name = json_string_value(json_object_get(entry, "name")),
             },
         .replace = true,
-        .start = paused ? START_PAUSED : START_RUNNING,
+        .paused = json_is_true(json_object_get(entry, "paused")),
     };
     struct manifest m;
     bool alive;
 
+    if (strcmp(journal_phase_of(j), PHASE_STARTED) == 0) {
+        *done = "an interrupted restore had come as far as to let it run: that is done";
+        return let_run(engine, entry, e) < 0 ? e->status : journal_close(j, e);
+    }
     if (has_come_to_life(engine, j, &alive, e) < 0)
         return e->status;
     if (alive) {

@@ -7,7 +7,8 @@
  *     replace  commit point: the journal says so; a running domain of this name is destroyed
  *     write    the images onto the volumes
  *     start    RAM through a pipe into the toolstack's own restore; without RAM, a boot from the
- *              configuration; not at all if the domain did not run
+ *              configuration; not at all if the domain did not run. It stays paused until the journal says
+ *              that what is on the disks from then on is its own
  *
  * Past the commit point there is only forward: the journal names the snapshot, and recover does it
  * again. Image files that do not exist yet have no names until all of it is written, so for them alone nothing needs to be verified
@@ -43,6 +44,7 @@ struct restoration {
     struct manifest m;
     struct volume **volumes; /* one a disk of the manifest; NULL: a file that is to be made */
     struct target *targets;
+    uint64_t *marks; /* volume_mark() of those volumes that were open while all was verified */
     struct domain_id running; /* destroyed before; domid 0: there is none */
     struct journal journal;
 };
@@ -53,8 +55,11 @@ static bool was_off(const struct restoration *r)
     return strcmp(r->m.method, "off") == 0;
 }
 
+/* Nothing that is there is touched; nor has anything been before. */
 static bool all_new(const struct restoration *r)
 {
+    if (r->journal.entry)
+        return false;
     for (size_t i = 0; i < r->m.disk_count; i++)
         if (r->volumes[i])
             return false;
@@ -87,7 +92,8 @@ static int allocate(struct restoration *r, struct error *e)
 {
     r->volumes = calloc(r->m.disk_count + 1, sizeof *r->volumes);
     r->targets = calloc(r->m.disk_count + 1, sizeof *r->targets);
-    if (!r->volumes || !r->targets)
+    r->marks = calloc(r->m.disk_count + 1, sizeof *r->marks);
+    if (!r->volumes || !r->targets || !r->marks)
         return error_set(e, NO_SPACE, "out of memory");
     for (size_t i = 0; i < r->m.disk_count; i++)
         r->targets[i].fd = -1;
@@ -167,6 +173,38 @@ static int open_targets(struct restoration *r, enum which which, struct error *e
     return OK;
 }
 
+static bool is_open_volume(const struct restoration *r, size_t i)
+{
+    return r->volumes[i] && r->targets[i].fd >= 0;
+}
+
+static int mark_volumes(struct restoration *r, struct error *e)
+{
+    for (size_t i = 0; i < r->m.disk_count; i++)
+        if (is_open_volume(r, i) && volume_mark(r->targets[i].fd, &r->marks[i], e) < 0)
+            return error_prefix(e, "disk %s", r->m.disks[i].vdev);
+    return OK;
+}
+
+/* By a guest that has come and gone, say: what was found on it is not there any more. */
+static int check_unwritten(struct restoration *r, struct error *e)
+{
+    for (size_t i = 0; i < r->m.disk_count; i++) {
+        uint64_t mark;
+
+        if (!is_open_volume(r, i))
+            continue;
+        if (volume_mark(r->targets[i].fd, &mark, e) < 0)
+            return error_prefix(e, "disk %s", r->m.disks[i].vdev);
+        if (mark != r->marks[i])
+            return error_set(e, BUSY,
+                             "disk %s: somebody has written to %s while the snapshot was verified; "
+                             "nothing was touched",
+                             r->m.disks[i].vdev, r->m.disks[i].path);
+    }
+    return OK;
+}
+
 static int read_all(struct restoration *r, struct error *e)
 {
     progress_begin(&r->engine->progress, "read", 0);
@@ -175,9 +213,10 @@ static int read_all(struct restoration *r, struct error *e)
     for (size_t i = 0; i < r->m.disk_count; i++)
         if (open_volume(r, i, e) < 0)
             return e->status;
-    if (look_for_running(r, e) < 0 || check_unused(r, e) < 0)
+    if (look_for_running(r, e) < 0 || check_unused(r, e) < 0 ||
+        open_targets(r, r->running.domid ? ONLY_NEW : ALL, e) < 0)
         return e->status;
-    return open_targets(r, r->running.domid ? ONLY_NEW : ALL, e);
+    return mark_volumes(r, e);
 }
 
 /* ---- verify, write ---- */
@@ -275,7 +314,8 @@ static void *feed(void *arg)
 /* Who has the domain's lock is alive: recover must not begin beside a toolstack that outlives us. */
 static struct domain_launch launch_of(const struct restoration *r, int fd)
 {
-    return (struct domain_launch){r->m.domain_name, fd, r->params->start, r->journal.lock};
+    return (struct domain_launch){r->m.domain_name, fd, manifest_has(&r->m.ram) ? ram_bytes(r) : 0,
+                                  r->journal.lock};
 }
 
 static int restore_ram(struct restoration *r, struct error *e)
@@ -316,11 +356,24 @@ static int boot(struct restoration *r, struct error *e)
     return r->engine->domains->boot(r->engine->host, &launch, e);
 }
 
+static int let_run(struct restoration *r, struct error *e)
+{
+    struct domain_id id;
+
+    return engine_find_domain(r->engine, r->m.domain_name, &id, e) < 0 ||
+                   r->engine->domains->unpause(r->engine->host, &id, e) < 0
+               ? error_prefix(e, "let it run")
+               : OK;
+}
+
 static int start(struct restoration *r, struct error *e)
 {
     if (was_off(r))
         return OK;
-    return manifest_has(&r->m.ram) ? restore_ram(r, e) : boot(r, e);
+    if ((manifest_has(&r->m.ram) ? restore_ram(r, e) : boot(r, e)) < 0 ||
+        journal_phase(&r->journal, PHASE_STARTED, e) < 0)
+        return e->status;
+    return r->params->paused ? OK : let_run(r, e);
 }
 
 /* ---- the whole ---- */
@@ -334,7 +387,7 @@ static int write_journal(struct restoration *r, const char *phase, struct error 
     entry = json_pack("{s:s, s:s, s:s, s:{s:s, s:s}, s:s, s:s*, s:b}", "operation", "restore",
                       "phase", phase, "started", started, "domain", "name", r->m.domain_name,
                       "uuid", r->m.domain_uuid, r->params->from.folder ? "folder" : "repo", r->path,
-                      "name", r->m.name, "paused", r->params->start == START_PAUSED);
+                      "name", r->m.name, "paused", r->params->paused);
     if (!entry)
         return error_set(e, NO_SPACE, "out of memory");
     return journal_write(&r->journal, entry, e);
@@ -342,7 +395,7 @@ static int write_journal(struct restoration *r, const char *phase, struct error 
 
 static int replace_write_start(struct restoration *r, struct error *e)
 {
-    if (interrupt_check(e) < 0)
+    if (interrupt_check(e) < 0 || check_unwritten(r, e) < 0)
         return e->status;
     if (all_new(r))
         return write_images(r, e);
@@ -370,6 +423,7 @@ static void release(struct restoration *r)
     journal_release(&r->journal);
     free(r->volumes);
     free(r->targets);
+    free(r->marks);
     free(r->path);
 }
 

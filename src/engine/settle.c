@@ -11,7 +11,8 @@
 #include "base/time.h"
 #include "repo/folder.h"
 
-#define LATE_STOP_MS 5000
+/* Linux takes the request first, and gives its tasks 20 seconds then to stand still. */
+#define LATE_STOP_MS 30000
 
 int settle_domain_id(const json_t *entry, struct domain_id *id, struct error *e)
 {
@@ -48,45 +49,61 @@ int settle_begin(struct journal *j, const struct description *d, const char *id,
     return journal_write(j, entry, e);
 }
 
-static int settle_domain(struct engine *engine, const json_t *entry, bool resume, struct error *e)
+/* True: the domain, to which something is owed. */
+static bool needs_domain(struct engine *engine, const json_t *entry, struct domain_id *id, int *rc,
+                         struct error *e)
 {
-    const struct domain_driver *domains = engine->domains;
-    struct domain_id id;
-
+    *rc = OK;
     if (json_is_false(json_object_get(entry, "suspends")))
-        return OK;
-    if (settle_domain_id(entry, &id, e) < 0 || engine_connect(engine, e) < 0 ||
-        (resume ? domains->resume : domains->release)(engine->host, &id, e) < 0)
-        return error_prefix(e, "let the guest go on");
-    return OK;
+        return false;
+    if (settle_domain_id(entry, id, e) == OK && engine_connect(engine, e) == OK)
+        return true;
+    *rc = error_prefix(e, "let the guest go on");
+    return false;
+}
+
+static int resume(struct engine *engine, const struct domain_id *id, bool *may_stop,
+                  struct error *e)
+{
+    return engine->domains->resume(engine->host, id, may_stop, e) < 0
+               ? error_prefix(e, "let the guest go on")
+               : OK;
 }
 
 int settle_resume(struct engine *engine, const json_t *entry, struct error *e)
 {
-    return settle_domain(engine, entry, true, e);
+    struct domain_id id;
+    bool may_stop;
+    int rc;
+
+    return needs_domain(engine, entry, &id, &rc, e) ? resume(engine, &id, &may_stop, e) : rc;
 }
 
 int settle_release(struct engine *engine, const json_t *entry, struct error *e)
 {
-    return settle_domain(engine, entry, false, e);
+    struct domain_id id;
+    int rc;
+
+    if (!needs_domain(engine, entry, &id, &rc, e))
+        return rc;
+    return engine->domains->release(engine->host, &id, e) < 0
+               ? error_prefix(e, "let the guest go on")
+               : OK;
 }
 
 int settle_guest(struct engine *engine, const json_t *entry, struct error *e)
 {
     const struct domain_driver *domains = engine->domains;
-    enum domain_state before = DOMAIN_GONE;
-    struct domain_id id;
     struct error ignored;
+    struct domain_id id;
+    bool may_stop;
+    int rc;
 
-    if (json_is_false(json_object_get(entry, "suspends")))
-        return OK;
-    if (settle_domain_id(entry, &id, e) == OK && engine_connect(engine, e) == OK)
-        domains->state(engine->host, &id, &before, &ignored);
-    if (settle_resume(engine, entry, e) < 0)
-        return e->status;
-    if ((before == DOMAIN_RUNNING || before == DOMAIN_PAUSED) &&
-        domains->wait_stopped(engine->host, &id, -1, LATE_STOP_MS, &ignored) == OK &&
-        settle_resume(engine, entry, e) < 0)
+    if (!needs_domain(engine, entry, &id, &rc, e))
+        return rc;
+    if (resume(engine, &id, &may_stop, e) < 0 ||
+        (may_stop && domains->wait_stopped(engine->host, &id, -1, LATE_STOP_MS, &ignored) == OK &&
+         resume(engine, &id, &may_stop, e) < 0))
         return e->status;
     return settle_release(engine, entry, e);
 }
@@ -154,27 +171,25 @@ static int settle_files(const json_t *entry, bool publish, struct error *e)
 static int settle(struct engine *engine, struct journal *j, struct error *e)
 {
     bool suspended = strcmp(journal_phase_of(j), PHASE_SUSPENDED) == 0;
-    bool saving = suspended || strcmp(journal_phase_of(j), PHASE_SAVING) == 0;
+    bool saving = strcmp(journal_phase_of(j), PHASE_SAVING) == 0;
     bool publish = strcmp(journal_phase_of(j), PHASE_PUBLISH) == 0;
-    struct error resume, volumes, files;
-    int resume_rc = OK, volumes_rc, files_rc;
+    struct error guest, volumes, files;
+    int guest_rc = OK, volumes_rc, files_rc;
 
     /* The guest first. */
-    if (suspended)
-        resume_rc = settle_resume(engine, j->entry, &resume);
-    if (resume_rc == OK && saving)
-        resume_rc = settle_release(engine, j->entry, &resume);
+    if (suspended || saving)
+        guest_rc = (suspended ? settle_guest : settle_release)(engine, j->entry, &guest);
     volumes_rc = settle_volumes(engine, j->entry, &volumes);
     files_rc = settle_files(j->entry, publish, &files);
-    if (resume_rc == OK && volumes_rc == OK && files_rc == OK)
+    if (guest_rc == OK && volumes_rc == OK && files_rc == OK)
         return journal_close(j, e);
     /* Once it runs, who stops it is somebody else. */
-    if (resume_rc == OK && suspended)
+    if (guest_rc == OK && suspended)
         journal_phase(j, PHASE_LET_GO, e);
     error_set(e, NEEDS_RECOVER,
               publish ? "it is not published yet" : "what it had made is not all undone");
-    if (resume_rc < 0)
-        error_append(e, "%s", resume.text);
+    if (guest_rc < 0)
+        error_append(e, "%s", guest.text);
     if (volumes_rc < 0)
         error_append(e, "%s", volumes.text);
     if (files_rc < 0)

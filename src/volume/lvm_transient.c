@@ -62,6 +62,7 @@ static int transient_open(const char *path, struct volume **v, struct error *e)
     if (dm_table_read(lvm_of(*v)->device, &table, e) == OK && only_maps(table))
         return OK;
     lvm_close(*v);
+    *v = NULL;
     return error_set(e, UNSUPPORTED, "it is not merely linear or striped");
 }
 

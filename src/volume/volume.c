@@ -4,11 +4,15 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <linux/loop.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/file.h"
@@ -103,6 +107,32 @@ static bool has_loop_device(const struct stat *file)
             return true;
     }
     return false;
+}
+
+/* How many writes the device has done: the fifth of the numbers of its kind (Documentation/block/stat.rst). */
+static int device_writes(dev_t device, uint64_t *count, struct error *e)
+{
+    AUTO_FREE char *path = format_text("/sys/dev/block/%u:%u/stat", major(device), minor(device));
+    AUTO_CLOSE int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    char text[512] = "";
+
+    if (fd < 0 || read(fd, text, sizeof text - 1) < 0)
+        return error_errno(e, "%s", path ? path : "/sys");
+    return sscanf(text, "%*u %*u %*u %*u %" SCNu64, count) == 1
+               ? OK
+               : error_set(e, FAILED, "%s: it is not understood", path);
+}
+
+int volume_mark(int fd, uint64_t *mark, struct error *e)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) < 0)
+        return error_errno(e, "its state");
+    if (S_ISBLK(st.st_mode))
+        return device_writes(st.st_rdev, mark, e);
+    *mark = (uint64_t)st.st_mtim.tv_sec * 1000000000 + (uint64_t)st.st_mtim.tv_nsec;
+    return OK;
 }
 
 int volume_open_idle(const struct volume *v, int *fd, struct error *e)

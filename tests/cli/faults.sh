@@ -57,6 +57,14 @@ restore_keeps_it() {
         "$domsnap" delete off01@first
 }
 
+# Another, onto files that are all to be made anew: what is done is not done over again.
+restore_supersedes() {
+    begin
+    DOMSNAP_FAULT="target-written 2 kill" "$faults" restore off01@first
+    rm "$now/one.img" "$now/two.img"
+    "$domsnap" restore off01@second && [ "$("$domsnap" recover)" = "nothing to recover" ] && disks_are second
+}
+
 restore_folder() { "$1" restore --from "$now/kept"; }
 restore_folder_holds() { disks_are new || disks_are first; }
 
@@ -137,11 +145,12 @@ dd if=/dev/urandom of="$now/one.img" bs=64k count=40 status=none
 dd if=/dev/urandom of="$now/two.img" bs=4k count=33 status=none
 "$domsnap" init > "$work/log" && "$domsnap" create off01@first --config "$now/off.cfg" >> "$work/log" &&
     "$domsnap" create --config "$now/off.cfg" --to "$now/kept" >> "$work/log" || exit
-mkdir "$work/first" "$work/new"
+mkdir "$work/first" "$work/second" "$work/new"
 cp "$now"/*.img "$work/first"
 dd if=/dev/urandom of="$now/one.img" bs=4k count=70 seek=100 conv=notrunc status=none
 dd if=/dev/urandom of="$now/two.img" bs=4k count=1 seek=3 conv=notrunc status=none
 "$domsnap" create off01@second --config "$now/off.cfg" >> "$work/log" || exit
+cp "$now"/*.img "$work/second"
 dd if=/dev/urandom of="$now/one.img" bs=4k count=3 seek=300 conv=notrunc status=none
 cp "$now"/*.img "$work/new"
 mv "$now" "$work/base"
@@ -169,6 +178,13 @@ if restore_is_said > "$work/after" 2>&1; then
 else
     failed=$((failed + 1))
     echo "not ok - a restore that was cut short is said"
+    sed 's/^/    /' "$work/after"
+fi
+if restore_supersedes > "$work/after" 2>&1; then
+    echo "ok - a restore after one that was cut short takes its place"
+else
+    failed=$((failed + 1))
+    echo "not ok - a restore after one that was cut short takes its place"
     sed 's/^/    /' "$work/after"
 fi
 if restore_keeps_it > "$work/after" 2>&1; then

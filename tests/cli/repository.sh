@@ -57,6 +57,17 @@ check_fails "verify of the folder" 0 'good +/' "$domsnap" verify --from "$work/f
 printf x | dd of="$work/folder/off01.xvdb.img" bs=1 seek=70000 conv=notrunc status=none
 check_fails "verify of the folder, damaged" 1 'off01.xvdb.img is damaged' "$domsnap" verify --from "$work/folder"
 check_fails "nothing is left to recover" 0 'nothing' "$domsnap" recover
+"$domsnap" create --config "$work/off.cfg" --to "$work/torn" --limit 100 > "$work/said" 2>&1 &
+create=$!
+until [ -e "$work/torn/.off01.xvda.img.part" ] || ! kill -0 $create 2> /dev/null; do sleep 0.01; done
+cp "$work/two.img" "$work/untorn"
+printf x | dd of="$work/two.img" bs=1 seek=$((64 << 20)) conv=notrunc status=none
+status=0
+wait $create || status=$?
+mv "$work/untorn" "$work/two.img"
+check "an image that is written while it is copied" test $status = 1
+check "is no snapshot, and that is said" grep -q 'two.img was written while it was copied' "$work/said"
+check "and nothing is left of it" test ! -e "$work/torn"
 sums > "$work/sums-1"
 check_fails "a name that is taken" 1 'is a snapshot off01@one already' "$domsnap" create off01@one --config "$work/off.cfg"
 check_fails "a name that can't be" 2 'letters, digits' "$domsnap" create off01@../x --config "$work/off.cfg"

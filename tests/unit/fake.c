@@ -21,7 +21,6 @@
 
 struct fake *fake;
 
-#define UUID        "11111111-2222-3333-4444-555555555555"
 #define IMAGE_BYTES (300u << 10)
 
 /* Note a call; say whether it is to fail. */
@@ -65,20 +64,21 @@ static const char *version(struct domain_host *host)
 static json_t *config(void)
 {
     AUTO_FREE char *a = format_text("%s/a.img", fake->dir);
-    AUTO_FREE char *b = format_text("%s/b.img", fake->dir);
+    bool swapped = fake->others_attach && strstr(fake->trace, "suspend_save");
+    AUTO_FREE char *b = format_text("%s/%c.img", fake->dir, swapped ? 'c' : 'b');
 
     return json_pack("{s:{s:s, s:s, s:s}, s:{s:i, s:i}, s:[{s:s, s:s, s:i}, {s:s, s:s, s:i}, "
                      "{s:s, s:s, s:i, s:i}]}",
-                     "c_info", "type", "pv", "name", "linux01", "uuid", UUID, "b_info", "max_vcpus",
-                     1, "max_memkb", 1024, "disks", "vdev", "xvda", "pdev_path", a, "readwrite", 1,
-                     "vdev", "xvdb", "pdev_path", b, "readwrite", 1, "vdev", "xvdc", "pdev_path",
-                     "", "is_cdrom", 1, "removable", 1);
+                     "c_info", "type", "pv", "name", "linux01", "uuid", FAKE_UUID, "b_info",
+                     "max_vcpus", 1, "max_memkb", 1024, "disks", "vdev", "xvda", "pdev_path", a,
+                     "readwrite", 1, "vdev", "xvdb", "pdev_path", b, "readwrite", 1, "vdev", "xvdc",
+                     "pdev_path", "", "is_cdrom", 1, "removable", 1);
 }
 
 static int find(struct domain_host *host, const char *name, struct domain_id *id, struct error *e)
 {
     (void)host;
-    *id = (struct domain_id){name, 7, UUID};
+    *id = (struct domain_id){name, 7, FAKE_UUID};
     if (call("find", "", e) < 0)
         return e->status;
     return fake->state == DOMAIN_GONE || strcmp(name, "linux01") != 0
@@ -177,7 +177,7 @@ static int wait_stopped(struct domain_host *host, const struct domain_id *id, in
         if (fake->state == DOMAIN_SUSPENDED)
             return OK;
         /* Its seconds are short. */
-        if (poll(fds, 2, timeout_ms < 0 ? -1 : timeout_ms / 100) == 0)
+        if (poll(fds, 2, timeout_ms < 0 ? -1 : timeout_ms / 1000) == 0)
             return error_set(e, TIMED_OUT, "it has not stopped");
         if (fds[1].revents)
             return error_set(e, CANCELLED, "woken up");
@@ -232,9 +232,11 @@ static int release(struct domain_host *host, const struct domain_id *id, struct 
     return call("release", "", e);
 }
 
-static int resume(struct domain_host *host, const struct domain_id *id, struct error *e)
+static int resume(struct domain_host *host, const struct domain_id *id, bool *may_stop,
+                  struct error *e)
 {
     (void)host, (void)id;
+    *may_stop = fake->state == DOMAIN_RUNNING;
     if (call("resume", "", e) < 0)
         return e->status;
     if (fake->resume_breaks)
@@ -269,7 +271,7 @@ static int restore(struct domain_host *host, const struct domain_launch *l, stru
         bytes += (size_t)n;
     if (bytes != fake->ram_bytes)
         return error_set(e, FAILED, "%zu bytes of RAM instead of %zu", bytes, fake->ram_bytes);
-    fake->state = l->start == START_PAUSED ? DOMAIN_PAUSED : DOMAIN_RUNNING;
+    fake->state = DOMAIN_PAUSED;
     return OK;
 }
 
@@ -282,7 +284,17 @@ static int boot(struct domain_host *host, const struct domain_launch *l, struct 
         return e->status;
     if (read(l->fd, text, sizeof text - 1) < 0 || !strstr(text, "name = "))
         return error_set(e, FAILED, "it is no configuration");
-    fake->state = l->start == START_PAUSED ? DOMAIN_PAUSED : DOMAIN_RUNNING;
+    fake->state = DOMAIN_PAUSED;
+    return OK;
+}
+
+static int unpause(struct domain_host *host, const struct domain_id *id, struct error *e)
+{
+    (void)host, (void)id;
+    if (call("unpause", "", e) < 0)
+        return e->status;
+    if (fake->state == DOMAIN_PAUSED)
+        fake->state = DOMAIN_RUNNING;
     return OK;
 }
 
@@ -313,6 +325,7 @@ static const struct domain_driver domains = {
     .destroy = destroy,
     .restore = restore,
     .boot = boot,
+    .unpause = unpause,
 };
 
 /* ---- volume: a file, and a copy of it as its snapshot ---- */

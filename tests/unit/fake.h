@@ -9,6 +9,9 @@
 
 #include "engine/engine.h"
 
+/* Of the one domain. */
+#define FAKE_UUID "11111111-2222-3333-4444-555555555555"
+
 struct fake {
     char trace[4096];
     const char *fail_at;             /* the call, as in the trace, that fails; NULL: none */
@@ -19,6 +22,7 @@ struct fake {
     struct save_progress progress;   /* what suspend_save tells of, halfway; total 0: nothing */
     int others_suspend;              /* the guest, within a live save, which fails */
     int others_resume;               /* it, after the last commit */
+    int others_attach;               /* another disk to it, once it was suspended */
     int resume_breaks;               /* in the guardian, too */
     int commit_hangs; /* the last commit waits until somebody resumes the guest, or lifts what is
                          held */

@@ -27,7 +27,7 @@ int scene_group_setup(void **state)
 int scene_setup(void **state)
 {
     (void)state;
-    params = (struct create_params){.domain = "linux01", .deadline_ms = 200};
+    params = (struct create_params){.domain = "linux01", .deadline_ms = 60000};
     fake_setup();
     return 0;
 }

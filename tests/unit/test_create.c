@@ -53,11 +53,24 @@ static void a_guest_that_others_resume_has_no_snapshot(void **state)
     assert_as_before();
 }
 
+/* To its RAM a disk is known of which there is no image. */
+static void a_guest_whose_disks_were_exchanged_has_no_snapshot(void **state)
+{
+    struct error e;
+
+    (void)state;
+    fake->others_attach = 1;
+    assert_int_equal(create(CREATE_SNAPSHOT, &e), BUSY);
+    assert_non_null(strstr(e.text, "another disk"));
+    assert_as_before();
+}
+
 static void past_its_deadline_the_guest_goes_on(void **state)
 {
     struct error e;
 
     (void)state;
+    params.deadline_ms = 200;
     fake->commit_hangs = 1;
     for (int i = 0; i < 2; i++) {
         params.disks_only = i;
@@ -462,6 +475,7 @@ int main(void)
         SCENE(ram_is_saved_live_where_possible),
         SCENE(a_guest_that_others_suspend_is_theirs_to_resume),
         SCENE(a_guest_that_others_resume_has_no_snapshot),
+        SCENE(a_guest_whose_disks_were_exchanged_has_no_snapshot),
         SCENE(past_its_deadline_the_guest_goes_on),
         SCENE(disks_only_does_not_stop_the_guest),
         SCENE(disks_only_and_cold_stops_it),

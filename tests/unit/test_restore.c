@@ -115,19 +115,27 @@ static void a_guest_that_came_to_life_is_not_taken_back(void **state)
         const char *phase;
         enum domain_state state;
         bool again;
+        enum domain_state then;
     } left[] = {
-        {PHASE_STARTING, DOMAIN_RUNNING, false}, {PHASE_STARTING, DOMAIN_CRASHED, false},
-        {PHASE_STARTING, DOMAIN_PAUSED, true},   {PHASE_STARTING, DOMAIN_SHUTTING_DOWN, true},
-        {PHASE_STARTING, DOMAIN_GONE, true},     {PHASE_WRITING, DOMAIN_RUNNING, true},
+        {PHASE_STARTING, DOMAIN_RUNNING, false, DOMAIN_RUNNING},
+        {PHASE_STARTING, DOMAIN_CRASHED, false, DOMAIN_CRASHED},
+        {PHASE_STARTING, DOMAIN_PAUSED, true, DOMAIN_RUNNING},
+        {PHASE_STARTING, DOMAIN_SHUTTING_DOWN, true, DOMAIN_RUNNING},
+        {PHASE_STARTING, DOMAIN_GONE, true, DOMAIN_RUNNING},
+        {PHASE_STARTED, DOMAIN_PAUSED, false, DOMAIN_RUNNING},
+        {PHASE_STARTED, DOMAIN_RUNNING, false, DOMAIN_RUNNING},
+        {PHASE_STARTED, DOMAIN_SHUTTING_DOWN, false, DOMAIN_SHUTTING_DOWN},
+        {PHASE_STARTED, DOMAIN_GONE, false, DOMAIN_GONE},
+        {PHASE_WRITING, DOMAIN_RUNNING, true, DOMAIN_RUNNING},
     };
     struct error e;
 
     (void)state;
     assert_int_equal(create(CREATE_SNAPSHOT, &e), OK);
     for (size_t i = 0; i < sizeof left / sizeof *left; i++) {
-        AUTO_JSON json_t *entry =
-            json_pack("{s:s, s:s, s:{s:s}, s:s}", "operation", "restore", "phase", left[i].phase,
-                      "domain", "name", "linux01", "folder", fake_path("out"));
+        AUTO_JSON json_t *entry = json_pack("{s:s, s:s, s:{s:s, s:s}, s:s}", "operation", "restore",
+                                            "phase", left[i].phase, "domain", "name", "linux01",
+                                            "uuid", FAKE_UUID, "folder", fake_path("out"));
         struct journal j = JOURNAL_NONE;
 
         assert_int_equal(journal_open(&j, &fake->engine, "linux01", NULL, &e), OK);
@@ -138,9 +146,27 @@ static void a_guest_that_came_to_life_is_not_taken_back(void **state)
         assert_int_equal(recover(&e), 1);
         assert_int_equal(e.status, OK);
         assert_int_equal(byte_at("a.img", 0), left[i].again ? 'a' : 'x');
-        assert_int_equal(fake->state, left[i].again ? DOMAIN_RUNNING : left[i].state);
+        assert_int_equal(fake->state, left[i].then);
         assert_int_equal(recover(&e), 0);
     }
+}
+
+/* Until its disks are known to be its own it does not run. */
+static void a_guest_is_let_run_last(void **state)
+{
+    struct error e;
+
+    (void)state;
+    assert_int_equal(create(CREATE_SNAPSHOT, &e), OK);
+    fake->fail_at = "unpause";
+    assert_int_equal(restore(true, &e), NEEDS_RECOVER);
+    assert_int_equal(fake->state, DOMAIN_PAUSED);
+    fill("a.img", 'x');
+    fake->fail_at = NULL;
+    assert_int_equal(recover(&e), 1);
+    assert_int_equal(e.status, OK);
+    assert_int_equal(fake->state, DOMAIN_RUNNING);
+    assert_int_equal(byte_at("a.img", 0), 'x');
 }
 
 static void import_makes_a_manifest_that_restore_takes(void **state)
@@ -175,6 +201,7 @@ int main(void)
         SCENE(another_domains_disk_is_left_alone),
         SCENE(a_restore_cut_short_is_finished_by_recover),
         SCENE(a_guest_that_came_to_life_is_not_taken_back),
+        SCENE(a_guest_is_let_run_last),
         SCENE(import_makes_a_manifest_that_restore_takes),
     };
 
