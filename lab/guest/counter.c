@@ -264,7 +264,7 @@ int main(void)
     if (disks[0] >= 0 && pread(disks[0], line, sizeof line - 1, 0) < 0)
         give_up("number");
     unsigned long n = strtoul(line, NULL, 10);
-    snprintf(line, sizeof line, "boot %lu\n", n);
+    snprintf(line, sizeof line, "\nboot %lu\n", n);
     say(line);
 
     start_if("tick", tick);
@@ -273,7 +273,7 @@ int main(void)
     start_if("latency_mib", measure_latency);
     start_if("noise_mib", make_noise);
     for (;;) {
-        snprintf(line, sizeof line, "count %lu %ld\n", ++n, now_ms());
+        snprintf(line, sizeof line, "\ncount %lu %ld\n", ++n, now_ms());
         say(line);
         for (int i = 0; i < DISKS; i++)
             put_number(disks[i], n);

@@ -46,5 +46,5 @@ reset() { # SESSION
     dmsetup mknodes
     volumes_make
     find /data -mindepth 1 ! -name lost+found -delete
-    rm -rf /etc/xen/*.cfg /var/log/xen/console/* /var/log/xen/xl-*
+    rm -rf /etc/xen/*.cfg /var/log/xen/console/* /var/log/xen/xl-* /var/lib/domsnap /run/domsnap /usr/local/sbin/*
 } >/dev/null

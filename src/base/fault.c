@@ -13,7 +13,7 @@
 
 #ifdef DOMSNAP_FAULTS
 
-enum action { NOTHING, KILL, FAIL, WAIT };
+enum action { NOTHING, KILL, FAIL, WAIT, STOP };
 
 /* The linker's names for the section's ends. */
 extern struct fault_point *const __start_fault_points[], *const __stop_fault_points[];
@@ -52,6 +52,10 @@ int fault_pass(struct fault_point *p, struct error *e)
         log_note("waiting at the fault point \"%s\"", p->name);
         nanosleep(&(struct timespec){wait_ms / 1000, wait_ms % 1000 * 1000000}, NULL);
         return OK;
+    case STOP:
+        log_note("stopping at the fault point \"%s\"", p->name);
+        raise(SIGSTOP);
+        return OK;
     default:
         return OK;
     }
@@ -62,6 +66,7 @@ static enum action action_of(const char *word)
     return strcmp(word, "kill") == 0   ? KILL
            : strcmp(word, "fail") == 0 ? FAIL
            : strcmp(word, "wait") == 0 ? WAIT
+           : strcmp(word, "stop") == 0 ? STOP
                                        : NOTHING;
 }
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Fault points: named places right after something outside this process has changed, where a test can have the run die,
- * fail or wait. They are in the program domsnap-faults, and nothing at all in domsnap.
+ * fail, wait or stop. They are in the program domsnap-faults, and nothing at all in domsnap.
  *
  * A fault is written "NAME N ACTION": at the N-th time (from 1) that this process passes the point NAME, `kill` (SIGKILL
- * to itself), `fail`, or `wait MS`. `domsnap-faults --fault-points` lists the names; it takes a fault from $DOMSNAP_FAULT,
+ * to itself), `fail`, `wait MS`, or `stop` (SIGSTOP, until somebody lets it go on). `domsnap-faults --fault-points` lists the names; it takes a fault from $DOMSNAP_FAULT,
  * and writes how often it has passed each point to the file $DOMSNAP_FAULT_COUNTS.
  */
 #ifndef BASE_FAULT_H

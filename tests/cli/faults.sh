@@ -49,10 +49,11 @@ restore_is_said() {
 restore_keeps_it() {
     local restore
     begin
-    DOMSNAP_FAULT="file-written 1 wait 3000" "$faults" restore off01@first > "$work/output" 2>&1 &
+    DOMSNAP_FAULT="file-written 1 stop" "$faults" restore off01@first > "$work/output" 2>&1 &
     restore=$!
-    until grep -q waiting "$work/output" || ! kill -0 $restore 2> /dev/null; do sleep 0.01; done
+    until [[ $(cut -d ' ' -f 3 /proc/$restore/stat) = [TZ] ]] || ! kill -0 $restore 2> /dev/null; do sleep 0.01; done
     "$domsnap" delete off01@second off01@first > "$work/said" 2>&1 && return 1
+    kill -CONT $restore
     grep -q 'off01@first is just being restored' "$work/said" && "$domsnap" show off01@second && wait $restore && disks_are first &&
         "$domsnap" delete off01@first
 }

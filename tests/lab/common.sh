@@ -19,6 +19,21 @@ check_fails() { # TEXT STATUS PATTERN COMMAND...: it must exit with STATUS and s
     fi
 }
 
+# A run of domsnap-faults that stands still at a fault point (src/base/fault.h), $create, until let_go; what it says is in $OUT/create.
+hold() { # "POINT N" COMMAND...
+    local fault="$1 stop"
+    shift
+    DOMSNAP_FAULT=$fault "$@" > "$OUT/create" 2>&1 7>&- &
+    create=$!
+    until [[ $(cut -d ' ' -f 3 "/proc/$create/stat" 2> /dev/null) = [TZ] ]] || ! kill -0 $create 2> /dev/null; do sleep 0.05; done
+}
+let_go() { # sets status
+    status=0
+    kill -CONT $create
+    wait $create || status=$?
+    sed 's/^/    /' "$OUT/create"
+}
+
 # RAM held FIRST - 1 when it was taken, or FIRST if that was not printed yet. Disk one holds RAM's number or the one
 # before, disk two disk one's or the one before, never more.
 numbers_agree() { # FIRST DISK_ONE DISK_TWO

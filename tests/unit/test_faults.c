@@ -17,6 +17,7 @@
 #include "base/cleanup.h"
 #include "base/fault.h"
 #include "base/file.h"
+#include "base/interrupt.h"
 #include "fake.h"
 
 /* How a child says that its fault struck; else it exits with 0 or 1. */
@@ -222,6 +223,8 @@ static bool try(const char *point, unsigned n, const char *action)
     if (pid == 0)
         run_child(fault);
     waitpid(pid, &status, 0);
+    if (WIFSIGNALED(status))
+        assert_int_equal(WTERMSIG(status), SIGKILL);
     fake->owner = getpid();
     if (WIFEXITED(status) && WEXITSTATUS(status) != STRUCK) {
         assert_int_equal(WEXITSTATUS(status), 0);
@@ -261,6 +264,15 @@ static void everywhere(void **state)
         }                                                                                          \
     }
 
+/* As the program has it: a pipe whose reader is gone is an error, not the end. */
+static int setup(void **state)
+{
+    struct error e;
+
+    (void)state;
+    return interrupt_catch(&e);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -273,5 +285,5 @@ int main(void)
         STORY("restore --replace, from a repository", prepare_repo, restore_repo),
     };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, setup, NULL);
 }
