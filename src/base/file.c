@@ -124,8 +124,7 @@ const char *dir_next(DIR *dir)
     return entry ? entry->d_name : NULL;
 }
 
-/* A new name in a folder is durable once the folder is. */
-static int sync_parent(const char *path)
+int sync_parent(const char *path)
 {
     AUTO_FREE char *copy = strdup(path);
     AUTO_CLOSE int fd = -1;

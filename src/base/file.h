@@ -34,6 +34,9 @@ int list_in(int dirfd, const char *name, DIR **dir, struct error *e);
  * or if it can't be read, with errno: what is left out by mistake may be taken for gone. */
 const char *dir_next(DIR *dir);
 
+/* A name that is new in a folder, or gone, is so durably once the folder is: fsync that of `path`. 0, or -1 and errno. */
+int sync_parent(const char *path);
+
 /* mkdir -p, each new folder 0700 and durable in its parent. */
 int dir_make(const char *path, struct error *e);
 

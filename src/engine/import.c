@@ -166,6 +166,10 @@ static int sum_all(struct import *im, struct error *e)
         rc = open_member(im, &images[opened], files[opened], e);
     if (rc == OK)
         rc = ingest_copy(images, count, FOLDER_CHUNK_BYTES, 0, &im->engine->progress, NULL, e);
+    /* A manifest that is on the disk is not of files that are not. */
+    for (size_t i = 0; rc == OK && i < count; i++)
+        if (fsync(images[i].source) < 0)
+            rc = error_errno(e, "%s: make it durable", files[i]->file);
     for (size_t i = 0; i < opened; i++)
         if (images[i].source >= 0)
             close(images[i].source);

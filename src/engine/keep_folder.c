@@ -177,7 +177,7 @@ static int check_space(const struct keep *k, uint64_t ram_bytes, struct error *e
 
 static int make_folder(struct keep *k, uint64_t ram_bytes, struct error *e)
 {
-    if (k->dirfd < 0 && mkdir(k->path, 0700) < 0)
+    if (k->dirfd < 0 && (mkdir(k->path, 0700) < 0 || sync_parent(k->path) < 0))
         return error_errno(e, "%s: mkdir", k->path);
     if (FAULT("folder-made", e) < 0 || (k->dirfd < 0 && take_folder(k, e) < 0))
         return e->status;

@@ -108,7 +108,7 @@ int engine_delete(struct engine *engine, const char *repo, const struct snapshot
 
     *stats = (struct delete_stats){0};
     progress_begin(&engine->progress, "delete", 0);
-    if (store_open(&store, repo, STORE_RECORDS, e) < 0)
+    if (store_open(&store, repo, STORE_SHARED, e) < 0)
         return error_prefix(e, "delete");
     rc = remove_records(engine, repo, store_dirfd(store), refs, count, e);
     store_close(store);

@@ -251,17 +251,14 @@ static int verify(struct restoration *r, struct error *e)
 static int end_file(const char *path, int fd, struct error *e)
 {
     AUTO_FREE char *self = format_text("/proc/self/fd/%d", fd);
-    AUTO_FREE char *copy = strdup(path);
-    AUTO_CLOSE int dirfd = -1;
 
-    if (!self || !copy)
+    if (!self)
         return error_set(e, NO_SPACE, "out of memory");
     if (linkat(AT_FDCWD, self, AT_FDCWD, path, AT_SYMLINK_FOLLOW) < 0)
         return error_errno(e, "%s: give it its name", path);
     if (FAULT("restore-file-named", e) < 0)
         return e->status;
-    dirfd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return dirfd < 0 || fsync(dirfd) < 0 ? error_errno(e, "%s: make it durable", path) : OK;
+    return sync_parent(path) < 0 ? error_errno(e, "%s: make it durable", path) : OK;
 }
 
 static void close_targets(struct restoration *r)

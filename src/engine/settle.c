@@ -162,10 +162,11 @@ static int settle_files(const json_t *entry, bool publish, struct error *e)
         return folder_publish(dirfd, files, e) < 0 ? error_prefix(e, "%s", folder) : OK;
     if (folder_abandon(dirfd, files, e) < 0)
         return error_prefix(e, "%s", folder);
-    if (json_is_true(json_object_get(entry, "folder_made")) && rmdir(folder) < 0 &&
-        errno != ENOTEMPTY && errno != ENOENT)
+    if (!json_is_true(json_object_get(entry, "folder_made")))
+        return OK;
+    if (rmdir(folder) < 0 && errno != ENOTEMPTY && errno != ENOENT)
         return error_errno(e, "%s: remove", folder);
-    return OK;
+    return sync_parent(folder) < 0 ? error_errno(e, "%s: make that durable", folder) : OK;
 }
 
 static int settle(struct engine *engine, struct journal *j, struct error *e)

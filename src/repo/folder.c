@@ -137,7 +137,8 @@ int folder_abandon(int dirfd, const json_t *names, struct error *e)
         if (FAULT("folder-file-removed", e) < 0)
             return e->status;
     }
-    return OK;
+    /* The journal, which may be on another disk, forgets them next. */
+    return fsync(dirfd) < 0 ? error_errno(e, "make the folder durable") : OK;
 }
 
 int folder_read_manifest(int dirfd, struct manifest *m, struct error *e)

@@ -89,7 +89,8 @@ for place in config packs index snapshots snapshots/off01 locks locks/use; do
     refused "$place is a link: create" 1 "$link" "$domsnap" create off01@x --config "$work/off.cfg"
     refused "$place is a link: restore" 1 "$link" "$domsnap" restore off01@one
     refused "$place is a link: delete" 1 "$link" "$domsnap" delete off01@one
-    refused "$place is a link: list" 1 "$link" "$domsnap" list
+    # Which reads no index.
+    [ $place = index ] || refused "$place is a link: list" 1 "$link" "$domsnap" list
     uproot "repo/$place"
 done
 plant "$work/repo/snapshots/off01/one.json"
