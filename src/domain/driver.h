@@ -136,6 +136,9 @@ struct domain_driver {
     int (*wait_stopped)(struct domain_host *host, const struct domain_id *id, int wake_fd,
                         int timeout_ms, struct error *e);
 
+    /* Whether another program saves it just now: who stops it then is that. Takes a second to tell. */
+    bool (*saved_by_others)(struct domain_host *host, const struct domain_id *id);
+
     /* End what suspend_save does to a domain that runs, and to its monitor: it may have been broken off. One that is
      * suspended stays so. May be called twice, or when nothing is owed. */
     int (*release)(struct domain_host *host, const struct domain_id *id, struct error *e);

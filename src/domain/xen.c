@@ -451,6 +451,18 @@ static bool can_go_on(enum domain_state state)
     return state == DOMAIN_RUNNING || state == DOMAIN_PAUSED;
 }
 
+/* The helper of a domsnap that has died dies soon. */
+static bool xen_saved_by_others(struct domain_host *host, const struct domain_id *id)
+{
+    (void)host;
+    for (int tries = 0; xen_other_saver(id->domid); tries++) {
+        if (tries == ORPHAN_MS / ORPHAN_POLL_MS)
+            return true;
+        poll(NULL, 0, ORPHAN_POLL_MS);
+    }
+    return false;
+}
+
 static int xen_release(struct domain_host *host, const struct domain_id *id, struct error *e)
 {
     enum domain_state state;
@@ -459,14 +471,8 @@ static int xen_release(struct domain_host *host, const struct domain_id *id, str
         return e->status;
     if (state != DOMAIN_SUSPENDED)
         xen_monitor_release(id->name);
-    /* The helper of a domsnap that has died dies soon; if it is another program's, so is the list
-     * of what the domain changes. */
-    for (int tries = 0; xen_other_saver(id->domid); tries++) {
-        if (tries == ORPHAN_MS / ORPHAN_POLL_MS)
-            return OK;
-        poll(NULL, 0, ORPHAN_POLL_MS);
-    }
-    if (can_go_on(state))
+    /* If it is another program that saves it, the list of what the domain changes is that one's. */
+    if (!xen_saved_by_others(host, id) && can_go_on(state))
         xen_ram_forget_dirty(&host->logger.vtable, id->domid);
     host->logger.first_error[0] = '\0';
     return OK;
@@ -582,6 +588,7 @@ const struct domain_driver domain_xen = {
     .read_ram = xen_read_ram,
     .suspend_save = xen_save,
     .wait_stopped = xen_wait_stopped,
+    .saved_by_others = xen_saved_by_others,
     .release = xen_release,
     .resume = xen_resume,
     .destroy = xen_destroy,

@@ -45,7 +45,7 @@ static int has_come_to_life(struct engine *engine, const struct journal *j, bool
 }
 
 /* Its disks are its own: it is only let run, if it is still there. Who has its name since is somebody else. */
-static int let_run(struct engine *engine, const json_t *entry, struct error *e)
+static int let_run(struct engine *engine, const json_t *entry, const char **done, struct error *e)
 {
     const json_t *domain = json_object_get(entry, "domain");
     const char *name = json_string_value(json_object_get(domain, "name"));
@@ -54,12 +54,19 @@ static int let_run(struct engine *engine, const json_t *entry, struct error *e)
 
     if (!name || !uuid)
         return error_set(e, DAMAGED, "the journal does not name the domain");
-    if (json_is_true(json_object_get(entry, "paused")))
-        return OK;
     if (engine_connect(engine, e) < 0 || engine_find_domain(engine, name, &id, e) < 0)
         return e->status;
-    return id.domid && strcmp(id.uuid, uuid) == 0 ? engine->domains->unpause(engine->host, &id, e)
-                                                  : OK;
+    if (!id.domid || strcmp(id.uuid, uuid) != 0) {
+        *done = "an interrupted restore was complete; the guest has ended since, and its disks are "
+                "left as they are: start it, or restore it again";
+        return OK;
+    }
+    if (json_is_true(json_object_get(entry, "paused"))) {
+        *done = "an interrupted restore was complete: the guest is left paused";
+        return OK;
+    }
+    *done = "an interrupted restore was complete but for letting the guest run: it does";
+    return engine->domains->unpause(engine->host, &id, e);
 }
 
 /* The lock is given back in between: engine_restore() takes it, and supersedes the entry. */
@@ -83,8 +90,7 @@ static int recover_restore(struct engine *engine, struct journal *j, const char 
     bool alive;
 
     if (strcmp(journal_phase_of(j), PHASE_STARTED) == 0) {
-        *done = "an interrupted restore had come as far as to let it run: that is done";
-        return let_run(engine, entry, e) < 0 ? e->status : journal_close(j, e);
+        return let_run(engine, entry, done, e) < 0 ? e->status : journal_close(j, e);
     }
     if (has_come_to_life(engine, j, &alive, e) < 0)
         return e->status;

@@ -103,7 +103,7 @@ int settle_guest(struct engine *engine, const json_t *entry, struct error *e)
         return rc;
     if (resume(engine, &id, &may_stop, e) < 0 ||
         (may_stop && domains->wait_stopped(engine->host, &id, -1, LATE_STOP_MS, &ignored) == OK &&
-         resume(engine, &id, &may_stop, e) < 0))
+         !domains->saved_by_others(engine->host, &id) && resume(engine, &id, &may_stop, e) < 0))
         return e->status;
     return settle_release(engine, entry, e);
 }

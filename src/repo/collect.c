@@ -178,8 +178,11 @@ static int mark_bases(struct collection *c, const struct table *t, struct error 
         if (entry->encoding != ENCODING_PATCH || !may_be_found(c, t, entry))
             continue;
         if (pack_peek(t->fd, (uint64_t)entry->offset + RECORD_HEAD_BYTES, base.bytes, ID_BYTES, e) <
-                0 ||
-            mark(c, &base, &where, e) < 0)
+            0)
+            return e->status;
+        /* What is found now is to be had; another patch of the same may have lost its base long ago. */
+        if (mark(c, &base, &where, e) < 0 &&
+            !(e->status == DAMAGED && !is_needed(c, t, entry->offset)))
             return e->status;
     }
     return OK;

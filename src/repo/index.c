@@ -30,6 +30,7 @@ struct index {
     size_t segment_count;
     struct entry *fresh; /* open addressing; stored_bytes 0: empty */
     size_t fresh_slots, fresh_count;
+    bool in_memory; /* files can't be written */
 };
 
 /* ---- packs by name ---- */
@@ -268,8 +269,10 @@ static void save_some(struct index *ix)
 {
     struct error why;
 
-    if (ix->fresh_count > FRESH_MAX && save(ix, &why) < 0)
-        log_debug("the index is kept in memory: %s", why.text);
+    if (ix->fresh_count <= FRESH_MAX || ix->in_memory || save(ix, &why) == OK)
+        return;
+    ix->in_memory = true;
+    log_debug("the index is kept in memory: %s", why.text);
 }
 
 /* ---- opening ---- */

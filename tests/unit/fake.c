@@ -170,6 +170,8 @@ static int wait_stopped(struct domain_host *host, const struct domain_id *id, in
                         int timeout_ms, struct error *e)
 {
     (void)host, (void)id;
+    if (fake->stops_late && timeout_ms >= 0)
+        fake->state = DOMAIN_SUSPENDED;
     for (;;) {
         struct pollfd fds[] = {{fake->stopped, POLLIN, 0}, {wake_fd, POLLIN, 0}};
         eventfd_t n;
@@ -195,6 +197,8 @@ static int suspend_save(struct domain_host *host, const struct domain *d, enum d
     if (save != SAVE_LIVE) {
         if (watcher->stopping(watcher->arg, e) < 0)
             return e->status;
+        if (fake->stops_late)
+            return error_set(e, FAILED, "suspend_save: it does not answer");
         set_state(DOMAIN_SUSPENDED);
     }
     if (save == SAVE_NOTHING)
@@ -224,6 +228,12 @@ static int suspend_save(struct domain_host *host, const struct domain *d, enum d
         set_state(DOMAIN_SUSPENDED);
     }
     return call(save == SAVE_LIVE ? "suspend_save:live" : "suspend_save", "", e);
+}
+
+static bool saved_by_others(struct domain_host *host, const struct domain_id *id)
+{
+    (void)host, (void)id;
+    return fake->others_save;
 }
 
 static int release(struct domain_host *host, const struct domain_id *id, struct error *e)
@@ -320,6 +330,7 @@ static const struct domain_driver domains = {
     .read_ram = read_ram,
     .suspend_save = suspend_save,
     .wait_stopped = wait_stopped,
+    .saved_by_others = saved_by_others,
     .release = release,
     .resume = resume,
     .destroy = destroy,

@@ -21,6 +21,8 @@ struct fake {
     int live;                        /* what can_save_live says */
     struct save_progress progress;   /* what suspend_save tells of, halfway; total 0: nothing */
     int others_suspend;              /* the guest, within a live save, which fails */
+    int stops_late;                  /* the suspend fails, and it stops when that is waited for */
+    int others_save;                 /* it, as saved_by_others tells */
     int others_resume;               /* it, after the last commit */
     int others_attach;               /* another disk to it, once it was suspended */
     int resume_breaks;               /* in the guardian, too */

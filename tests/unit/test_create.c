@@ -53,6 +53,23 @@ static void a_guest_that_others_resume_has_no_snapshot(void **state)
     assert_as_before();
 }
 
+/* The guest was asked, and does not stop while domsnap waits for it, but later on. */
+static void a_guest_that_stops_late_is_resumed(void **state)
+{
+    struct error e;
+
+    (void)state;
+    fake->stops_late = 1;
+    assert_int_equal(create(CREATE_SNAPSHOT, &e), FAILED);
+    assert_as_before();
+    /* Unless it is for somebody else that it has stopped. */
+    fake->others_save = 1;
+    assert_int_equal(create(CREATE_SNAPSHOT, &e), FAILED);
+    assert_int_equal(fake->state, DOMAIN_SUSPENDED);
+    fake->state = DOMAIN_RUNNING;
+    assert_as_before();
+}
+
 /* To its RAM a disk is known of which there is no image. */
 static void a_guest_whose_disks_were_exchanged_has_no_snapshot(void **state)
 {
@@ -475,6 +492,7 @@ int main(void)
         SCENE(ram_is_saved_live_where_possible),
         SCENE(a_guest_that_others_suspend_is_theirs_to_resume),
         SCENE(a_guest_that_others_resume_has_no_snapshot),
+        SCENE(a_guest_that_stops_late_is_resumed),
         SCENE(a_guest_whose_disks_were_exchanged_has_no_snapshot),
         SCENE(past_its_deadline_the_guest_goes_on),
         SCENE(disks_only_does_not_stop_the_guest),
