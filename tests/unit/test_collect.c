@@ -240,6 +240,57 @@ static void each_patch_of_the_same_keeps_its_base(void **state)
     }
 }
 
+/* Of two patches of the same, one has lost its base, by somebody's hand: what has the other can be collected. */
+static void a_patch_that_is_not_found_needs_no_base(void **state)
+{
+    static uint8_t x[CHUNK], base[CHUNK];
+    unsigned collected = 0;
+
+    for (unsigned round = 0; round < 16; round++) {
+        struct image of_a, of_b, has, rest;
+        struct hands a = begin(), b;
+        char lost[500];
+        uint64_t freed;
+        struct error e;
+        int can_be_had;
+
+        srandom(round + 1);
+        fill_random(x, sizeof x);
+        memcpy(base, x, sizeof x);
+        base[0] ^= 1;
+        of_a = put(&a, base, CHUNK, NULL);
+        end(&a);
+        snprintf(lost, sizeof lost, "%s", only_file("packs"));
+        a = begin();
+        base[0] ^= 3;
+        of_b = put(&a, base, CHUNK, NULL);
+        end(&a);
+        a = begin();
+        b = begin();
+        /* Of each pack something else is needed. */
+        fill_random(other, 2 * CHUNK);
+        has = put(&a, x, CHUNK, &of_a);
+        rest = put(&a, other, CHUNK, NULL);
+        record("guest", "a", &rest);
+        put(&b, x, CHUNK, &of_b);
+        rest = put(&b, other + CHUNK, CHUNK, NULL);
+        record("guest", "b", &rest);
+        end(&a);
+        end(&b);
+        record("guest", "one", &has);
+        assert_int_equal(unlink(lost), 0);
+        drop_index();
+        a = begin();
+        can_be_had = store_get(a.worker, &has.chunks[0], got, CHUNK, &e);
+        forget(&a);
+        assert_int_equal(collect(&freed), can_be_had);
+        collected += can_be_had == OK;
+        shelf_teardown(state);
+        shelf_setup(state);
+    }
+    assert_in_range(collected, 1, 15);
+}
+
 /* The bytes of a list of chunks, as a guest's own. */
 static void a_chunk_may_be_a_leaf_too(void **state)
 {
@@ -476,6 +527,7 @@ int main(void)
         SHELF(what_nobody_needs_goes),
         SHELF(the_whole_copy_is_what_patches_need),
         SHELF(each_patch_of_the_same_keeps_its_base),
+        SHELF(a_patch_that_is_not_found_needs_no_base),
         SHELF(a_chunk_may_be_a_leaf_too),
         SHELF(without_a_needed_table_nothing_goes),
         SHELF(a_patch_without_its_base_is_stored_anew),
