@@ -72,8 +72,9 @@ static int check_chunk(struct check *c, const struct chunk_id *id, struct error 
         return e->status;
     if (!where.patch || record_set_has(&c->patches, &where))
         return OK;
-    return store_check_base(c->store, &where, e) < 0 ? e->status
-                                                     : record_set_add(&c->patches, &where, &new, e);
+    return store_check_base(c->worker, &where, e) < 0
+               ? e->status
+               : record_set_add(&c->patches, &where, &new, e);
 }
 
 static int check_leaf(struct check *c, const struct tree *tree, uint64_t leaf, struct error *e)

@@ -137,6 +137,14 @@ struct table {
     size_t count;
 };
 
+static int compare_offsets(const void *a, const void *b)
+{
+    const struct table_entry *one = a, *other = b;
+
+    return one->offset < other->offset ? -1 : one->offset > other->offset;
+}
+
+/* In the order in which it lies there. */
 static int open_table(struct collection *c, uint32_t pack, struct table *t, struct error *e)
 {
     const struct index_pack *p = index_packs(store_index(c->store), pack);
@@ -146,6 +154,8 @@ static int open_table(struct collection *c, uint32_t pack, struct table *t, stru
     if (index_pack_open(store_index(c->store), pack, &t->fd, name, e) < 0 ||
         pack_read_table(t->fd, p->bytes, &t->entries, &t->count, e) < 0)
         return error_prefix(e, "pack %s, of which something is needed", p->name);
+    if (t->count)
+        qsort(t->entries, t->count, sizeof *t->entries, compare_offsets);
     return OK;
 }
 
@@ -177,8 +187,8 @@ static int mark_bases(struct collection *c, const struct table *t, struct error 
 
         if (entry->encoding != ENCODING_PATCH || !may_be_found(c, t, entry))
             continue;
-        if (pack_peek(t->fd, (uint64_t)entry->offset + RECORD_HEAD_BYTES, base.bytes, ID_BYTES, e) <
-            0)
+        where = (struct location){.pack = t->pack, .offset = entry->offset};
+        if (store_patch_base(c->worker, &where, &base, e) < 0)
             return e->status;
         /* What is found now is to be had; another patch of the same may have lost its base long ago. */
         if (mark(c, &base, &where, e) < 0 &&

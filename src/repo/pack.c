@@ -20,6 +20,9 @@
 #define BUFFER_BYTES (4u << 20)
 #define ALIGNMENT    PACK_BUFFER_ALIGNMENT
 
+/* Of records that are read only a little of. */
+#define WINDOW_BYTES (64u << 10)
+
 /* A pack of the smallest records that are worth one, and never more than fit. */
 #define ENTRIES_MAX 65536u
 
@@ -272,15 +275,14 @@ static size_t blocks_around(uint64_t offset, size_t bytes)
     return (size_t)((offset + bytes - begin + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
 }
 
-/* Read `bytes` into `buffer`, which is aligned and has room for blocks_around() them: `*at` is where
- * they are. */
-static int read_around(int fd, uint64_t offset, size_t bytes, uint8_t *buffer, const uint8_t **at)
+/* Read whole blocks from `begin` on into `buffer`, which is aligned and has room for `room` bytes, until `want` are there, or more.
+ * How many, or -1. */
+static ssize_t read_blocks(int fd, uint64_t begin, size_t want, uint8_t *buffer, size_t room)
 {
-    uint64_t begin = offset / ALIGNMENT * ALIGNMENT;
-    size_t want = (size_t)(offset - begin) + bytes, len = blocks_around(offset, bytes), got = 0;
+    size_t got = 0;
 
     while (got < want) {
-        ssize_t n = pread(fd, buffer + got, len - got, (off_t)(begin + got));
+        ssize_t n = pread(fd, buffer + got, room - got, (off_t)(begin + got));
 
         if (n < 0 && errno == EINTR)
             continue;
@@ -290,8 +292,19 @@ static int read_around(int fd, uint64_t offset, size_t bytes, uint8_t *buffer, c
         }
         got += (size_t)n;
     }
+    return (ssize_t)got;
+}
+
+/* Read `bytes` into `buffer`, which has room for blocks_around() them: `*at` is where they are. */
+static int read_around(int fd, uint64_t offset, size_t bytes, uint8_t *buffer, const uint8_t **at)
+{
+    uint64_t begin = offset / ALIGNMENT * ALIGNMENT;
+
     *at = buffer + (offset - begin);
-    return 0;
+    return read_blocks(fd, begin, (size_t)(offset - begin) + bytes, buffer,
+                       blocks_around(offset, bytes)) < 0
+               ? -1
+               : 0;
 }
 
 int pack_peek(int fd, uint64_t offset, void *to, size_t bytes, struct error *e)
@@ -304,6 +317,28 @@ int pack_peek(int fd, uint64_t offset, void *to, size_t bytes, struct error *e)
     if (read_around(fd, offset, bytes, buffer, &at) < 0)
         return read_failed(offset, e);
     memcpy(to, at, bytes);
+    return OK;
+}
+
+int pack_peek_near(struct pack_window *w, int fd, uint64_t offset, void *to, size_t bytes,
+                   struct error *e)
+{
+    ssize_t n;
+
+    if (!w->buffer)
+        w->buffer = aligned_alloc(ALIGNMENT, WINDOW_BYTES);
+    if (!w->buffer)
+        return error_set(e, NO_SPACE, "out of memory");
+    if (w->fd != fd || offset < w->begin || offset + bytes > w->begin + w->bytes) {
+        w->fd = fd;
+        w->begin = offset / ALIGNMENT * ALIGNMENT;
+        w->bytes = 0;
+        n = read_blocks(fd, w->begin, (size_t)(offset - w->begin) + bytes, w->buffer, WINDOW_BYTES);
+        if (n < 0)
+            return read_failed(offset, e);
+        w->bytes = (size_t)n;
+    }
+    memcpy(to, w->buffer + (offset - w->begin), bytes);
     return OK;
 }
 

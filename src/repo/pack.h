@@ -64,4 +64,16 @@ int pack_read(int fd, uint32_t offset, uint32_t stored_bytes, uint8_t *buffer,
 /* Read some bytes. */
 int pack_peek(int fd, uint64_t offset, void *to, size_t bytes, struct error *e);
 
+/* What was read last, and what follows it: for who reads a little of many records, in about the order of a pack. All zeros: nothing. */
+struct pack_window {
+    int fd; /* of a pack, open for as long as this is used */
+    uint64_t begin;
+    size_t bytes;
+    uint8_t *buffer; /* to be freed */
+};
+
+/* Read a few bytes, again and again. */
+int pack_peek_near(struct pack_window *w, int fd, uint64_t offset, void *to, size_t bytes,
+                   struct error *e);
+
 #endif

@@ -78,7 +78,11 @@ int store_find(struct store *s, const struct chunk_id *id, struct location *wher
 
 /* Whether what was found can be had, as far as can be told without reading it: if it is a patch, what it is of is there. DAMAGED if
  * not. */
-int store_check_base(struct store *s, const struct location *where, struct error *e);
+int store_check_base(struct store_worker *w, const struct location *where, struct error *e);
+
+/* The name of what a patch is of. */
+int store_patch_base(struct store_worker *w, const struct location *where, struct chunk_id *base,
+                     struct error *e);
 
 /* Get content back, checked against its name. DAMAGED if it is not there whole, or not of that
  * length. */

@@ -29,6 +29,7 @@ struct store_worker {
     uint8_t *pages;        /* those of a patch */
     uint8_t *zipped;       /* a frame */
     size_t zipped_bytes;
+    struct pack_window window;
     struct store_stats stats;
 };
 
@@ -101,6 +102,7 @@ void store_worker_free(struct store_worker *w)
     free(w->base);
     free(w->pages);
     free(w->zipped);
+    free(w->window.buffer);
     free(w);
 }
 
@@ -167,23 +169,33 @@ int store_find(struct store *s, const struct chunk_id *id, struct location *wher
     return error_set(e, DAMAGED, "chunk %.16s… is needed and in no pack", hex);
 }
 
-int store_check_base(struct store *s, const struct location *where, struct error *e)
+int store_patch_base(struct store_worker *w, const struct location *where, struct chunk_id *base,
+                     struct error *e)
 {
     char name[PACK_NAME];
+    int fd;
+
+    return index_pack_open(w->store->index, where->pack, &fd, name, e) < 0 ||
+                   pack_peek_near(&w->window, fd, (uint64_t)where->offset + RECORD_HEAD_BYTES,
+                                  base->bytes, ID_BYTES, e) < 0
+               ? e->status
+               : OK;
+}
+
+int store_check_base(struct store_worker *w, const struct location *where, struct error *e)
+{
     struct location base_at;
     struct chunk_id base;
-    int fd;
 
     if (!where->patch)
         return OK;
-    if (index_pack_open(s->index, where->pack, &fd, name, e) < 0 ||
-        pack_peek(fd, (uint64_t)where->offset + RECORD_HEAD_BYTES, base.bytes, ID_BYTES, e) < 0)
+    if (store_patch_base(w, where, &base, e) < 0)
         return e->status;
-    if (store_find(s, &base, &base_at, e) < 0)
-        return error_prefix(e, "the base of a patch in pack %s", name);
+    if (store_find(w->store, &base, &base_at, e) < 0)
+        return error_prefix(e, "the base of a patch");
     /* One that is being written may become a patch itself. */
     if (base_at.pack == PACK_OPEN || base_at.patch)
-        return error_set(e, DAMAGED, "pack %s: a patch of a patch", name);
+        return error_set(e, DAMAGED, "a patch of a patch");
     return OK;
 }
 
@@ -445,7 +457,7 @@ int store_put_named(struct store_worker *w, const void *content, uint32_t bytes,
         return OK;
     rc = index_claim(w->store->index, id, &where, e);
     /* A patch may be there without its base: of what no snapshot needs, or if that is lost. There whole it is found before. */
-    if (rc == OK && store_check_base(w->store, &where, e) < 0) {
+    if (rc == OK && store_check_base(w, &where, e) < 0) {
         rc = index_reclaim(w->store->index, id, e);
         previous = NULL;
     }
