@@ -89,7 +89,7 @@ struct create_off_params {
     struct create_target to;
 };
 
-/* Snapshot the disks of a domain that does not run. With image files this needs neither root nor a hypervisor. BUSY: it
+/* Snapshot the disks of a domain that does not run. With image files this needs neither root nor a hypervisor, but on a hypervisor's host. BUSY: it
  * runs. */
 int engine_create_off(struct engine *engine, const struct create_off_params *params,
                       struct manifest *m, struct create_stats *stats, struct error *e);
