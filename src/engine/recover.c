@@ -89,9 +89,8 @@ static int recover_restore(struct engine *engine, struct journal *j, const char 
     struct manifest m;
     bool alive;
 
-    if (strcmp(journal_phase_of(j), PHASE_STARTED) == 0) {
+    if (strcmp(journal_phase_of(j), PHASE_STARTED) == 0)
         return let_run(engine, entry, done, e) < 0 ? e->status : journal_close(j, e);
-    }
     if (has_come_to_life(engine, j, &alive, e) < 0)
         return e->status;
     if (alive) {
