@@ -88,13 +88,9 @@ static int check_unwritten(struct creation *c, struct error *e)
 {
     for (size_t i = 0; i < c->d.disk_count; i++) {
         const struct described_disk *d = &c->d.disks[i];
-        uint64_t mark;
 
-        if (volume_mark(d->source, &mark, e) < 0)
+        if (volume_check_mark(d->volume, d->source, d->mark, e) < 0)
             return error_prefix(e, "disk %s", d->disk->vdev);
-        if (mark != d->mark)
-            return error_set(e, BUSY, "disk %s: %s was written while it was copied", d->disk->vdev,
-                             d->volume->name);
     }
     return OK;
 }
@@ -133,11 +129,7 @@ static int carry_out(struct creation *c, struct create_stats *stats, struct erro
         return e->status;
     /* A guest can be started on disks that we hold open. */
     if (check_off(c, e) < 0 || check_unwritten(c, e) < 0)
-        return e->status == BUSY
-                   ? error_append(
-                         e,
-                         "somebody has begun to use it meanwhile, and what was copied is of no use")
-                   : e->status;
+        return e->status == BUSY ? error_append(e, "what was copied is of no use") : e->status;
     progress_begin(&c->engine->progress, "publish", 0);
     return keep_commit(c->driver, c->keep, &c->journal, stats, e);
 }

@@ -51,17 +51,6 @@ struct watch {
     int socket;
 };
 
-/* A guest that runs on without its disks would only wait again. */
-static void lift(struct watch *w)
-{
-    const json_t *records = json_object_get(w->journal->entry, "volumes"), *record;
-    struct error ignored;
-    size_t i;
-
-    json_array_foreach (records, i, record)
-        volume_lift(w->engine.volumes, record, &ignored);
-}
-
 static bool say(const struct watch *w, char what)
 {
     return send(w->socket, &what, 1, MSG_NOSIGNAL) == 1;
@@ -74,7 +63,7 @@ static int fire(struct watch *w, struct error *e)
 
     if (!atomic_compare_exchange_strong(&w->shared->state, &armed, FIRED))
         return OK;
-    lift(w);
+    settle_lift(&w->engine, w->journal->entry);
     /* One that has been seen to stop does not stop again, unless others stop it. */
     rc = atomic_load(&w->shared->stopped_ns) ? settle_resume(&w->engine, entry, e)
                                              : settle_guest(&w->engine, entry, e);
@@ -95,7 +84,7 @@ static void finish(struct watch *w)
     if (state == ARMED) {
         rc = fire(w, &e);
     } else if (state != IDLE) {
-        lift(w);
+        settle_lift(&w->engine, w->journal->entry);
         if (!w->let_go)
             rc = settle_resume(&w->engine, w->journal->entry, &e);
     }

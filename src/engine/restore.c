@@ -189,19 +189,12 @@ static int mark_volumes(struct restoration *r, struct error *e)
 /* By a guest that has come and gone, say: what was found on it is not there any more. */
 static int check_unwritten(struct restoration *r, struct error *e)
 {
-    for (size_t i = 0; i < r->m.disk_count; i++) {
-        uint64_t mark;
-
-        if (!is_open_volume(r, i))
-            continue;
-        if (volume_mark(r->targets[i].fd, &mark, e) < 0)
+    for (size_t i = 0; i < r->m.disk_count; i++)
+        if (is_open_volume(r, i) &&
+            volume_check_mark(r->volumes[i], r->targets[i].fd, r->marks[i], e) < 0) {
+            error_append(e, "nothing was touched");
             return error_prefix(e, "disk %s", r->m.disks[i].vdev);
-        if (mark != r->marks[i])
-            return error_set(e, BUSY,
-                             "disk %s: somebody has written to %s while the snapshot was verified; "
-                             "nothing was touched",
-                             r->m.disks[i].vdev, r->m.disks[i].path);
-    }
+        }
     return OK;
 }
 

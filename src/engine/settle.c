@@ -108,6 +108,16 @@ int settle_guest(struct engine *engine, const json_t *entry, struct error *e)
     return settle_release(engine, entry, e);
 }
 
+void settle_lift(struct engine *engine, const json_t *entry)
+{
+    const json_t *records = json_object_get(entry, "volumes"), *record;
+    struct error ignored;
+    size_t i;
+
+    json_array_foreach (records, i, record)
+        volume_lift(engine->volumes, record, &ignored);
+}
+
 int settle_volumes(struct engine *engine, json_t *entry, struct error *e)
 {
     const json_t *records = json_object_get(entry, "volumes"), *record;
@@ -178,6 +188,8 @@ static int settle(struct engine *engine, struct journal *j, struct error *e)
     int guest_rc = OK, volumes_rc, files_rc;
 
     /* The guest first. */
+    if (suspended)
+        settle_lift(engine, j->entry);
     if (suspended || saving)
         guest_rc = (suspended ? settle_guest : settle_release)(engine, j->entry, &guest);
     volumes_rc = settle_volumes(engine, j->entry, &volumes);

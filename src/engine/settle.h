@@ -22,6 +22,9 @@ int settle_create(struct engine *engine, struct journal *j, int rc, struct error
 int settle_resume(struct engine *engine, const json_t *entry, struct error *e);
 int settle_release(struct engine *engine, const json_t *entry, struct error *e);
 
+/* Let the requests to its disks go on, where they are held back: a guest that ran on without would only wait. Never fails. */
+void settle_lift(struct engine *engine, const json_t *entry);
+
 /* Both, for a run that has failed or died. A guest that has taken the request to suspend by then,
  * but has not stopped, does so soon: that is waited for. */
 int settle_guest(struct engine *engine, const json_t *entry, struct error *e);

@@ -307,7 +307,7 @@ static int read_around(int fd, uint64_t offset, size_t bytes, uint8_t *buffer, c
                : 0;
 }
 
-int pack_peek(int fd, uint64_t offset, void *to, size_t bytes, struct error *e)
+static int peek(int fd, uint64_t offset, void *to, size_t bytes, struct error *e)
 {
     AUTO_FREE uint8_t *buffer = aligned_alloc(ALIGNMENT, blocks_around(offset, bytes));
     const uint8_t *at;
@@ -378,7 +378,7 @@ int pack_read_table(int fd, uint64_t pack_bytes, struct table_entry **out, size_
     uint8_t from[PACK_TAIL_BYTES];
     struct pack_tail tail;
 
-    if (pack_peek(fd, pack_bytes - sizeof from, from, sizeof from, e) < 0)
+    if (peek(fd, pack_bytes - sizeof from, from, sizeof from, e) < 0)
         return e->status;
     if (pack_tail_take(&tail, from, pack_bytes, e) < 0)
         return e->status;
@@ -386,7 +386,7 @@ int pack_read_table(int fd, uint64_t pack_bytes, struct table_entry **out, size_
     entries = malloc((size_t)tail.entries * sizeof *entries + 1);
     if (!table || !entries)
         return error_set(e, NO_SPACE, "out of memory");
-    if (pack_peek(fd, tail.table_offset, table, (size_t)tail.entries * TABLE_ENTRY_BYTES, e) < 0)
+    if (peek(fd, tail.table_offset, table, (size_t)tail.entries * TABLE_ENTRY_BYTES, e) < 0)
         return e->status;
     if (take_table(&tail, table, entries, e) < 0)
         return e->status;

@@ -61,9 +61,6 @@ int pack_read_table(int fd, uint64_t pack_bytes, struct table_entry **entries, s
 int pack_read(int fd, uint32_t offset, uint32_t stored_bytes, uint8_t *buffer,
               const uint8_t **record, struct record_head *h, struct error *e);
 
-/* Read some bytes. */
-int pack_peek(int fd, uint64_t offset, void *to, size_t bytes, struct error *e);
-
 /* What was read last, and what follows it: for who reads a little of many records, in about the order of a pack. All zeros: nothing. */
 struct pack_window {
     int fd; /* of a pack, open for as long as this is used */

@@ -60,8 +60,7 @@ static int check_empty(const char *path, struct error *e)
     file = dir_next(dir);
     return file ? error_set(e, BUSY,
                             "%s is not empty: it holds \"%s\"; name a folder that is not there yet "
-                            "(or, if "
-                            "an interrupted init has left that, remove it)",
+                            "(or, if an interrupted init has left that, remove it)",
                             path, file)
                 : OK;
 }

@@ -172,10 +172,9 @@ int store_find(struct store *s, const struct chunk_id *id, struct location *wher
 int store_patch_base(struct store_worker *w, const struct location *where, struct chunk_id *base,
                      struct error *e)
 {
-    char name[PACK_NAME];
     int fd;
 
-    return index_pack_open(w->store->index, where->pack, &fd, name, e) < 0 ||
+    return index_pack_open(w->store->index, where->pack, &fd, w->from, e) < 0 ||
                    pack_peek_near(&w->window, fd, (uint64_t)where->offset + RECORD_HEAD_BYTES,
                                   base->bytes, ID_BYTES, e) < 0
                ? e->status
@@ -192,10 +191,10 @@ int store_check_base(struct store_worker *w, const struct location *where, struc
     if (store_patch_base(w, where, &base, e) < 0)
         return e->status;
     if (store_find(w->store, &base, &base_at, e) < 0)
-        return error_prefix(e, "the base of a patch");
+        return error_prefix(e, "the base of a patch in pack %s", w->from);
     /* One that is being written may become a patch itself. */
     if (base_at.pack == PACK_OPEN || base_at.patch)
-        return error_set(e, DAMAGED, "a patch of a patch");
+        return error_set(e, DAMAGED, "pack %s: a patch of a patch", w->from);
     return OK;
 }
 

@@ -135,6 +135,17 @@ int volume_mark(int fd, uint64_t *mark, struct error *e)
     return OK;
 }
 
+int volume_check_mark(const struct volume *v, int fd, uint64_t mark, struct error *e)
+{
+    uint64_t now;
+
+    if (volume_mark(fd, &now, e) < 0)
+        return e->status;
+    return now == mark
+               ? OK
+               : error_set(e, BUSY, "volume %s: somebody has written to it meanwhile", v->name);
+}
+
 int volume_open_idle(const struct volume *v, int *fd, struct error *e)
 {
     struct stat st;

@@ -98,6 +98,9 @@ int volume_open_idle(const struct volume *v, int *fd, struct error *e);
 /* A number that is another after anybody has written to the volume or image file behind `fd`. */
 int volume_mark(int fd, uint64_t *mark, struct error *e);
 
+/* BUSY if it has been written since it had that mark. */
+int volume_check_mark(const struct volume *v, int fd, uint64_t mark, struct error *e);
+
 /* volume_driver's discard, and its lift, of the driver that `record` names. */
 int volume_discard(const struct volume_driver *const drivers[], const json_t *record,
                    struct error *e);

@@ -174,25 +174,16 @@ for scenario in create_folder create delete restore restore_new restore_folder r
     [ $tried -gt $began ] || { echo "not ok - $scenario: no fault point was passed" && failed=$((failed + 1)); }
     [ $failed != "$before" ] || echo "ok - $scenario: $((tried - began)) faults, all is as promised after each"
 done
-if restore_is_said > "$work/after" 2>&1; then
-    echo "ok - a restore that was cut short is said: list, and a create that refuses"
-else
-    failed=$((failed + 1))
-    echo "not ok - a restore that was cut short is said"
-    sed 's/^/    /' "$work/after"
-fi
-if restore_supersedes > "$work/after" 2>&1; then
-    echo "ok - a restore after one that was cut short takes its place"
-else
-    failed=$((failed + 1))
-    echo "not ok - a restore after one that was cut short takes its place"
-    sed 's/^/    /' "$work/after"
-fi
-if restore_keeps_it > "$work/after" 2>&1; then
-    echo "ok - what is being restored is not deleted"
-else
-    failed=$((failed + 1))
-    echo "not ok - what is being restored is not deleted"
-    sed "s/^/    /" "$work/after" "$work/said" "$work/output"
-fi
+holds() { # TEXT COMMAND
+    if "$2" > "$work/after" 2>&1; then
+        echo "ok - $1"
+    else
+        failed=$((failed + 1))
+        echo "not ok - $1"
+        sed 's/^/    /' "$work/after"
+    fi
+}
+holds "a restore that was cut short is said: list, doctor, and a create that refuses" restore_is_said
+holds "a restore after one that was cut short takes its place" restore_supersedes
+holds "what is being restored is not deleted" restore_keeps_it
 [ $failed = 0 ]

@@ -66,7 +66,7 @@ status=0
 wait $create || status=$?
 mv "$work/untorn" "$work/two.img"
 check "an image that is written while it is copied" test $status = 1
-check "is no snapshot, and that is said" grep -q 'two.img was written while it was copied' "$work/said"
+check "is no snapshot, and that is said" grep -q 'two.img: somebody has written to it meanwhile; what was copied is of no use' "$work/said"
 check "and nothing is left of it" test ! -e "$work/torn"
 sums > "$work/sums-1"
 check_fails "a name that is taken" 1 'is a snapshot off01@one already' "$domsnap" create off01@one --config "$work/off.cfg"
