@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/time.h"
 
 const char *describe_left_out(const struct domain_disk *disk)
@@ -33,6 +34,8 @@ static int open_disk(struct described_disk *to, const struct engine *engine,
                          disk->vdev);
     if (volume_open(engine->volumes, disk->path, &to->volume, e) < 0)
         return error_prefix(e, "disk %s", disk->vdev);
+    if (to->volume->size_bytes == 0)
+        log_warning("disk %s: %s has 0 bytes; is its device set up?", disk->vdev, disk->path);
     return OK;
 }
 
@@ -53,6 +56,19 @@ int description_open_disks(struct description *d, const struct engine *engine, s
             return e->status;
     }
     return OK;
+}
+
+int description_check_any(const struct description *d, struct error *e)
+{
+    if (d->disk_count)
+        return OK;
+    if (d->left_out_count)
+        return error_set(e, UNSUPPORTED,
+                         "there is nothing to snapshot: the guest may write to "
+                         "none of its disks");
+    return error_set(e, UNSUPPORTED,
+                     "there is nothing to snapshot: it names no disk "
+                     "(disk = [ ... ])");
 }
 
 int description_make(struct description *d, struct engine *engine, const char *name,

@@ -36,6 +36,9 @@ int description_make(struct description *d, struct engine *engine, const char *n
                      struct error *e);
 void description_release(struct description *d);
 
+/* UNSUPPORTED: it has no disk to snapshot. */
+int description_check_any(const struct description *d, struct error *e);
+
 /* Whether the domain, which runs, still has the same writable disks: BUSY if not. */
 int description_check_disks(const struct description *d, const struct engine *engine,
                             struct error *e);

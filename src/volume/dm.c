@@ -63,12 +63,12 @@ int dm_lvm_names(dev_t device, char **vg, char **lv, struct error *e)
     if (!task || !pool || !dm_task_set_major(task, (int)major(device)) ||
         !dm_task_set_minor(task, (int)minor(device)) || !dm_task_run(task) ||
         !dm_task_get_info(task, &info) || !info.exists)
-        return error_set(e, NOT_FOUND, "not a device-mapper device");
+        return error_set(e, UNSUPPORTED, "not a device-mapper device");
     uuid = dm_task_get_uuid(task);
     if (!uuid || strncmp(uuid, "LVM-", 4) != 0)
-        return error_set(e, NOT_FOUND, "not one of LVM's devices");
+        return error_set(e, UNSUPPORTED, "not one of LVM's devices");
     if (!dm_split_lvm_name(pool, dm_task_get_name(task), &vg_name, &lv_name, &layer) || *layer)
-        return error_set(e, NOT_FOUND, "an internal device of LVM's");
+        return error_set(e, UNSUPPORTED, "an internal device of LVM's");
     *vg = strdup(vg_name);
     *lv = strdup(lv_name);
     if (*vg && *lv)

@@ -13,8 +13,8 @@
 
 #include "base/error.h"
 
-/* The volume group and logical volume of a block device, both to free(). NOT_FOUND: not a logical
- * volume of LVM's. */
+/* The volume group and logical volume of a block device, both to free(). UNSUPPORTED: it is not a
+ * logical volume of LVM's. */
 int dm_lvm_names(dev_t device, char **vg, char **lv, struct error *e);
 
 /* The name of a logical volume's device ("xenvols-linux01"), to free(); NULL without memory. */

@@ -85,7 +85,7 @@ int lvm_open(const struct volume_driver *driver, const char *path, struct volume
     l->base.driver = driver;
     if (dm_lvm_names(st.st_rdev, &l->vg, &l->lv, e) < 0) {
         lvm_close(&l->base);
-        return e->status == NOT_FOUND ? UNSUPPORTED : e->status;
+        return e->status;
     }
     l->base.path = strdup(path);
     l->base.name = format_text("%s/%s", l->vg, l->lv);
