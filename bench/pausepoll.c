@@ -62,15 +62,15 @@ static bool parse_uuid(const char *text, uint8_t uuid[16])
 
 static enum state look(xc_interface *xc, const uint8_t uuid[16])
 {
-    xc_dominfo_t info[DOMAINS_MAX];
-    int n = xc_domain_getinfo(xc, 1, DOMAINS_MAX, info);
+    xc_domaininfo_t info[DOMAINS_MAX];
+    int n = xc_domain_getinfolist(xc, 1, DOMAINS_MAX, info);
 
     for (int i = 0; i < n; i++) {
-        if (memcmp(info[i].handle, uuid, 16) != 0 || info[i].dying)
+        if (memcmp(info[i].handle, uuid, 16) != 0 || info[i].flags & XEN_DOMINF_dying)
             continue;
-        if (info[i].shutdown)
+        if (info[i].flags & XEN_DOMINF_shutdown)
             return SUSPENDED;
-        return info[i].paused ? PAUSED : RUNNING;
+        return info[i].flags & XEN_DOMINF_paused ? PAUSED : RUNNING;
     }
     return GONE;
 }

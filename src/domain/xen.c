@@ -314,7 +314,7 @@ int xen_check_running(struct domain_host *host, const struct domain *d, struct e
         [DOMAIN_SHUTTING_DOWN] = "it is shutting down",
         [DOMAIN_CRASHED] = "it has crashed",
     };
-    enum domain_state state;
+    enum domain_state state = DOMAIN_GONE;
 
     if (xen_state_now(host, d, &state, e) < 0)
         return e->status;
@@ -399,7 +399,7 @@ static int xen_wait_stopped(struct domain_host *host, const struct domain_id *id
                             int timeout_ms, struct error *e)
 {
     uint64_t deadline_ns = time_monotonic_ns() + (uint64_t)timeout_ms * 1000000;
-    enum domain_state state;
+    enum domain_state state = DOMAIN_GONE;
 
     /* Twice is fine: the second is refused. */
     xs_watch(host->xs, "@releaseDomain", "domsnap");
@@ -465,7 +465,7 @@ static bool xen_saved_by_others(struct domain_host *host, const struct domain_id
 
 static int xen_release(struct domain_host *host, const struct domain_id *id, struct error *e)
 {
-    enum domain_state state;
+    enum domain_state state = DOMAIN_GONE;
 
     if (xen_state(host, id, &state, e) < 0)
         return e->status;
@@ -481,7 +481,7 @@ static int xen_release(struct domain_host *host, const struct domain_id *id, str
 static int xen_resume(struct domain_host *host, const struct domain_id *id, bool *may_stop,
                       struct error *e)
 {
-    enum domain_state state;
+    enum domain_state state = DOMAIN_GONE;
     int rc = 0;
 
     *may_stop = false;
@@ -504,7 +504,7 @@ static int xen_resume(struct domain_host *host, const struct domain_id *id, bool
 
 static int xen_destroy(struct domain_host *host, const struct domain_id *id, struct error *e)
 {
-    enum domain_state state;
+    enum domain_state state = DOMAIN_GONE;
     int rc;
 
     if (xen_state(host, id, &state, e) < 0)
@@ -560,7 +560,7 @@ static int xen_boot(struct domain_host *host, const struct domain_launch *l, str
 
 static int xen_unpause(struct domain_host *host, const struct domain_id *id, struct error *e)
 {
-    enum domain_state state;
+    enum domain_state state = DOMAIN_GONE;
     int rc;
 
     if (xen_state(host, id, &state, e) < 0)

@@ -484,7 +484,7 @@ int index_add_pack(void *arg, const char name[PACK_NAME], uint64_t bytes,
                    const struct table_entry *entries, size_t count, struct error *e)
 {
     struct index *ix = arg;
-    uint32_t number;
+    uint32_t number = 0;
     int rc;
 
     pthread_mutex_lock(&ix->lock);

@@ -246,7 +246,7 @@ static int take_left_out(struct manifest *m, const json_t *from, struct error *e
 static int take_domain(struct manifest *m, const json_t *from, struct error *e)
 {
     const json_t *domain = json_object_get(from, "domain");
-    uint64_t vcpus;
+    uint64_t vcpus = 0;
 
     if (take_text(&m->domain_name, domain, "name", e) < 0 ||
         take_text(&m->domain_uuid, domain, "uuid", e) < 0 ||
