@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "domain/xen_config.h"
 
+#include <errno.h>
 #include <libxl.h>
 #include <libxlutil.h>
 #include <limits.h>
@@ -9,6 +10,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/log.h"
 
 /* What a configuration without a uuid is given: xl makes one up at each start. */
 #define NO_UUID "00000000-0000-0000-0000-000000000000"
@@ -24,9 +26,19 @@ struct parser {
 static int complain(struct parser *p, const char *what, struct error *e)
 {
     fflush(p->stream);
-    return error_set(e, UNSUPPORTED, "%s: %.*s", what,
-                     (int)(p->complaints ? strcspn(p->complaints, "\n") : 0),
-                     p->complaints ? p->complaints : "");
+    if (p->complaint_bytes == 0)
+        return error_set(e, UNSUPPORTED, "%s", what);
+    return error_set(e, UNSUPPORTED, "%s: %.*s", what, (int)strcspn(p->complaints, "\n"),
+                     p->complaints);
+}
+
+/* What it warns of, though it goes on, as xl shows it. */
+static void pass_on_warnings(struct parser *p)
+{
+    char *rest = p->complaints, *line;
+
+    while ((line = strtok_r(rest, "\n", &rest)))
+        log_warning("%s", line);
 }
 
 static const char *string_of(const struct parser *p, const char *key, const char *otherwise)
@@ -66,17 +78,21 @@ static json_t *disk_to_json(const libxl_device_disk *disk)
 static int parse_disks(struct parser *p, json_t *disks, struct error *e)
 {
     XLU_ConfigList *list;
-    int count = 0;
+    int count = 0, rc;
 
-    if (xlu_cfg_get_list(p->cfg, "disk", &list, &count, 1) != 0)
+    rc = xlu_cfg_get_list(p->cfg, "disk", &list, &count, 0);
+    if (rc == ESRCH)
         return OK;
+    if (rc != 0)
+        return complain(p, "disk is not a list", e);
     for (int i = 0; i < count; i++) {
         const char *spec = xlu_cfg_get_listitem(list, i);
         libxl_device_disk disk;
-        int rc;
 
+        if (!spec)
+            return error_set(e, UNSUPPORTED, "disk: element %d of the list is not a string", i + 1);
         libxl_device_disk_init(&disk);
-        rc = spec ? xlu_disk_parse(p->cfg, 1, &spec, &disk) : -1;
+        rc = xlu_disk_parse(p->cfg, 1, &spec, &disk);
         if (rc == 0)
             json_array_append_new(disks, disk_to_json(&disk));
         libxl_device_disk_dispose(&disk);
@@ -98,6 +114,8 @@ static int parse(struct parser *p, const char *text, size_t bytes, struct domain
         return complain(p, "it can't be read", e);
     memory_mib = long_of(p, "maxmem", long_of(p, "memory", 0));
     vcpus = long_of(p, "maxvcpus", long_of(p, "vcpus", 1));
+    if (!*string_of(p, "name", ""))
+        return error_set(e, UNSUPPORTED, "the configuration has no name (name = \"...\")");
     if (memory_mib < 0 || memory_mib > INT_MAX)
         return error_set(e, UNSUPPORTED, "memory = %ld", memory_mib);
     if (parse_disks(p, disks, e) < 0)
@@ -124,6 +142,8 @@ int xen_describe_config(const char *text, size_t bytes, const char *file, struct
         xlu_cfg_destroy(p.cfg);
     if (p.stream)
         fclose(p.stream);
+    if (rc == OK)
+        pass_on_warnings(&p);
     free(p.complaints);
     return rc < 0 ? error_prefix(e, "%s", file) : OK;
 }

@@ -124,7 +124,7 @@ static int open_keep(struct creation *c, struct error *e)
 static int describe(struct creation *c, struct error *e)
 {
     if (new_id(c, e) < 0 || description_make(&c->d, c->engine, c->params->domain, e) < 0 ||
-        choose_save(c, e) < 0 ||
+        (c->params->disks_only && description_check_any(&c->d, e) < 0) || choose_save(c, e) < 0 ||
         (suspends(c) && c->engine->domains->can_suspend(c->engine->host, &c->d.domain, e) < 0) ||
         (!is_cold(c) && description_plan_snapshots(&c->d, c->id, e) < 0) || open_keep(c, e) < 0)
         return e->status;

@@ -23,7 +23,7 @@
 struct creation {
     struct engine *engine;
     const struct create_off_params *params;
-    char *config; /* a copy, since the file may change meanwhile */
+    char *config; /* text: a copy, since the file may change meanwhile */
     struct description d;
     struct journal journal;
     const struct keep_driver *driver;
@@ -33,6 +33,19 @@ struct creation {
 };
 
 /* ---- describe ---- */
+
+/* xl takes none either. It is what a file system may leave of a file after a power cut. */
+static int check_is_text(const char *config, size_t bytes, struct error *e)
+{
+    const char *nul = memchr(config, '\0', bytes);
+    size_t line = 1;
+
+    if (!nul)
+        return OK;
+    for (const char *p = config; p < nul; p++)
+        line += *p == '\n';
+    return error_set(e, UNSUPPORTED, "line %zu: it has a NUL byte, so it is not whole", line);
+}
 
 static int read_config(struct creation *c, struct error *e)
 {
@@ -49,7 +62,7 @@ static int read_config(struct creation *c, struct error *e)
     c->config = calloc(1, bytes + 1);
     if (!c->config || read_full(fd, c->config, bytes) < 0)
         return error_errno(e, "%s: read", file);
-    return OK;
+    return check_is_text(c->config, bytes, e) < 0 ? error_prefix(e, "%s", file) : OK;
 }
 
 /* Neither it, nor another that has one of its disks. Without a hypervisor nobody runs. */
@@ -112,6 +125,8 @@ static int describe(struct creation *c, struct error *e)
         return e->status;
     for (size_t i = 0; i < c->d.left_out_count; i++)
         log_note("disk %s is left out: %s", c->d.left_out[i].disk->vdev, c->d.left_out[i].why);
+    if (description_check_any(&c->d, e) < 0)
+        return error_prefix(e, "%s", c->params->config_file);
     return open_sources(c, e) < 0 ? e->status : check_off(c, e);
 }
 

@@ -150,9 +150,12 @@ rm "$work/repo/packs/00000000000000000000000000000000.pack"
 
 long=$(printf '%0101d' 0)
 for name in .. . ../x a/b /x .x -x x@y $'a\tb' $'a\e[2Jb' $'a\xc2\x9bb' "$long" ''; do
+    status=2
+    # Without a name it is the file that is wrong.
+    [ -n "$name" ] || status=1
     printable=$(cat -v <<< "$name")
     config "$name" > "$work/bad.cfg"
-    refused "a configuration's name \"$printable\"" 2 'name' "$domsnap" create --config "$work/bad.cfg"
+    refused "a configuration's name \"$printable\"" $status 'name' "$domsnap" create --config "$work/bad.cfg"
     [ "$name" = x@y ] && continue
     for command in restore show verify delete; do
         refused "$command of the domain \"$printable\"" 2 'name' "$domsnap" $command -- "$name@one"
