@@ -51,6 +51,11 @@ int cli_finish(int rc, const struct error *e, json_t *json, void (*print)(void *
 /* Text as JSON, also if it is not UTF-8; the caller's reference. */
 json_t *cli_text(const char *text);
 
+/* What is damaged, or can't be read, as JSON: { KEY: WHAT, "status", "message" }; the caller's
+ * reference. Print it as a line. */
+json_t *cli_damage(const char *key, const char *what, const struct error *why);
+void cli_print_damage(const json_t *damage, const char *key);
+
 /* "1.4 GiB". The text is valid until the fourth call after. */
 const char *cli_size(uint64_t bytes);
 

@@ -50,8 +50,7 @@ static void add_damage(void *arg, const char *what, const struct error *why)
 {
     struct result *r = arg;
 
-    json_array_append_new(r->damaged, json_pack("{s:o, s:o}", "what", cli_text(what), "message",
-                                                cli_text(why->text)));
+    json_array_append_new(r->damaged, cli_damage("what", what, why));
 }
 
 static void print(void *arg)
@@ -63,8 +62,7 @@ static void print(void *arg)
     printf("%" PRIu64 " snapshots in %" PRIu64 " packs, %s\n", r->stats.snapshots, r->stats.packs,
            cli_size(r->stats.pack_bytes));
     json_array_foreach (r->damaged, i, item)
-        printf("DAMAGED   %s: %s\n", json_string_value(json_object_get(item, "what")),
-               json_string_value(json_object_get(item, "message")));
+        cli_print_damage(item, "what");
 }
 
 static int run(int argc, char **argv)

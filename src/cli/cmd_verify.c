@@ -28,6 +28,7 @@ struct request {
 
 struct result {
     json_t *verified, *damaged;
+    bool looked; /* at all that there is */
 };
 
 static unsigned parse_percent(const char *arg, struct argp_state *state)
@@ -79,13 +80,10 @@ static void print(void *arg)
 
     json_array_foreach (r->verified, i, item)
         printf("good      %s\n", json_string_value(item));
-    json_array_foreach (r->damaged, i, item) {
-        const char *status = json_string_value(json_object_get(item, "status"));
-
-        printf("%-9s %s: %s\n", strcmp(status, status_name(DAMAGED)) == 0 ? "DAMAGED" : "NOT READ",
-               json_string_value(json_object_get(item, "snapshot")),
-               json_string_value(json_object_get(item, "message")));
-    }
+    json_array_foreach (r->damaged, i, item)
+        cli_print_damage(item, "snapshot");
+    if (r->looked && json_array_size(r->verified) + json_array_size(r->damaged) == 0)
+        puts("no snapshots");
 }
 
 static void add(void *arg, const char *snapshot, const struct error *why)
@@ -93,9 +91,7 @@ static void add(void *arg, const char *snapshot, const struct error *why)
     struct result *r = arg;
 
     if (why)
-        json_array_append_new(r->damaged,
-                              json_pack("{s:o, s:s, s:o}", "snapshot", cli_text(snapshot), "status",
-                                        status_name(why->status), "message", cli_text(why->text)));
+        json_array_append_new(r->damaged, cli_damage("snapshot", snapshot, why));
     else
         json_array_append_new(r->verified, cli_text(snapshot));
 }
@@ -104,7 +100,7 @@ static int run(int argc, char **argv)
 {
     static const struct argp argp = {
         options, parse, "[DOMAIN[@NAME]]\n--from DIR", doc, common_options, NULL, NULL};
-    struct result r = {json_array(), json_array()};
+    struct result r = {.verified = json_array(), .damaged = json_array()};
     struct engine *engine = cli_engine();
     struct request request = {.percent = 100};
     struct error e = {0};
@@ -115,6 +111,7 @@ static int run(int argc, char **argv)
         request.ref.repo = cli_repo(request.ref.repo);
     cli_progress_start(engine);
     rc = engine_verify(engine, &request.ref, request.percent, add, &r, &e);
+    r.looked = rc == OK;
     status = cli_finish(
         rc, &e, json_pack("{s:O, s:O}", "verified", r.verified, "damaged", r.damaged), print, &r);
     json_decref(r.verified);

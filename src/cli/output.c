@@ -223,6 +223,22 @@ json_t *cli_text(const char *text)
     return json;
 }
 
+json_t *cli_damage(const char *key, const char *what, const struct error *why)
+{
+    return json_pack("{s:o, s:s, s:o}", key, cli_text(what), "status", status_name(why->status),
+                     "message", cli_text(why->text));
+}
+
+void cli_print_damage(const json_t *damage, const char *key)
+{
+    const char *status = json_string_value(json_object_get(damage, "status"));
+    const char *what = json_string_value(json_object_get(damage, key));
+    const char *message = json_string_value(json_object_get(damage, "message"));
+
+    printf("%-9s %s: %s\n", strcmp(status, status_name(DAMAGED)) == 0 ? "DAMAGED" : "NOT READ",
+           what, message);
+}
+
 static json_t *error_to_json(const struct error *e)
 {
     return json_pack("{s:s, s:o}", "status", status_name(e->status), "message", cli_text(e->text));

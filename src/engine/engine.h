@@ -98,9 +98,16 @@ int engine_create_off(struct engine *engine, const struct create_off_params *par
 
 int engine_init(const char *repo, uint32_t chunk_bytes, struct error *e); /* 0: the usual size */
 
-/* The snapshots of `domain`, or of all (NULL), by domain, the oldest first; release with engine_list_release(). */
-int engine_list(const char *repo, const char *domain, struct manifest **list, size_t *count,
-                struct error *e);
+/* Told of one snapshot, "DOMAIN@NAME"; `why` is NULL if it is good. Both are valid during the call. */
+typedef void (*snapshot_sink)(void *arg, const char *snapshot, const struct error *why);
+
+/*
+ * The snapshots of `domain`, or of all (NULL), by domain, the oldest first; release with
+ * engine_list_release(), which is fine after a failure too. DAMAGED: `bad` was told of those whose
+ * records can't be read, and the list has the others. NOT_FOUND: `domain` has none.
+ */
+int engine_list(const char *repo, const char *domain, snapshot_sink bad, void *arg,
+                struct manifest **list, size_t *count, struct error *e);
 void engine_list_release(struct manifest *list, size_t count);
 
 /* What became of the space of snapshots that were deleted. */
@@ -116,15 +123,13 @@ int engine_delete(struct engine *engine, const char *repo, const struct snapshot
 /* Its record; release it. */
 int engine_show(const struct snapshot_ref *ref, struct manifest *m, struct error *e);
 
-/* Called for each snapshot; `why` is NULL if it is good. Both are valid during the call. */
-typedef void (*verify_sink)(void *arg, const char *snapshot, const struct error *why);
-
 /*
- * Read a snapshot, or all of a domain, or all, or so many percent of them (in a repository), and hold every byte
- * against its sum: DAMAGED. What they share is read once. All are looked at; the first error is returned, and how many follow it.
+ * Read a snapshot, or all of a domain, or all, or so many percent of them (in a repository), and
+ * hold every byte against its sum: DAMAGED. What they share is read once. All are looked at; the
+ * first error is returned, and how many follow it. NOT_FOUND: the domain has no snapshots.
  */
 int engine_verify(struct engine *engine, const struct snapshot_ref *ref, unsigned percent,
-                  verify_sink sink, void *arg, struct error *e);
+                  snapshot_sink sink, void *arg, struct error *e);
 
 struct repository_stats {
     uint64_t packs, pack_bytes, snapshots;

@@ -65,12 +65,19 @@ static int name_snapshot(struct keep *k, struct error *e)
     return e->status == NOT_FOUND ? OK : e->status;
 }
 
+static void warn_of_bad_record(void *arg, const char *snapshot, const struct error *why)
+{
+    (void)arg, (void)snapshot;
+    log_warning("%s", why->text);
+}
+
 static int find_before(struct keep *k, struct error *e)
 {
+    const char *domain = k->r->d->domain.name;
     struct manifest *list;
     size_t count;
 
-    if (record_list(store_dirfd(k->store), k->r->d->domain.name, RECORD_WARN, &list, &count, e) < 0)
+    if (record_list(store_dirfd(k->store), domain, warn_of_bad_record, NULL, &list, &count, e) < 0)
         return e->status;
     if (count) {
         k->before = list[count - 1];

@@ -22,19 +22,60 @@ int engine_init(const char *repo, uint32_t chunk_bytes, struct error *e)
     return OK;
 }
 
-int engine_list(const char *repo, const char *domain, struct manifest **list, size_t *count,
-                struct error *e)
+/* ---- list ---- */
+
+struct bad_records {
+    snapshot_sink sink;
+    void *arg;
+    size_t count;
+};
+
+static void tell_bad_record(void *arg, const char *snapshot, const struct error *why)
+{
+    struct bad_records *bad = arg;
+
+    bad->count++;
+    bad->sink(bad->arg, snapshot, why);
+}
+
+static int list_records(const char *repo, const char *domain, struct bad_records *bad,
+                        struct manifest **list, size_t *count, struct error *e)
 {
     struct store *store;
     int rc;
 
-    if ((domain && domain_name_check(domain, e) < 0) ||
-        store_open(&store, repo, STORE_RECORDS, e) < 0)
-        return error_prefix(e, "list");
-    rc = record_list(store_dirfd(store), domain, RECORD_WARN, list, count, e);
+    *list = NULL;
+    *count = 0;
+    if (domain && domain_name_check(domain, e) < 0)
+        return e->status;
+    if (store_open(&store, repo, STORE_RECORDS, e) < 0)
+        return e->status;
+    rc = record_list(store_dirfd(store), domain, tell_bad_record, bad, list, count, e);
     store_close(store);
+    if (rc == OK && domain && *count == 0 && bad->count == 0)
+        return error_set(e, NOT_FOUND, "there is no snapshot of %s; `domsnap list` shows all",
+                         domain);
+    return rc;
+}
+
+int engine_list(const char *repo, const char *domain, snapshot_sink bad, void *arg,
+                struct manifest **list, size_t *count, struct error *e)
+{
+    struct bad_records found = {bad, arg, 0};
+    int rc = list_records(repo, domain, &found, list, count, e);
+
+    if (rc == OK && found.count)
+        rc = error_set(e, DAMAGED, "%zu record%s can't be read", found.count,
+                       found.count == 1 ? "" : "s");
     return rc < 0 ? error_prefix(e, "list") : OK;
 }
+
+void engine_list_release(struct manifest *list, size_t count)
+{
+    record_list_release(list, count);
+}
+
+/* ---- delete ---- */
 
 /* BUSY: a restore of it has begun, and only with it can that be finished. */
 static int check_not_needed(const struct engine *engine, const char *repo,
@@ -130,11 +171,6 @@ int engine_delete(struct engine *engine, const char *repo, const struct snapshot
     return OK;
 }
 
-void engine_list_release(struct manifest *list, size_t count)
-{
-    record_list_release(list, count);
-}
-
 int engine_show(const struct snapshot_ref *ref, struct manifest *m, struct error *e)
 {
     struct place *p;
@@ -150,7 +186,7 @@ int engine_show(const struct snapshot_ref *ref, struct manifest *m, struct error
 struct verification {
     struct engine *engine;
     struct place_verify how;
-    verify_sink sink;
+    snapshot_sink sink;
     void *arg;
     size_t failed;
     struct error first;
@@ -189,6 +225,17 @@ static bool is_gone(const struct snapshot_ref *ref)
     return e.status == NOT_FOUND;
 }
 
+static void add_failed(void *arg, const char *snapshot, const struct error *why)
+{
+    struct verification *v = arg;
+
+    v->sink(v->arg, snapshot, why);
+    if (v->failed++ == 0) {
+        v->first = *why;
+        error_prefix(&v->first, "verify %s", snapshot);
+    }
+}
+
 static int verify_one(struct verification *v, const struct snapshot_ref *ref, struct error *e)
 {
     AUTO_FREE char *name =
@@ -205,22 +252,19 @@ static int verify_one(struct verification *v, const struct snapshot_ref *ref, st
         *e = why;
         return error_prefix(e, "verify %s", name);
     }
-    v->sink(v->arg, name, &why);
-    if (v->failed++ == 0) {
-        v->first = why;
-        error_prefix(&v->first, "verify %s", name);
-    }
+    add_failed(v, name, &why);
     return OK;
 }
 
 static int verify_list(struct verification *v, const struct snapshot_ref *ref, struct error *e)
 {
+    struct bad_records bad = {add_failed, v, 0};
     struct manifest *list;
     size_t count;
-    int rc = OK;
+    int rc = list_records(ref->repo, ref->domain, &bad, &list, &count, e);
 
-    if (engine_list(ref->repo, ref->domain, &list, &count, e) < 0)
-        return e->status;
+    if (rc < 0)
+        return error_prefix(e, "verify");
     for (size_t i = 0; rc == OK && i < count; i++) {
         struct snapshot_ref one = {
             .repo = ref->repo, .domain = list[i].domain_name, .name = list[i].name};
@@ -234,7 +278,7 @@ static int verify_list(struct verification *v, const struct snapshot_ref *ref, s
 }
 
 int engine_verify(struct engine *engine, const struct snapshot_ref *ref, unsigned percent,
-                  verify_sink sink, void *arg, struct error *e)
+                  snapshot_sink sink, void *arg, struct error *e)
 {
     struct verification v = {.engine = engine, .how.percent = percent, .sink = sink, .arg = arg};
     int rc;

@@ -123,6 +123,14 @@ static int check_snapshot(struct check *c, const struct manifest *m, struct erro
     return OK;
 }
 
+static void tell_bad_record(void *arg, const char *snapshot, const struct error *why)
+{
+    struct check *c = arg;
+
+    c->stats->damaged++;
+    c->sink(c->arg, snapshot, why);
+}
+
 static int check_snapshots(struct check *c, struct error *e)
 {
     struct manifest *list;
@@ -130,12 +138,8 @@ static int check_snapshots(struct check *c, struct error *e)
     size_t count;
     int rc = OK;
 
-    /* That one record can't be read is told by the first; the second goes on with the others. */
-    if (record_list(store_dirfd(c->store), NULL, RECORD_FAIL, &list, &count, &why) < 0) {
-        if (tell(c, strdup("a record"), &why, e) < 0 ||
-            record_list(store_dirfd(c->store), NULL, RECORD_WARN, &list, &count, e) < 0)
-            return e->status;
-    }
+    if (record_list(store_dirfd(c->store), NULL, tell_bad_record, c, &list, &count, e) < 0)
+        return e->status;
     for (size_t i = 0; rc == OK && i < count; i++) {
         c->stats->snapshots++;
         if (check_snapshot(c, &list[i], &why) < 0)

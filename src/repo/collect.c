@@ -117,7 +117,7 @@ static int mark_all(struct collection *c, struct error *e)
     size_t count;
     int rc = OK;
 
-    if (record_list(store_dirfd(c->store), NULL, RECORD_FAIL, &list, &count, e) < 0)
+    if (record_list(store_dirfd(c->store), NULL, NULL, NULL, &list, &count, e) < 0)
         return e->status;
     for (size_t i = 0; rc == OK && i < count; i++) {
         rc = mark_snapshot(c, &list[i], e);

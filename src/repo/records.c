@@ -16,7 +16,6 @@
 #include "base/cleanup.h"
 #include "base/fault.h"
 #include "base/file.h"
-#include "base/log.h"
 #include "base/seal.h"
 
 /* A record of 256 disks has some 100 KiB. */
@@ -213,7 +212,8 @@ int record_delete(int repo_dirfd, const char *domain, const char *name, struct e
 /* ---- list ---- */
 
 struct list {
-    enum record_damage damage;
+    bad_record_sink bad;
+    void *arg;
     struct manifest *items;
     size_t count;
 };
@@ -236,28 +236,47 @@ static bool is_gone(int repo_dirfd, const char *domain, const char *name)
     return record_find(repo_dirfd, domain, name, &why) == NOT_FOUND;
 }
 
+/* "NAME.json" to NAME. False: no record has this name. */
+static bool name_of_file(const char *file, char name[static RECORD_NAME_MAX + 1])
+{
+    size_t len = strlen(file);
+    struct error why;
+
+    if (len <= 5 || len - 5 > RECORD_NAME_MAX || strcmp(file + len - 5, ".json") != 0)
+        return false;
+    snprintf(name, RECORD_NAME_MAX + 1, "%.*s", (int)(len - 5), file);
+    return record_name_check(name, &why) == OK;
+}
+
+static int add_bad(const char *domain, const char *name, const struct error *why, struct list *list,
+                   struct error *e)
+{
+    AUTO_FREE char *snapshot = format_text("%s@%s", domain, name);
+
+    if (!snapshot)
+        return error_set(e, NO_SPACE, "out of memory");
+    if (!list->bad) {
+        *e = *why;
+        return e->status;
+    }
+    list->bad(list->arg, snapshot, why);
+    return OK;
+}
+
 static int add_record(int repo_dirfd, const char *domain, const char *file, struct list *list,
                       struct error *e)
 {
-    size_t len = strlen(file);
     char name[RECORD_NAME_MAX + 1];
     struct manifest m;
     struct error why;
 
-    if (file[0] == '.' || len <= 5 || len - 5 > RECORD_NAME_MAX ||
-        strcmp(file + len - 5, ".json") != 0)
+    if (!name_of_file(file, name))
         return OK;
-    snprintf(name, sizeof name, "%.*s", (int)(len - 5), file);
     if (record_read(repo_dirfd, domain, name, &m, &why) < 0) {
         /* Deleted meanwhile. */
         if (why.status == NOT_FOUND && is_gone(repo_dirfd, domain, name))
             return OK;
-        if (list->damage == RECORD_FAIL) {
-            *e = why;
-            return e->status;
-        }
-        log_warning("%s", why.text);
-        return OK;
+        return add_bad(domain, name, &why, list, e);
     }
     if (append(list, &m, e) == OK)
         return OK;
@@ -281,6 +300,18 @@ static int add_domain(int repo_dirfd, const char *domain, struct list *list, str
     return errno ? error_errno(e, "snapshots/%s: list", domain) : OK;
 }
 
+/* A link counts: what it leads to may hold records, so that it must not be passed over in silence. */
+static bool may_hold_records(int dirfd, const char *name)
+{
+    struct stat st;
+
+    if (name[0] == '.')
+        return false;
+    if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return true;
+    return S_ISDIR(st.st_mode) || S_ISLNK(st.st_mode);
+}
+
 static int add_all(int repo_dirfd, struct list *list, struct error *e)
 {
     AUTO_CLOSEDIR DIR *dir = NULL;
@@ -288,9 +319,13 @@ static int add_all(int repo_dirfd, struct list *list, struct error *e)
 
     if (list_in(repo_dirfd, "snapshots", &dir, e) < 0)
         return e->status;
-    while ((domain = dir_next(dir)))
-        if (domain[0] != '.' && add_domain(repo_dirfd, domain, list, e) < 0)
+    while ((domain = dir_next(dir))) {
+        if (!may_hold_records(dirfd(dir), domain) || add_domain(repo_dirfd, domain, list, e) == OK)
+            continue;
+        if (!list->bad || e->status == NO_SPACE)
             return e->status;
+        list->bad(list->arg, domain, e);
+    }
     return errno ? error_errno(e, "snapshots: list") : OK;
 }
 
@@ -304,10 +339,10 @@ static int compare(const void *a, const void *b)
     return order ? order : strcmp(x->name, y->name);
 }
 
-int record_list(int repo_dirfd, const char *domain, enum record_damage damage,
+int record_list(int repo_dirfd, const char *domain, bad_record_sink bad, void *arg,
                 struct manifest **list, size_t *count, struct error *e)
 {
-    struct list l = {.damage = damage};
+    struct list l = {.bad = bad, .arg = arg};
     int rc = domain ? add_domain(repo_dirfd, domain, &l, e) : add_all(repo_dirfd, &l, e);
 
     /* It has never had one. */

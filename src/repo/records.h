@@ -36,15 +36,17 @@ int record_read(int repo_dirfd, const char *domain, const char *name, struct man
 /* Fine if it is gone. */
 int record_delete(int repo_dirfd, const char *domain, const char *name, struct error *e);
 
-/* What to do about a record that can't be read. */
-enum record_damage {
-    RECORD_WARN, /* leave it out, and say so */
-    RECORD_FAIL  /* fail: DAMAGED, UNSUPPORTED */
-};
+/* Told of a record that can't be read: "DOMAIN@NAME", or of all of a domain's: "DOMAIN"; and why.
+ * Both are valid during the call. */
+typedef void (*bad_record_sink)(void *arg, const char *snapshot, const struct error *why);
 
-/* All records, of `domain` or (NULL) of all; by domain, and then the oldest first. Release with
- * record_list_release(). */
-int record_list(int repo_dirfd, const char *domain, enum record_damage damage,
+/*
+ * All records, of `domain` or (NULL) of all; by domain, and then the oldest first. Release with
+ * record_list_release(). `bad` is told of those that can't be read, and they are left out; without
+ * it the first of them fails the list: DAMAGED, UNSUPPORTED. What can't be a record by its name or
+ * kind (a note, lost+found, a copy) is passed over.
+ */
+int record_list(int repo_dirfd, const char *domain, bad_record_sink bad, void *arg,
                 struct manifest **list, size_t *count, struct error *e);
 void record_list_release(struct manifest *list, size_t count);
 

@@ -6,18 +6,6 @@ trap 'rm -rf "$work"' EXIT
 export DOMSNAP_REPO=$work/repo XDG_STATE_HOME=$work/state XDG_RUNTIME_DIR=$work/run
 . "${0%/*}/common"
 
-check_fails() { # TEXT STATUS PATTERN COMMAND...
-    local text=$1 status=$2 pattern=$3 output got
-    shift 3
-    output=$("$@" 2>&1)
-    got=$?
-    if [ "$got" = "$status" ] && grep -Eq -- "$pattern" <<< "$output"; then
-        echo "ok - $text"
-    else
-        echo "not ok - $text: exit $got, and it said: $output"
-        failed=1
-    fi
-}
 change() { # FILE SEED: some pages of it
     python3 - "$@" << 'END'
 import random, sys
@@ -141,15 +129,19 @@ cp -r "$work/repo" "$work/kept"
 printf 'xxxxxxxx' | dd of="$pack" bs=1 seek=300 conv=notrunc status=none
 check_fails "verify names the pack" 1 "DAMAGED .*pack $name" "$domsnap" verify
 mv "$pack" "$work/pack"
+check_fails "check names the snapshots" 1 'DAMAGED +off01@after' "$domsnap" check
+check "create, without that pack" "$domsnap" create off01@anew --config "$work/off.cfg"
+check "stores anew what the guest still has" "$domsnap" verify off01@anew
+check "and so heals an older snapshot" "$domsnap" verify off01@after
 "$domsnap" check --json > "$work/json" 2> /dev/null
 python3 -c '
 import json, sys
-print(*[d["what"] for d in json.load(open(sys.argv[1]))["damaged"]])' "$work/json" > "$work/list"
-check "check names the snapshots ($(cat "$work/list"))" grep -q 'off01@after' "$work/list"
-check "they can be deleted" xargs "$domsnap" delete < "$work/list"
-check "create, without that pack" "$domsnap" create off01@anew --config "$work/off.cfg"
-check "stores anew what it held" "$domsnap" verify
+for d in json.load(open(sys.argv[1]))["damaged"]: print(d["what"])' "$work/json" > "$work/list"
+check "only the snapshots that are damaged still ($(echo $(cat "$work/list")))" \
+    bash -c "! grep -q after '$work/list'"
+check "are deleted" xargs -rd '\n' "$domsnap" delete < "$work/list"
 check_fails "and the repository is whole" 0 'snapshots in' "$domsnap" check
+check "and good" "$domsnap" verify
 rm -r "$work/repo"
 mv "$work/kept" "$work/repo"
 check_fails "verify of a sample" 0 'good' "$domsnap" verify --sample 30
@@ -180,6 +172,55 @@ check "verify, without an index" "$domsnap" verify
 check "restore of what is left" "$domsnap" restore off01@two
 check "it is as it was" sha256sum --quiet -c "$work/sums-2"
 "$domsnap" create off01@one --config "$work/off.cfg" > /dev/null 2>&1
-mv "$work/repo/snapshots/off01/one.json" "$work/repo/snapshots/off01/other.json"
+records=$work/repo/snapshots
+
+# What is not there, and what can't be read, is never "all good".
+check_fails "verify of a guest without snapshots" 1 'no snapshot of offo1' "$domsnap" verify offo1
+check_fails "list of a guest without snapshots" 1 'no snapshot of offo1' "$domsnap" list offo1
+check_fails "check without a damaged record" 0 'snapshots in' "$domsnap" check
+for kind in cut empty flipped pipe; do
+    cp "$records/off01/two.json" "$work/record"
+    case $kind in
+    cut) truncate -s 100 "$records/off01/two.json" ;;
+    empty) : > "$records/off01/two.json" ;;
+    flipped) sed -i 's/"vcpus": 1/"vcpus": 2/' "$records/off01/two.json" ;;
+    pipe) rm "$records/off01/two.json" && mkfifo "$records/off01/two.json" ;;
+    esac
+    for scope in "" off01; do
+        # shellcheck disable=SC2086 # no word, or one
+        check_fails "verify ${scope:-of all}, a record is $kind" 1 '(DAMAGED|NOT READ) +off01@two: ' "$domsnap" verify $scope
+        # shellcheck disable=SC2086
+        check_fails "list ${scope:-of all}, a record is $kind" 1 '(DAMAGED|NOT READ) +off01@two: ' "$domsnap" list $scope
+    done
+    check_fails "verify goes on to the others, a record is $kind" 1 'good +off01@one' "$domsnap" verify
+    check_fails "list shows the others, a record is $kind" 1 '^off01@one' "$domsnap" list
+    check_fails "JSON tells, a record is $kind" 1 '"snapshot": "off01@two"' "$domsnap" verify --json
+    check_fails "JSON of list tells, a record is $kind" 1 '"snapshot": "off01@two"' "$domsnap" list --json
+    check_fails "check tells, a record is $kind" 1 'off01@two' "$domsnap" check
+    check_fails "create goes on, a record is $kind" 0 'warning: record off01@two' "$domsnap" create off01@next --config "$work/off.cfg"
+    check_fails "nothing is freed, a record is $kind" 1 'off01@two' "$domsnap" delete off01@next
+    rm "$records/off01/two.json"
+    mv "$work/record" "$records/off01/two.json"
+done
+check "all is good again" "$domsnap" verify
+
+# What others may put there.
+echo "a note" > "$records/README"
+echo "a note" > "$records/off01/README"
+cp "$records/off01/one.json" "$records/off01/one copy.json"
+mkfifo "$records/pipe"
+mkdir "$records/lost+found" "$work/repo/packs/lost+found"
+for command in list verify check delete; do
+    check "$command, with strays in the repository" "$domsnap" $command
+done
+check "a stray is left alone" test -e "$records/README" -a -e "$records/off01/one copy.json"
+rm "$records/off01/one copy.json"
+ln -s off01 "$records/linked"
+check_fails "a link is told, and the others are verified" 1 'good +off01@one' "$domsnap" verify
+check_fails "a link is told, and the others are listed" 1 'NOT READ|DAMAGED +linked: ' "$domsnap" list
+check_fails "nothing is freed while there is a link" 1 'linked' "$domsnap" delete
+rm "$records/linked"
+
+mv "$records/off01/one.json" "$records/off01/other.json"
 check_fails "a record under another's name" 1 'is that of' "$domsnap" restore off01@other
 exit $failed
