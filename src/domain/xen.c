@@ -470,7 +470,7 @@ static int xen_release(struct domain_host *host, const struct domain_id *id, str
     if (xen_state(host, id, &state, e) < 0)
         return e->status;
     if (state != DOMAIN_SUSPENDED)
-        xen_monitor_release(id->name);
+        xen_monitor_release(id->name, id->domid);
     /* If it is another program that saves it, the list of what the domain changes is that one's. */
     if (!xen_saved_by_others(host, id) && can_go_on(state))
         xen_ram_forget_dirty(&host->logger.vtable, id->domid);
@@ -498,7 +498,7 @@ static int xen_resume(struct domain_host *host, const struct domain_id *id, bool
     if (FAULT("guest-resumed", e) < 0)
         return e->status;
     /* Whatever became of the domain, its monitor must go on and see it. */
-    xen_monitor_release(id->name);
+    xen_monitor_release(id->name, id->domid);
     return rc == 0 ? OK : xen_failed(host, e, "resume", rc);
 }
 

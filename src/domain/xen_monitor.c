@@ -10,56 +10,147 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/file.h"
 #include "base/log.h"
 
-/* xl keeps no file with the monitor's process id; it is the process that runs the program xl with
- * its standard output in the domain's log (xl's do_daemonize(), libxl_create_logfile()). One that was migrated
- * here had another name while it came. */
-static bool is_monitor_of(int proc, const char *pid, const char *name)
-{
-    char link[300], exe[PATH_MAX], out[PATH_MAX], log[300], migrated[300];
-    ssize_t n;
+/* What of a log is looked at: its end. A monitor writes some hundred bytes a reboot. */
+#define LOG_TAIL_BYTES (1 << 20)
 
-    snprintf(link, sizeof link, "%s/exe", pid);
-    n = readlinkat(proc, link, exe, sizeof exe - 1);
-    if (n <= 0)
-        return false;
-    exe[n] = '\0';
-    if (n < 3 || strcmp(exe + n - 3, "/xl") != 0)
-        return false;
-    snprintf(link, sizeof link, "%s/fd/1", pid);
-    n = readlinkat(proc, link, out, sizeof out - 1);
-    if (n <= 0)
-        return false;
-    out[n] = '\0';
-    snprintf(log, sizeof log, "/var/log/xen/xl-%s.log", name);
-    snprintf(migrated, sizeof migrated, "/var/log/xen/xl-%s--incoming.log", name);
-    return strcmp(out, log) == 0 || strcmp(out, migrated) == 0;
+/* Read a link below /proc/PID. False: there is none, or it may not be read. */
+static bool read_link(int process, const char *name, char to[static PATH_MAX])
+{
+    ssize_t n = readlinkat(process, name, to, PATH_MAX - 1);
+
+    to[n > 0 ? n : 0] = '\0';
+    return n > 0;
 }
 
-static void signal_monitors(const char *name, int signo)
+static bool ends_with(const char *text, const char *end)
+{
+    size_t len = strlen(text), end_len = strlen(end);
+
+    return len >= end_len && strcmp(text + len - end_len, end) == 0;
+}
+
+/* An upgrade of its package replaces the file that it runs. */
+static bool runs_xl(int process)
+{
+    char exe[PATH_MAX];
+
+    return read_link(process, "exe", exe) &&
+           (ends_with(exe, "/xl") || ends_with(exe, "/xl (deleted)"));
+}
+
+/* The end of its standard output, if that is a file, to free(): whatever its name is by now. */
+static char *read_log(int process)
+{
+    AUTO_CLOSE int fd = -1;
+    struct stat st;
+    char *text;
+    off_t from;
+
+    if (fstatat(process, "fd/1", &st, 0) < 0 || !S_ISREG(st.st_mode))
+        return NULL;
+    fd = openat(process, "fd/1", O_RDONLY | O_CLOEXEC);
+    from = st.st_size > LOG_TAIL_BYTES ? st.st_size - LOG_TAIL_BYTES : 0;
+    text = fd < 0 ? NULL : calloc(1, (size_t)(st.st_size - from) + 1);
+    if (text && pread_full(fd, text, (size_t)(st.st_size - from), (uint64_t)from) == 0)
+        return text;
+    free(text);
+    return NULL;
+}
+
+/*
+ * The domain that it says it waits for, each time anew after a reboot (xl's create_domain()):
+ *
+ *     Waiting for domain linux01 (domid 7) to die [pid 1234]
+ */
+static bool waits_for(const char *log, long pid, uint32_t *domid)
+{
+    bool found = false;
+
+    for (const char *p = log; (p = strstr(p, "(domid ")); p++) {
+        uint32_t number;
+        long writer;
+
+        if (sscanf(p, "(domid %u) to die [pid %ld]", &number, &writer) == 2 && writer == pid) {
+            *domid = number;
+            found = true;
+        }
+    }
+    return found;
+}
+
+/* Of a log that was emptied there is still the name: "xl-linux01.log", or "xl-linux01.log.1", and of
+ * a guest that was migrated here "xl-linux01--incoming.log". */
+static bool has_log_of(int process, const char *name)
+{
+    static const char *const ends[] = {".log", "--incoming.log"};
+    char path[PATH_MAX];
+    const char *file;
+
+    if (!read_link(process, "fd/1", path))
+        return false;
+    file = strrchr(path, '/');
+    file = file ? file + 1 : path;
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        AUTO_FREE char *log = format_text("xl-%s%s", name, ends[i]);
+        size_t len = log ? strlen(log) : 0;
+
+        if (log && strncmp(file, log, len) == 0 && (!file[len] || strchr(". ", file[len])))
+            return true;
+    }
+    return false;
+}
+
+static bool is_monitor_of(int process, long pid, const char *name, uint32_t domid)
+{
+    AUTO_FREE char *log = NULL;
+    uint32_t waited_for;
+
+    if (!runs_xl(process))
+        return false;
+    log = read_log(process);
+    if (log && waits_for(log, pid, &waited_for))
+        return waited_for == domid;
+    return has_log_of(process, name);
+}
+
+/* The descriptor is taken before the look, so that the process looked at is the one that is signalled. */
+static void signal_if_monitor(int proc, const char *entry, const char *name, uint32_t domid,
+                              int signo)
+{
+    long pid = atol(entry);
+    AUTO_CLOSE int pidfd = pidfd_open((pid_t)pid, 0);
+    AUTO_CLOSE int process = openat(proc, entry, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (pidfd < 0 || process < 0 || !is_monitor_of(process, pid, name, domid))
+        return;
+    log_debug("xl's monitor of %s, process %ld: SIG%s", name, pid, sigabbrev_np(signo));
+    pidfd_send_signal(pidfd, signo, NULL, 0);
+}
+
+static void signal_monitors(const char *name, uint32_t domid, int signo)
 {
     AUTO_CLOSEDIR DIR *dir = opendir("/proc");
     struct dirent *entry;
 
     while (dir && (entry = readdir(dir)))
-        if (isdigit((unsigned char)entry->d_name[0]) &&
-            is_monitor_of(dirfd(dir), entry->d_name, name)) {
-            log_debug("xl's monitor of %s, process %s: SIG%s", name, entry->d_name,
-                      sigabbrev_np(signo));
-            kill((pid_t)atol(entry->d_name), signo);
-        }
+        if (isdigit((unsigned char)entry->d_name[0]))
+            signal_if_monitor(dirfd(dir), entry->d_name, name, domid, signo);
 }
 
-void xen_monitor_hold(const char *name)
+void xen_monitor_hold(const char *name, uint32_t domid)
 {
-    signal_monitors(name, SIGSTOP);
+    signal_monitors(name, domid, SIGSTOP);
 }
 
-void xen_monitor_release(const char *name)
+void xen_monitor_release(const char *name, uint32_t domid)
 {
-    signal_monitors(name, SIGCONT);
+    signal_monitors(name, domid, SIGCONT);
 }

@@ -8,9 +8,14 @@
 #ifndef DOMAIN_XEN_MONITOR_H
 #define DOMAIN_XEN_MONITOR_H
 
-/* Stop, continue the monitors of the domain `name`. None is no error (xl create -F, libvirt); both
- * may be called twice. */
-void xen_monitor_hold(const char *name);
-void xen_monitor_release(const char *name);
+#include <stdint.h>
+
+/*
+ * Stop, continue the monitors of a domain. xl keeps no file with their process ids, so they are told
+ * by what each has written to its log: the domain that it waits for; or by the name of that log.
+ * None is no error (xl create -F, libvirt); both may be called twice.
+ */
+void xen_monitor_hold(const char *name, uint32_t domid);
+void xen_monitor_release(const char *name, uint32_t domid);
 
 #endif

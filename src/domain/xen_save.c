@@ -96,7 +96,7 @@ static void before_stop(struct domain_host *host, bool runs)
     if (runs)
         let_others_finish(host);
     log->watcher->stopping(log->watcher->arg, &log->failed);
-    xen_monitor_hold(log->domain->name);
+    xen_monitor_hold(log->domain->name, log->domain->domid);
     if (log->failed.status < 0 || FAULT("monitor-held", &log->failed) < 0)
         return;
     if (runs && log->save == SAVE_LIVE)
