@@ -546,7 +546,7 @@ int engine_create(struct engine *engine, const struct create_params *params, str
     if (rc == OK)
         rc = engine_connect(engine, e);
     if (rc == OK)
-        rc = journal_open(&c.journal, engine, params->domain, NULL, e);
+        rc = settle_open(&c.journal, engine, params->domain, e);
     if (rc == OK)
         rc = describe(&c, e);
     if (rc == OK)

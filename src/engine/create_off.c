@@ -119,8 +119,8 @@ static int describe(struct creation *c, struct error *e)
     if (wanted && strcmp(wanted, c->d.domain.name) != 0)
         return error_set(e, USAGE, "%s is the configuration of %s", c->params->config_file,
                          c->d.domain.name);
-    if (journal_open(&c->journal, c->engine, c->d.domain.name, NULL, e) < 0 ||
-        check_off(c, e) < 0 || description_open_disks(&c->d, c->engine, e) < 0 ||
+    if (settle_open(&c->journal, c->engine, c->d.domain.name, e) < 0 || check_off(c, e) < 0 ||
+        description_open_disks(&c->d, c->engine, e) < 0 ||
         description_to_manifest(&c->d, c->engine, "off", &c->m, e) < 0)
         return e->status;
     for (size_t i = 0; i < c->d.left_out_count; i++)

@@ -105,7 +105,7 @@ static void examine_journal(struct examination *x)
 
             idle = false;
             find(x, FINDING_BAD, "journal",
-                 operation && strcmp(operation, "restore") == 0
+                 operation && strcmp(operation, OPERATION_RESTORE) == 0
                      ? "a restore of %s is not complete; don't start it: run `domsnap recover`"
                      : "a run on %s was interrupted: run `domsnap recover`",
                  json_string_value(name));

@@ -127,8 +127,11 @@ const char *journal_phase_of(const struct journal *j)
 int journal_close(struct journal *j, struct error *e)
 {
     if ((unlinkat(j->dirfd, j->file, 0) == 0 || errno == ENOENT) &&
-        FAULT("journal-removed", e) == OK && fsync(j->dirfd) == 0)
+        FAULT("journal-removed", e) == OK && fsync(j->dirfd) == 0) {
+        json_decref(j->entry);
+        j->entry = NULL;
         return OK;
+    }
     error_errno(e, "%s/%s: remove", j->dir, j->file);
     error_append(e, "run `domsnap recover`");
     return e->status = NEEDS_RECOVER;

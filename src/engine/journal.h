@@ -28,6 +28,9 @@
 
 #include "engine/engine.h"
 
+#define OPERATION_CREATE  "create"
+#define OPERATION_RESTORE "restore"
+
 #define PHASE_PREPARED  "prepared"
 #define PHASE_SAVING    "saving"
 #define PHASE_SUSPENDED "suspended"
@@ -49,8 +52,8 @@ struct journal {
 
 /*
  * Take the domain's lock. BUSY: another domsnap works on it. NEEDS_RECOVER: there is an entry of a
- * run that died, unless its operation is `supersedes` (a restore may follow a restore that was cut
- * short).
+ * run that died, unless its operation is `supersedes`, which is for the caller to go on from (NULL:
+ * none).
  */
 int journal_open(struct journal *j, const struct engine *engine, const char *domain,
                  const char *supersedes, struct error *e);

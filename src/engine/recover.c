@@ -120,9 +120,9 @@ static int recover_one(struct engine *engine, const char *domain, struct recover
         rc = OK;
     } else if (rc == OK) {
         operation = json_string_value(json_object_get(j.entry, "operation"));
-        if (operation && strcmp(operation, "create") == 0)
+        if (operation && strcmp(operation, OPERATION_CREATE) == 0)
             rc = recover_create(engine, &j, &done, &r->error);
-        else if (operation && strcmp(operation, "restore") == 0)
+        else if (operation && strcmp(operation, OPERATION_RESTORE) == 0)
             rc = recover_restore(engine, &j, &done, &r->error);
         else
             rc = error_set(&r->error, DAMAGED, "the journal's %s names no operation", domain);
@@ -190,7 +190,7 @@ int engine_restoring(const struct engine *engine, json_t **domains, struct error
         if (journal_peek(engine, json_string_value(name), &entry, &gone) < 0)
             continue;
         operation = json_string_value(json_object_get(entry, "operation"));
-        if (operation && strcmp(operation, "restore") == 0)
+        if (operation && strcmp(operation, OPERATION_RESTORE) == 0)
             json_array_append_new(*domains, json_string(json_string_value(name)));
     }
     return OK;

@@ -90,7 +90,7 @@ static int check_not_needed(const struct engine *engine, const char *repo,
     operation = json_string_value(json_object_get(entry, "operation"));
     from = json_string_value(json_object_get(entry, "repo"));
     name = json_string_value(json_object_get(entry, "name"));
-    if (!path || !operation || strcmp(operation, "restore") != 0 || !from ||
+    if (!path || !operation || strcmp(operation, OPERATION_RESTORE) != 0 || !from ||
         strcmp(from, path) != 0 || !name || strcmp(name, ref->name) != 0)
         return OK;
     return error_set(

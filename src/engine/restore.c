@@ -374,10 +374,11 @@ static int write_journal(struct restoration *r, const char *phase, struct error 
     AUTO_JSON json_t *entry = NULL;
 
     time_utc_iso8601(started);
-    entry = json_pack("{s:s, s:s, s:s, s:{s:s, s:s}, s:s, s:s*, s:b}", "operation", "restore",
-                      "phase", phase, "started", started, "domain", "name", r->m.domain_name,
-                      "uuid", r->m.domain_uuid, r->params->from.folder ? "folder" : "repo", r->path,
-                      "name", r->m.name, "paused", r->params->paused);
+    entry =
+        json_pack("{s:s, s:s, s:s, s:{s:s, s:s}, s:s, s:s*, s:b}", "operation", OPERATION_RESTORE,
+                  "phase", phase, "started", started, "domain", "name", r->m.domain_name, "uuid",
+                  r->m.domain_uuid, r->params->from.folder ? "folder" : "repo", r->path, "name",
+                  r->m.name, "paused", r->params->paused);
     if (!entry)
         return error_set(e, NO_SPACE, "out of memory");
     return journal_write(&r->journal, entry, e);
@@ -428,7 +429,7 @@ int engine_restore(struct engine *engine, const struct restore_params *params, s
     if (rc == OK)
         rc = connect(&r, e);
     if (rc == OK)
-        rc = journal_open(&r.journal, engine, r.m.domain_name, "restore", e);
+        rc = journal_open(&r.journal, engine, r.m.domain_name, OPERATION_RESTORE, e);
     if (rc == OK)
         rc = read_all(&r, e);
     if (rc == OK)

@@ -8,11 +8,22 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "base/time.h"
 #include "repo/folder.h"
 
 /* Linux takes the request first, and gives its tasks 20 seconds then to stand still. */
 #define LATE_STOP_MS 30000
+
+int settle_open(struct journal *j, struct engine *engine, const char *domain, struct error *e)
+{
+    int rc = journal_open(j, engine, domain, OPERATION_CREATE, e);
+
+    if (rc < 0 || !j->entry)
+        return rc;
+    log_note("an earlier create of %s was interrupted: it is settled first", domain);
+    return settle_create(engine, j, OK, e);
+}
 
 int settle_domain_id(const json_t *entry, struct domain_id *id, struct error *e)
 {
@@ -40,10 +51,10 @@ int settle_begin(struct journal *j, const struct description *d, const char *id,
     for (size_t i = 0; i < d->disk_count; i++)
         if (d->disks[i].volume->record)
             json_array_append(volumes, d->disks[i].volume->record);
-    entry = json_pack("{s:s, s:s, s:s, s:s, s:{s:s, s:s, s:I}, s:b, s:O}", "operation", "create",
-                      "phase", PHASE_PREPARED, "id", id, "started", started, "domain", "name",
-                      d->domain.name, "uuid", d->domain.uuid, "domid", (json_int_t)d->domain.domid,
-                      "suspends", suspends, "volumes", volumes);
+    entry = json_pack("{s:s, s:s, s:s, s:s, s:{s:s, s:s, s:I}, s:b, s:O}", "operation",
+                      OPERATION_CREATE, "phase", PHASE_PREPARED, "id", id, "started", started,
+                      "domain", "name", d->domain.name, "uuid", d->domain.uuid, "domid",
+                      (json_int_t)d->domain.domid, "suspends", suspends, "volumes", volumes);
     if (!entry || json_object_update(entry, rest) < 0)
         return error_set(e, NO_SPACE, "out of memory");
     return journal_write(j, entry, e);

@@ -17,6 +17,13 @@
  */
 int settle_create(struct engine *engine, struct journal *j, int rc, struct error *e);
 
+/*
+ * Take the lock of a domain for a new create, and settle first what one that died has left: a night
+ * that failed does not stop the nights after it. BUSY: another domsnap works on it. NEEDS_RECOVER:
+ * a restore was interrupted, or what is left can't be settled.
+ */
+int settle_open(struct journal *j, struct engine *engine, const char *domain, struct error *e);
+
 /* The same, in the middle of a create that goes on: resume, or release, only (unless it is one that
  * does not suspend); discard only. */
 int settle_resume(struct engine *engine, const json_t *entry, struct error *e);

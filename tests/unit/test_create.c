@@ -387,6 +387,33 @@ static void a_discard_that_fails_is_left_to_recover(void **state)
     assert_as_before();
 }
 
+/* What keeps an earlier run from being settled may be gone by the next night. */
+static void assert_next_create_settles(const char *failure)
+{
+    struct error e;
+
+    fake->fail_at = failure;
+    assert_int_equal(create(CREATE_SNAPSHOT, &e), NEEDS_RECOVER);
+    assert_int_equal(create(CREATE_SNAPSHOT, &e), NEEDS_RECOVER);
+    fake->fail_at = NULL;
+    assert_int_equal(create(CREATE_SNAPSHOT, &e), OK);
+    assert_int_equal(fake->state, DOMAIN_RUNNING);
+    assert_string_equal(fake->snapshots, "");
+    assert_int_equal(recover(&e), 0);
+}
+
+static void a_resume_that_fails_is_settled_by_the_next_create(void **state)
+{
+    (void)state;
+    assert_next_create_settles("resume");
+}
+
+static void a_discard_that_fails_is_settled_by_the_next_create(void **state)
+{
+    (void)state;
+    assert_next_create_settles("discard:b.img");
+}
+
 static void a_run_that_died_is_undone(void **state)
 {
     static const char *const phases[] = {PHASE_PREPARED, PHASE_SAVING, PHASE_SUSPENDED,
@@ -511,6 +538,8 @@ int main(void)
         SCENE(a_repository_instead_of_a_folder),
         SCENE(a_resume_that_fails_is_left_to_recover),
         SCENE(a_discard_that_fails_is_left_to_recover),
+        SCENE(a_resume_that_fails_is_settled_by_the_next_create),
+        SCENE(a_discard_that_fails_is_settled_by_the_next_create),
         SCENE(a_run_that_died_is_undone),
         SCENE(past_the_commit_point_it_is_published),
         SCENE(nothing_is_overwritten),
