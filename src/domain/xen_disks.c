@@ -7,8 +7,10 @@
 
 #include <libxl_utils.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include "base/cleanup.h"
 #include "base/file.h"
@@ -40,6 +42,25 @@ static bool has_disk(struct domain_host *host, uint32_t domid, const struct stat
     return found;
 }
 
+/* By the devices that its block backends have open, whatever has become of their names since. */
+static bool has_device(struct domain_host *host, uint32_t domid, const struct stat *wanted)
+{
+    AUTO_FREE char *folder = format_text("/local/domain/0/backend/vbd/%u", domid);
+    unsigned count = 0;
+    AUTO_FREE char **devices = folder ? xs_directory(host->xs, XBT_NULL, folder, &count) : NULL;
+
+    for (unsigned i = 0; devices && i < count; i++) {
+        AUTO_FREE char *path = format_text("%s/%s/physical-device", folder, devices[i]);
+        AUTO_FREE char *number = path ? xs_read(host->xs, XBT_NULL, path, NULL) : NULL;
+        unsigned major, minor;
+
+        if (number && sscanf(number, "%x:%x", &major, &minor) == 2 && S_ISBLK(wanted->st_mode) &&
+            makedev(major, minor) == wanted->st_rdev)
+            return true;
+    }
+    return false;
+}
+
 int xen_check_unused(struct domain_host *host, const char *path, uint32_t except, struct error *e)
 {
     libxl_dominfo *domains;
@@ -59,7 +80,7 @@ int xen_check_unused(struct domain_host *host, const char *path, uint32_t except
         if (except &&
             (domid == except || (libxl_is_stubdom(host->ctx, domid, &target) && target == except)))
             continue;
-        if (!has_disk(host, domid, &wanted))
+        if (!has_disk(host, domid, &wanted) && !has_device(host, domid, &wanted))
             continue;
         name = libxl_domid_to_name(host->ctx, domid);
         rc = error_set(e, BUSY, "%s is a disk of %s, which is running; shut that down first", path,

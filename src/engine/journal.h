@@ -17,7 +17,8 @@
  *              "let-go"     as prepared: the run has died, and its guardian has done the rest
  *              "running"    as prepared
  *              "publish"    past the commit point: discard the volumes, publish the files (of a folder)
- *     restore  "writing"    past the commit point: write the disks and start the domain
+ *     restore  "aside"      put the volumes back under their names: nothing was touched
+ *              "writing"    past the commit point: write the disks and start the domain
  *              "starting"   the same, unless the domain runs: the disks are its own then
  *              "started"    it is whole, and has been let run, or is to be: unpause the domain
  */
@@ -37,6 +38,7 @@
 #define PHASE_LET_GO    "let-go"
 #define PHASE_RUNNING   "running"
 #define PHASE_PUBLISH   "publish"
+#define PHASE_ASIDE     "aside"
 #define PHASE_WRITING   "writing"
 #define PHASE_STARTING  "starting"
 #define PHASE_STARTED   "started"

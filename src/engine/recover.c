@@ -8,6 +8,7 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "engine/aside.h"
 #include "engine/journal.h"
 #include "engine/settle.h"
 
@@ -69,6 +70,16 @@ static int let_run(struct engine *engine, const json_t *entry, const char **done
     return engine->domains->unpause(engine->host, &id, e);
 }
 
+/* Nothing was touched. The guest may run, or be started by hand again. */
+static int undo_restore(struct engine *engine, struct journal *j, const char **done,
+                        struct error *e)
+{
+    *done = "an interrupted restore had not begun to write: undone";
+    if (aside_put_back(engine, json_object_get(j->entry, "aside"), e) < 0)
+        return e->status;
+    return journal_close(j, e);
+}
+
 /* The lock is given back in between: engine_restore() takes it, and supersedes the entry. */
 static int recover_restore(struct engine *engine, struct journal *j, const char **done,
                            struct error *e)
@@ -89,6 +100,8 @@ static int recover_restore(struct engine *engine, struct journal *j, const char 
     struct manifest m;
     bool alive;
 
+    if (strcmp(journal_phase_of(j), PHASE_ASIDE) == 0)
+        return undo_restore(engine, j, done, e);
     if (strcmp(journal_phase_of(j), PHASE_STARTED) == 0)
         return let_run(engine, entry, done, e) < 0 ? e->status : journal_close(j, e);
     if (has_come_to_life(engine, j, &alive, e) < 0)

@@ -4,8 +4,9 @@
  *
  *     read     the record, and what it names; the volumes; everything compared; nothing is touched
  *     verify   every byte against its sum
+ *     aside    the volumes get names by which nobody finds them (aside.h)
  *     replace  commit point: the journal says so; a running domain of this name is destroyed
- *     write    the images onto the volumes
+ *     write    the images onto the volumes, which are whole then, and get their names back
  *     start    RAM through a pipe into the toolstack's own restore; without RAM, a boot from the
  *              configuration; not at all if the domain did not run. It stays paused until the journal says
  *              that what is on the disks from then on is its own
@@ -31,7 +32,7 @@
 #include "base/interrupt.h"
 #include "base/log.h"
 #include "base/time.h"
-#include "engine/engine.h"
+#include "engine/aside.h"
 #include "engine/journal.h"
 #include "engine/place.h"
 
@@ -100,11 +101,24 @@ static int allocate(struct restoration *r, struct error *e)
     return OK;
 }
 
+/* Where a restore that was cut short has left it, if it has. */
+static int find_volume(struct restoration *r, size_t i, struct error *e)
+{
+    const char *path = r->m.disks[i].path;
+    const char *aside = aside_name(json_object_get(r->journal.entry, "aside"), path);
+
+    if (aside && volume_open(r->engine->volumes, aside, &r->volumes[i], e) == OK)
+        return OK;
+    if (aside && e->status != NOT_FOUND)
+        return e->status;
+    return volume_open(r->engine->volumes, path, &r->volumes[i], e);
+}
+
 static int open_volume(struct restoration *r, size_t i, struct error *e)
 {
     const struct manifest_disk *d = &r->m.disks[i];
 
-    if (volume_open(r->engine->volumes, d->path, &r->volumes[i], e) < 0) {
+    if (find_volume(r, i, e) < 0) {
         /* A file can be made; a volume is for its owner to make. */
         if (e->status == NOT_FOUND && d->path[0] == '/' && strncmp(d->path, "/dev/", 5) != 0)
             return OK;
@@ -118,6 +132,27 @@ static int open_volume(struct restoration *r, size_t i, struct error *e)
                      "disk %s: the image has %" PRIu64 " bytes, and %s has %" PRIu64
                      "; they must be the same (lvresize, truncate)",
                      d->vdev, d->image.bytes, d->path, r->volumes[i]->size_bytes);
+}
+
+/* A volume that an interrupted restore has set aside is not whole; this one must make it so. */
+static int check_all_covered(const struct restoration *r, struct error *e)
+{
+    const json_t *aside = json_object_get(r->journal.entry, "aside"), *record;
+    size_t i;
+
+    json_array_foreach (aside, i, record) {
+        const char *path = json_string_value(json_object_get(record, "path"));
+        bool found = false;
+
+        for (size_t d = 0; path && d < r->m.disk_count; d++)
+            found |= strcmp(r->m.disks[d].path, path) == 0;
+        if (!found)
+            return error_set(e, NEEDS_RECOVER,
+                             "an earlier restore of %s has begun to write to %s, which is not in "
+                             "this snapshot; run `domsnap recover` first",
+                             r->m.domain_name, path ? path : "a disk");
+    }
+    return OK;
 }
 
 /* Find whom we would replace, and whether we may. */
@@ -206,6 +241,8 @@ static int read_all(struct restoration *r, struct error *e)
     for (size_t i = 0; i < r->m.disk_count; i++)
         if (open_volume(r, i, e) < 0)
             return e->status;
+    if (check_all_covered(r, e) < 0)
+        return e->status;
     if (look_for_running(r, e) < 0 || check_unused(r, e) < 0 ||
         open_targets(r, r->running.domid ? ONLY_NEW : ALL, e) < 0)
         return e->status;
@@ -277,6 +314,104 @@ static int write_images(struct restoration *r, struct error *e)
     }
     close_targets(r);
     return rc < 0 ? rc : check_unused(r, e);
+}
+
+/* ---- aside ---- */
+
+static int write_journal(struct restoration *r, const char *phase, json_t *aside, struct error *e)
+{
+    char started[sizeof "2026-11-23T01:55:03Z"];
+    AUTO_JSON json_t *entry = NULL;
+
+    time_utc_iso8601(started);
+    entry = json_pack("{s:s, s:s, s:s, s:{s:s, s:s}, s:s, s:s*, s:b, s:O}", "operation",
+                      OPERATION_RESTORE, "phase", phase, "started", started, "domain", "name",
+                      r->m.domain_name, "uuid", r->m.domain_uuid,
+                      r->params->from.folder ? "folder" : "repo", r->path, "name", r->m.name,
+                      "paused", r->params->paused, "aside", aside);
+    if (!entry)
+        return error_set(e, NO_SPACE, "out of memory");
+    return journal_write(&r->journal, entry, e);
+}
+
+/* The volumes that are there; one that an earlier restore has set aside, with the names it has. */
+static int list_aside(struct restoration *r, json_t *aside, struct error *e)
+{
+    const json_t *earlier = json_object_get(r->journal.entry, "aside");
+
+    for (size_t i = 0; i < r->m.disk_count; i++) {
+        const char *path = r->m.disks[i].path;
+        json_t *record = aside_record(earlier, path);
+
+        if (!r->volumes[i])
+            continue;
+        if (record)
+            json_array_append(aside, record);
+        else if (aside_add(aside, path, r->volumes[i], e) < 0)
+            return error_prefix(e, "disk %s", r->m.disks[i].vdev);
+    }
+    return OK;
+}
+
+/* Those that were renamed are other volumes to who looks for them by name. */
+static int reopen_volumes(struct restoration *r, const json_t *aside, struct error *e)
+{
+    for (size_t i = 0; i < r->m.disk_count; i++) {
+        const char *name = aside_name(aside, r->m.disks[i].path);
+
+        if (!name || !r->volumes[i])
+            continue;
+        volume_close(r->volumes[i]);
+        r->volumes[i] = NULL;
+        if (volume_open(r->engine->volumes, name, &r->volumes[i], e) < 0)
+            return e->status;
+        if (r->targets[i].fd >= 0 && volume_check_unbound(r->volumes[i], r->targets[i].fd, e) < 0)
+            return e->status;
+    }
+    return check_unused(r, e);
+}
+
+/* Nothing has been touched, and the guest may run yet. */
+static int undo_aside(struct restoration *r, struct error *e)
+{
+    AUTO_JSON json_t *aside = json_incref(json_object_get(r->journal.entry, "aside"));
+    struct error why;
+
+    if (aside_put_back(r->engine, aside, &why) == OK)
+        return journal_close(&r->journal, &why) == OK ? e->status : error_append(e, "%s", why.text);
+    error_append(e, "%s; run `domsnap recover`", why.text);
+    return e->status = NEEDS_RECOVER;
+}
+
+/* An earlier restore that was cut short: its disks are not whole. */
+static bool has_begun(const struct restoration *r)
+{
+    return r->journal.entry && strcmp(journal_phase_of(&r->journal), PHASE_ASIDE) != 0;
+}
+
+/* After it the journal says "aside", unless an earlier restore has begun to write. */
+static int set_aside(struct restoration *r, struct error *e)
+{
+    bool begun = has_begun(r);
+    AUTO_JSON json_t *aside = json_array();
+
+    if (!aside)
+        return error_set(e, NO_SPACE, "out of memory");
+    if (list_aside(r, aside, e) < 0)
+        return e->status;
+    if (write_journal(r, begun ? PHASE_WRITING : PHASE_ASIDE, aside, e) < 0)
+        return e->status;
+    if (aside_set(r->engine, aside, e) == OK && reopen_volumes(r, aside, e) == OK)
+        return OK;
+    if (begun)
+        return e->status = NEEDS_RECOVER;
+    return undo_aside(r, e);
+}
+
+/* They are whole. */
+static int put_back(struct restoration *r, struct error *e)
+{
+    return aside_put_back(r->engine, json_object_get(r->journal.entry, "aside"), e);
 }
 
 /* ---- start ---- */
@@ -368,35 +503,39 @@ static int start(struct restoration *r, struct error *e)
 
 /* ---- the whole ---- */
 
-static int write_journal(struct restoration *r, const char *phase, struct error *e)
+/* Past the commit point: only forward. */
+static int go_forward(struct restoration *r, struct error *e)
 {
-    char started[sizeof "2026-11-23T01:55:03Z"];
-    AUTO_JSON json_t *entry = NULL;
-
-    time_utc_iso8601(started);
-    entry =
-        json_pack("{s:s, s:s, s:s, s:{s:s, s:s}, s:s, s:s*, s:b}", "operation", OPERATION_RESTORE,
-                  "phase", phase, "started", started, "domain", "name", r->m.domain_name, "uuid",
-                  r->m.domain_uuid, r->params->from.folder ? "folder" : "repo", r->path, "name",
-                  r->m.name, "paused", r->params->paused);
-    if (!entry)
-        return error_set(e, NO_SPACE, "out of memory");
-    return journal_write(&r->journal, entry, e);
+    if (r->running.domid && r->engine->domains->destroy(r->engine->host, &r->running, e) < 0)
+        return e->status;
+    if (write_images(r, e) < 0)
+        return e->status;
+    if (journal_phase(&r->journal, PHASE_STARTING, e) < 0)
+        return e->status;
+    if (put_back(r, e) < 0)
+        return e->status;
+    if (start(r, e) < 0)
+        return e->status;
+    return journal_close(&r->journal, e);
 }
 
 static int replace_write_start(struct restoration *r, struct error *e)
 {
-    if (interrupt_check(e) < 0 || check_unwritten(r, e) < 0)
+    if (interrupt_check(e) < 0)
+        return e->status;
+    if (check_unwritten(r, e) < 0)
         return e->status;
     if (all_new(r))
         return write_images(r, e);
-    /* The commit point. */
-    if (write_journal(r, PHASE_WRITING, e) < 0)
+    if (check_unused(r, e) < 0)
         return e->status;
-    if ((!r->running.domid || r->engine->domains->destroy(r->engine->host, &r->running, e) == OK) &&
-        write_images(r, e) == OK && journal_phase(&r->journal, PHASE_STARTING, e) == OK &&
-        start(r, e) == OK)
-        return journal_close(&r->journal, e);
+    if (set_aside(r, e) < 0)
+        return e->status;
+    /* The commit point, unless it was passed before. */
+    if (!has_begun(r) && journal_phase(&r->journal, PHASE_WRITING, e) < 0)
+        return undo_aside(r, e);
+    if (go_forward(r, e) == OK)
+        return OK;
     error_append(e,
                  "the restore of %s has begun and is not complete: don't start it by other means; "
                  "once the cause is gone, `domsnap recover` finishes it",

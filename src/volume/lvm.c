@@ -19,6 +19,7 @@
 #include "volume/lvm_report.h"
 
 #define COMMAND_TIMEOUT_S 120
+#define NAME_MAX_BYTES    127 /* of a logical volume: LVM's NAME_LEN, without the NUL */
 
 struct lvm_volume *lvm_of(const struct volume *v)
 {
@@ -110,6 +111,55 @@ int lvm_can_snapshot(const struct volume *v, struct error *e)
                              : OK;
 }
 
+/* ---- another name ---- */
+
+int lvm_aside(const struct volume *v, char **name, struct error *e)
+{
+    const struct lvm_volume *l = lvm_of(v);
+    AUTO_FREE char *lv = format_text("%s.domsnap", l->lv);
+
+    if (lv && strlen(lv) > NAME_MAX_BYTES)
+        return error_set(e, UNSUPPORTED, "%s can't be renamed: its name is too long", v->name);
+    *name = lv ? format_text("%s/%s", l->vg, lv) : NULL;
+    return *name ? OK : error_set(e, NO_SPACE, "out of memory");
+}
+
+/* `name` is "VG/LV". */
+static int exists(const char *name, bool *there, struct error *e)
+{
+    const char *slash = strchr(name, '/');
+    AUTO_FREE char *vg = slash ? strndup(name, (size_t)(slash - name)) : NULL;
+    AUTO_FREE char *select = slash ? format_text("lv_name=\"%s\"", slash + 1) : NULL;
+    const char *const argv[] = {"lvs",  "--noheadings", "-o", "lv_name", "--select",
+                                select, "--",           vg,   NULL};
+    AUTO_FREE char *out = NULL;
+
+    if (!slash || strpbrk(name, "\"\\"))
+        return error_set(e, DAMAGED, "\"%s\" is no logical volume's name", name);
+    if (!vg || !select)
+        return error_set(e, NO_SPACE, "out of memory");
+    if (lvm_run(argv, &out, e) < 0)
+        return e->status;
+    *there = out[strspn(out, " \n")] != '\0';
+    return OK;
+}
+
+int lvm_rename(const char *from, const char *to, struct error *e)
+{
+    const char *const argv[] = {"lvrename", "--", from, to, NULL};
+    bool is_from = false, is_to = false;
+    struct error why;
+
+    if (lvm_run(argv, NULL, &why) == OK)
+        return OK;
+    if (exists(from, &is_from, e) < 0 || exists(to, &is_to, e) < 0)
+        return e->status;
+    if (is_to && !is_from)
+        return OK;
+    *e = why;
+    return is_to ? error_set(e, BUSY, "there is a volume %s already", to) : e->status;
+}
+
 /* ---- plan: names, sizes, records ---- */
 
 static int make_record(struct lvm_volume *l, const char *id, struct error *e)
@@ -122,8 +172,7 @@ static int make_record(struct lvm_volume *l, const char *id, struct error *e)
                                    "device", l->device, "vg", l->vg, "store", store, "tag", tag);
     if (!l->base.record)
         return error_set(e, NO_SPACE, "out of memory");
-    /* LVM's NAME_LEN. */
-    if (strlen(store) > 127)
+    if (strlen(store) > NAME_MAX_BYTES)
         return error_set(e, UNSUPPORTED, "%s: its name is too long to name a snapshot after it",
                          l->base.name);
     return OK;

@@ -36,7 +36,7 @@ struct lvm_volume *lvm_of(const struct volume *v);
 /* Run one of LVM's commands; its output goes to `*out`, to free(), unless that is NULL. */
 int lvm_run(const char *const argv[], char **out, struct error *e);
 
-/* volume.h's open, for `driver`, and close, can_snapshot, plan, hold, lift. The records that plan
+/* volume.h's open, for `driver`, and close, can_snapshot, plan, hold, lift, aside, rename. The records that plan
  * makes hold what the functions below need: "device", "vg", "store", "tag". */
 int lvm_open(const struct volume_driver *driver, const char *path, struct volume **v,
              struct error *e);
@@ -45,6 +45,9 @@ int lvm_can_snapshot(const struct volume *v, struct error *e);
 int lvm_plan(struct volume *const vs[], size_t count, const char *id, struct error *e);
 int lvm_hold(struct volume *const vs[], size_t count, struct error *e);
 int lvm_lift(const json_t *record, struct error *e);
+
+int lvm_aside(const struct volume *v, char **name, struct error *e);
+int lvm_rename(const char *from, const char *to, struct error *e);
 
 /* The name of a planned store. */
 const char *lvm_store_of(const struct volume *v);

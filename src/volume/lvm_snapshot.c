@@ -121,5 +121,7 @@ const struct volume_driver volume_lvm_snapshot = {
     .lift = lvm_lift,
     .open_image = snapshot_open_image,
     .watch = snapshot_watch,
+    .aside = lvm_aside,
+    .rename = lvm_rename,
     .discard = snapshot_discard,
 };

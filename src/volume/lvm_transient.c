@@ -362,5 +362,7 @@ const struct volume_driver volume_lvm_transient = {
     .lift = lvm_lift,
     .open_image = transient_open_image,
     .watch = transient_watch,
+    .aside = lvm_aside,
+    .rename = lvm_rename,
     .discard = transient_discard,
 };

@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Any block device, and image files: they can be read, but there is no way to fix an instant on
  * them. */
+#include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/file.h"
@@ -50,6 +54,37 @@ static int plain_open(const char *path, struct volume **out, struct error *e)
     }
     *out = v;
     return OK;
+}
+
+/* A file's other name is in the same folder. */
+static int plain_aside(const struct volume *v, char **name, struct error *e)
+{
+    AUTO_FREE char *folder = strdup(v->name);
+    struct stat st;
+
+    if (!folder)
+        return error_set(e, NO_SPACE, "out of memory");
+    if (stat(v->name, &st) < 0)
+        return error_errno(e, "%s", v->name);
+    if (!S_ISREG(st.st_mode))
+        return error_set(e, UNSUPPORTED, "%s is no file, so it can't be renamed", v->name);
+    if (access(dirname(folder), W_OK) < 0)
+        return error_set(e, UNSUPPORTED, "%s can't be renamed: %m", v->name);
+    *name = format_text("%s.domsnap", v->name);
+    return *name ? OK : error_set(e, NO_SPACE, "out of memory");
+}
+
+static int plain_rename(const char *from, const char *to, struct error *e)
+{
+    if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) < 0 &&
+        !(errno == ENOENT && access(to, F_OK) == 0)) {
+        if (errno != EINVAL)
+            return error_errno(e, "%s", to);
+        /* A file system without this flag, as NFS. */
+        if (link(from, to) < 0 || unlink(from) < 0)
+            return error_errno(e, "%s", to);
+    }
+    return sync_parent(to) < 0 ? error_errno(e, "%s: make it durable", to) : OK;
 }
 
 static int plain_can_snapshot(const struct volume *v, struct error *e)
@@ -111,5 +146,7 @@ const struct volume_driver volume_plain = {
     .lift = plain_undo,
     .open_image = plain_open_image,
     .watch = plain_watch,
+    .aside = plain_aside,
+    .rename = plain_rename,
     .discard = plain_undo,
 };

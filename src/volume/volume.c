@@ -42,17 +42,31 @@ void volume_close(struct volume *v)
         v->driver->close(v);
 }
 
-static const struct volume_driver *driver_of(const struct volume_driver *const drivers[],
-                                             const json_t *record, struct error *e)
+static const struct volume_driver *driver_called(const struct volume_driver *const drivers[],
+                                                 const char *name, struct error *e)
 {
-    const char *name = json_string_value(json_object_get(record, "driver"));
-
     for (size_t i = 0; name && drivers[i]; i++)
         if (strcmp(drivers[i]->name, name) == 0)
             return drivers[i];
     error_set(e, DAMAGED, "the journal names \"%s\", which is no driver of volumes",
               name ? name : "");
     return NULL;
+}
+
+static const struct volume_driver *driver_of(const struct volume_driver *const drivers[],
+                                             const json_t *record, struct error *e)
+{
+    return driver_called(drivers, json_string_value(json_object_get(record, "driver")), e);
+}
+
+int volume_rename(const struct volume_driver *const drivers[], const char *driver, const char *from,
+                  const char *to, struct error *e)
+{
+    const struct volume_driver *d = driver_called(drivers, driver, e);
+
+    if (!d)
+        return e->status;
+    return d->rename(from, to, e) < 0 ? error_prefix(e, "rename %s to %s", from, to) : OK;
 }
 
 int volume_discard(const struct volume_driver *const drivers[], const json_t *record,
@@ -146,19 +160,25 @@ int volume_check_mark(const struct volume *v, int fd, uint64_t mark, struct erro
                : error_set(e, BUSY, "volume %s: somebody has written to it meanwhile", v->name);
 }
 
-int volume_open_idle(const struct volume *v, int *fd, struct error *e)
+int volume_check_unbound(const struct volume *v, int fd, struct error *e)
 {
     struct stat st;
 
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && has_loop_device(&st))
+        return error_set(e, BUSY, "volume %s: a guest, or another user of a loop device, uses it",
+                         v->name);
+    return OK;
+}
+
+int volume_open_idle(const struct volume *v, int *fd, struct error *e)
+{
     if (open_volume(v, O_RDWR | O_EXCL, fd, e) < 0)
         return e->status == BUSY
                    ? error_append(e, "a mount, or another who wants it alone, uses it")
                    : e->status;
-    if (fstat(*fd, &st) == 0 && S_ISREG(st.st_mode) && has_loop_device(&st)) {
-        close(*fd);
-        *fd = -1;
-        return error_set(e, BUSY, "volume %s: a guest, or another user of a loop device, uses it",
-                         v->name);
-    }
-    return OK;
+    if (volume_check_unbound(v, *fd, e) == OK)
+        return OK;
+    close(*fd);
+    *fd = -1;
+    return e->status;
 }

@@ -25,7 +25,7 @@ struct volume_driver;
 struct volume {
     const struct volume_driver *driver;
     char *path; /* as in the domain's configuration */
-    char *name; /* for messages: "xenvols/linux01", or the path */
+    char *name; /* for messages: "xenvols/linux01", or the path; volume_open() takes it, too */
     uint64_t size_bytes;
     uint64_t copy_bytes; /* at most what a sparse copy of it takes */
     json_t *record;      /* what discard needs: set by plan, else NULL */
@@ -66,6 +66,14 @@ struct volume_driver {
      * snapshot may give way there. */
     int (*watch)(struct volume *v, uint64_t done_bytes, struct error *e);
 
+    /* Another name for it, like v->name, to free(): while a restore writes to it, nobody is to find
+     * it by its own. UNSUPPORTED: it can't be renamed. */
+    int (*aside)(const struct volume *v, char **name, struct error *e);
+
+    /* Rename a volume, durably, though it may be in use. Fine if that has been done before. BUSY:
+     * there is another one of this name. */
+    int (*rename)(const char *from, const char *to, struct error *e);
+
     /* Undo plan, prepare, commit, whichever were reached. Twice is fine; what does not exist, or
      * does not carry our mark, is left alone. */
     int (*discard)(const json_t *record, struct error *e);
@@ -95,11 +103,18 @@ int volume_open_live(const struct volume *v, int *fd, struct error *e);
  * driver does not claim a block device: who has it as a disk is for domain_driver's check_unused to tell. */
 int volume_open_idle(const struct volume *v, int *fd, struct error *e);
 
+/* BUSY: a loop device has been bound to the image file behind `fd`, as for a guest. */
+int volume_check_unbound(const struct volume *v, int fd, struct error *e);
+
 /* A number that is another after anybody has written to the volume or image file behind `fd`. */
 int volume_mark(int fd, uint64_t *mark, struct error *e);
 
 /* BUSY if it has been written since it had that mark. */
 int volume_check_mark(const struct volume *v, int fd, uint64_t mark, struct error *e);
+
+/* volume_driver's rename, of the driver of this name. */
+int volume_rename(const struct volume_driver *const drivers[], const char *driver, const char *from,
+                  const char *to, struct error *e);
 
 /* volume_driver's discard, and its lift, of the driver that `record` names. */
 int volume_discard(const struct volume_driver *const drivers[], const json_t *record,

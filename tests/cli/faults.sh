@@ -36,7 +36,9 @@ restore_new_holds() {
 restore_is_said() {
     begin
     DOMSNAP_FAULT="target-written 2 kill" "$faults" restore off01@first > "$work/output" 2>&1
-    "$domsnap" list | grep -q '^off01: a restore has begun and is not complete.*domsnap recover' &&
+    # Nobody finds it, and starts a guest from it.
+    [ ! -e "$now/one.img" ] && [ ! -e "$now/two.img" ] &&
+        "$domsnap" list | grep -q '^off01: a restore has begun and is not complete.*domsnap recover' &&
         "$domsnap" list --json | python3 -c 'import json, sys; assert json.load(sys.stdin)["restoring"] == ["off01"]' &&
         "$domsnap" list --repo "$work/not-mounted" | grep -q '^off01: .*is not complete' &&
         "$domsnap" doctor | grep -q 'a restore of off01 is not complete' &&
@@ -62,7 +64,7 @@ restore_keeps_it() {
 restore_supersedes() {
     begin
     DOMSNAP_FAULT="target-written 2 kill" "$faults" restore off01@first
-    rm "$now/one.img" "$now/two.img"
+    rm "$now"/one.img* "$now"/two.img*
     "$domsnap" restore off01@second && [ "$("$domsnap" recover)" = "nothing to recover" ] && disks_are second
 }
 

@@ -346,15 +346,17 @@ static const struct volume_driver fake_volumes;
 static int volume_open_fake(const char *path, struct volume **out, struct error *e)
 {
     const char *slash = strrchr(path, '/');
+    /* By its name: what volume_open() puts below /dev. */
+    AUTO_FREE char *full = strdup(strncmp(path, "/dev/", 5) == 0 ? fake_path(slash + 1) : path);
     struct volume *v;
     struct stat st;
 
     if (call("open", slash + 1, e) < 0)
         return e->status;
-    if (stat(path, &st) < 0)
+    if (stat(full, &st) < 0)
         return error_errno(e, "open");
     v = calloc(1, sizeof *v);
-    *v = (struct volume){&fake_volumes,        strdup(path),         strdup(slash + 1),
+    *v = (struct volume){&fake_volumes,        strdup(full),         strdup(slash + 1),
                          (uint64_t)st.st_size, (uint64_t)st.st_size, NULL};
     *out = v;
     return OK;
@@ -475,6 +477,23 @@ static int discard(const json_t *record, struct error *e)
     return OK;
 }
 
+static int aside(const struct volume *v, char **name, struct error *e)
+{
+    if (call("aside", v->name, e) < 0)
+        return e->status;
+    *name = format_text("%s.aside", v->name);
+    return OK;
+}
+
+static int rename_fake(const char *from, const char *to, struct error *e)
+{
+    if (call("rename", to, e) < 0)
+        return e->status;
+    if (rename(fake_path(from), fake_path(to)) < 0 && access(fake_path(to), F_OK) < 0)
+        return error_errno(e, "%s", to);
+    return OK;
+}
+
 static const struct volume_driver fake_volumes = {
     .name = "fake",
     .method = "a fake",
@@ -488,6 +507,8 @@ static const struct volume_driver fake_volumes = {
     .lift = lift,
     .open_image = open_image,
     .watch = watch,
+    .aside = aside,
+    .rename = rename_fake,
     .discard = discard,
 };
 

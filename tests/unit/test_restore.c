@@ -108,6 +108,46 @@ static void a_restore_cut_short_is_finished_by_recover(void **state)
     assert_int_equal(recover(&e), 0);
 }
 
+/* Nobody can start a guest from disks that are not whole: they are not found under their names. */
+static void disks_that_are_not_whole_have_other_names(void **state)
+{
+    struct error e;
+
+    (void)state;
+    assert_int_equal(create(CREATE_SNAPSHOT, &e), OK);
+    fill("a.img", 'x');
+    fake->fail_at = "destroy";
+    assert_int_equal(restore(true, &e), NEEDS_RECOVER);
+    assert_int_equal(access(fake_path("a.img"), F_OK), -1);
+    assert_int_equal(access(fake_path("b.img"), F_OK), -1);
+    assert_int_equal(recover(&e), 1);
+    assert_int_equal(e.status, NEEDS_RECOVER);
+    assert_int_equal(access(fake_path("a.img"), F_OK), -1);
+    fake->fail_at = NULL;
+    assert_int_equal(recover(&e), 1);
+    assert_int_equal(e.status, OK);
+    assert_int_equal(byte_at("a.img", 0), 'a');
+    assert_int_equal(access(fake_path("a.img.aside"), F_OK), -1);
+    assert_int_equal(access(fake_path("b.img.aside"), F_OK), -1);
+    assert_int_equal(fake->state, DOMAIN_RUNNING);
+}
+
+static void a_volume_that_cannot_be_renamed_leaves_all_as_it_was(void **state)
+{
+    struct error e;
+
+    (void)state;
+    assert_int_equal(create(CREATE_SNAPSHOT, &e), OK);
+    fill("a.img", 'x');
+    fake->fail_at = "rename:b.img.aside";
+    assert_int_equal(restore(true, &e), FAILED);
+    assert_null(strstr(fake->trace, "destroy"));
+    assert_int_equal(byte_at("a.img", 0), 'x');
+    assert_int_equal(access(fake_path("b.img"), F_OK), 0);
+    assert_int_equal(fake->state, DOMAIN_RUNNING);
+    assert_int_equal(fake_file_count(fake_path("journal")), 0);
+}
+
 /* The run died after it had started the guest, which has written since. */
 static void a_guest_that_came_to_life_is_not_taken_back(void **state)
 {
@@ -199,6 +239,8 @@ int main(void)
         SCENE(damage_is_found_before_anything_is_touched),
         SCENE(a_volume_of_another_size_is_refused),
         SCENE(another_domains_disk_is_left_alone),
+        SCENE(disks_that_are_not_whole_have_other_names),
+        SCENE(a_volume_that_cannot_be_renamed_leaves_all_as_it_was),
         SCENE(a_restore_cut_short_is_finished_by_recover),
         SCENE(a_guest_that_came_to_life_is_not_taken_back),
         SCENE(a_guest_is_let_run_last),
