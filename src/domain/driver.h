@@ -164,6 +164,20 @@ struct domain_driver {
     int (*unpause)(struct domain_host *host, const struct domain_id *id, struct error *e);
 };
 
-extern const struct domain_driver domain_xen;
+/*
+ * libxl fits one version of Xen alone. So domain_xen is in a program of its own for each,
+ * domsnap-xen, to which domsnap hands over what may need it (cli/domsnap.c). domsnap itself has
+ * domain_none, whose `open` and `describe_config` always fail, and which has no other entries.
+ */
+extern const struct domain_driver domain_xen, domain_none;
+
+#define DOMAIN_XEN_VERSION_TEXT 32
+
+/* "4.17", of the Xen whose dom0 this machine is. UNSUPPORTED: it is none. */
+int domain_xen_version(char version[static DOMAIN_XEN_VERSION_TEXT], struct error *e);
+
+/* The path of the domsnap-xen that is installed in `folder` for this version, or (NULL) for the
+ * newest, to free(). NULL: there is none. */
+char *domain_xen_program(const char *folder, const char *version);
 
 #endif

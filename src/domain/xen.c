@@ -79,14 +79,6 @@ int xen_failed(struct domain_host *host, struct error *e, const char *what, int 
 
 /* ---- connection ---- */
 
-static bool file_begins_with(const char *path, const char *text)
-{
-    AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
-    char buf[16] = "";
-
-    return fd >= 0 && read(fd, buf, sizeof buf - 1) > 0 && strncmp(buf, text, strlen(text)) == 0;
-}
-
 static int connect_to_xen(struct domain_host *host, struct error *e)
 {
     static const libxl_childproc_hooks hooks = {
@@ -99,7 +91,7 @@ static int connect_to_xen(struct domain_host *host, struct error *e)
     if (libxl_ctx_alloc(&host->ctx, LIBXL_VERSION, 0, &host->logger.vtable) != 0)
         return error_set(e, FAILED,
                          "libxl can't talk to Xen: %s; is xenstored running "
-                         "(systemctl status xenstored), and domsnap built for this Xen?",
+                         "(systemctl status xenstored)?",
                          host->logger.first_error);
     libxl_childproc_setmode(host->ctx, &hooks, NULL);
     host->xs = xs_open(0);
@@ -131,16 +123,17 @@ static void xen_forget(struct domain_host *host)
 
 static int xen_open(struct domain_host **out, struct error *e)
 {
+    char version[DOMAIN_XEN_VERSION_TEXT];
     struct domain_host *host;
 
-    if (!file_begins_with("/sys/hypervisor/type", "xen"))
-        return error_set(e, UNSUPPORTED,
-                         "this machine does not run Xen; boot it with the Xen hypervisor "
-                         "(package xen-system-amd64) first");
-    /* In a guest xenfs has no such word. */
-    if (!file_begins_with("/proc/xen/capabilities", "control_d"))
-        return error_set(e, UNSUPPORTED,
-                         "this is not Xen's dom0, or xenfs is not mounted at /proc/xen");
+    if (domain_xen_version(version, e) < 0)
+        return e->status;
+    if (strcmp(version, DOMSNAP_XEN) != 0)
+        return error_set(e, FAILED,
+                         "this domsnap-xen is for Xen " DOMSNAP_XEN
+                         ", and this machine runs Xen %s: install the package domsnap-xen-%s, or "
+                         "build domsnap for that Xen",
+                         version, version);
     /* Not that there are no guests: who must not ask does not know of them. */
     if (geteuid() != 0)
         return error_set(e, FAILED, "only root may talk to Xen: run it as root");

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Running programs, files that survive, seals, and the sizes of exception stores. */
+/* Running programs, finding domsnap-xen, files that survive, seals, sizes of exception stores. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -19,7 +19,7 @@
 #include "base/seal.h"
 #include "base/sha256_pair.h"
 #include "base/time.h"
-#include "domain/domain.h"
+#include "domain/driver.h"
 #include "domain/savefile.h"
 #include "repo/manifest.h"
 #include "volume/store_size.h"
@@ -108,6 +108,61 @@ static void a_daemon_is_not_waited_for(void **state)
     (void)state;
     assert_int_equal(run(argv, 60, &out, &e), OK);
     assert_true(time_monotonic_ns() - begin < UINT64_C(20000000000));
+}
+
+/* ---- domsnap-xen ---- */
+
+static void install(const char *folder, const char *version, mode_t mode)
+{
+    AUTO_FREE char *path = format_text("%s/xen-%s", folder, version);
+    AUTO_FREE char *program = format_text("%s/domsnap-xen", path);
+    struct error e;
+    int fd;
+
+    assert_int_equal(dir_make(path, &e), OK);
+    fd = open(program, O_CREAT | O_WRONLY, mode);
+    assert_true(fd >= 0);
+    close(fd);
+}
+
+/* `expected`: the version that it is for; NULL: none is found. */
+static void check_program(const char *folder, const char *version, const char *expected)
+{
+    AUTO_FREE char *program = domain_xen_program(folder, version);
+    AUTO_FREE char *path = expected ? format_text("%s/xen-%s/domsnap-xen", folder, expected) : NULL;
+
+    if (path)
+        assert_string_equal(program, path);
+    else
+        assert_null(program);
+}
+
+static void the_program_fits_the_xen_that_runs(void **state)
+{
+    char folder[] = "/tmp/domsnap-programs-XXXXXX";
+    const char *const away[] = {"rm", "-r", folder, NULL};
+    struct error e;
+
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    check_program(folder, NULL, NULL);
+    check_program(folder, "4.17", NULL);
+
+    install(folder, "4.17", 0700);
+    install(folder, "4.9", 0700);
+    check_program(folder, "4.17", "4.17");
+    check_program(folder, "4.9", "4.9");
+    check_program(folder, "4.1", NULL);
+    check_program(folder, "4.20", NULL);
+    check_program(folder, NULL, "4.17");
+
+    install(folder, "4.20", 0700);
+    install(folder, "4.21", 0600); /* not to be run */
+    check_program(folder, "4.17", "4.17");
+    check_program(folder, "4.20", "4.20");
+    check_program(folder, "4.21", NULL);
+    check_program(folder, NULL, "4.20");
+    assert_int_equal(run(away, 60, NULL, &e), OK);
 }
 
 /* ---- limits of memory ---- */
@@ -420,6 +475,7 @@ int main(void)
         cmocka_unit_test(failures_speak),
         cmocka_unit_test(a_hanging_program_is_ended),
         cmocka_unit_test(a_daemon_is_not_waited_for),
+        cmocka_unit_test(the_program_fits_the_xen_that_runs),
         cmocka_unit_test(the_closest_limit_of_memory_counts),
         cmocka_unit_test(a_seal_sees_every_change),
         cmocka_unit_test(two_sums_at_once_are_libcryptos),
