@@ -42,7 +42,7 @@ demo: all
 	@demo/run $(BUILD)
 
 lab: all
-	@lab/shell --with $(BUILD)/src/domsnap
+	@lab/shell --with $(BUILD)/src/domsnap --with $(BUILD)/src/domsnap-xen
 
 # An hour and a half. BENCH=pause, or BENCH=repository: only that.
 BENCH ?= pause repository

@@ -16,16 +16,24 @@ struct command {
     const char *name;
     const char *summary;               /* for `domsnap --help` */
     int (*run)(int argc, char **argv); /* argv[0] is "domsnap NAME"; returns the exit status */
+    bool hypervisor;                   /* it may have to talk to one */
 };
 
 extern const struct command command_check, command_create, command_delete, command_doctor,
     command_import, command_init, command_list, command_recover, command_restore, command_show,
     command_verify;
 
+/* The one of this name, or NULL. */
+const struct command *cli_command(const char *name);
+
+/* All that a program does; each has its own driver of domains (domsnap.c, domsnap_xen.c). Returns
+ * the exit status. */
+int cli_main(int argc, char **argv, const struct domain_driver *domains);
+
 /* --json and --verbose, which every command has: a child of its argp. */
 extern const struct argp_child common_options[];
 
-/* The engine with the real drivers; one a process. */
+/* The engine with the real drivers, of domains what cli_main() was given; one a process. */
 struct engine *cli_engine(void);
 
 /* The repository: what the option --repo said, or (NULL) $DOMSNAP_REPO, or the usual place. */

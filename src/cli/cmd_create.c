@@ -230,4 +230,4 @@ static int run(int argc, char **argv)
     return status;
 }
 
-const struct command command_create = {"create", "take a snapshot of a guest", run};
+const struct command command_create = {"create", "take a snapshot of a guest", run, true};

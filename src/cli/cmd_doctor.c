@@ -62,4 +62,4 @@ static int run(int argc, char **argv)
     return cli_finish(rc, &e, json_pack("{s:o}", "findings", findings), print, findings);
 }
 
-const struct command command_doctor = {"doctor", "what this host and a guest allow", run};
+const struct command command_doctor = {"doctor", "what this host and a guest allow", run, true};

@@ -58,4 +58,4 @@ static int run(int argc, char **argv)
     return status;
 }
 
-const struct command command_recover = {"recover", "clean up after interrupted runs", run};
+const struct command command_recover = {"recover", "clean up after interrupted runs", run, true};

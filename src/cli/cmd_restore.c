@@ -85,4 +85,4 @@ static int run(int argc, char **argv)
     return status;
 }
 
-const struct command command_restore = {"restore", "bring a guest back to a snapshot", run};
+const struct command command_restore = {"restore", "bring a guest back to a snapshot", run, true};

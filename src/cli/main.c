@@ -29,6 +29,14 @@ static void print_help(FILE *to)
           to);
 }
 
+const struct command *cli_command(const char *name)
+{
+    for (const struct command *const *c = commands; *c; c++)
+        if (!strcmp(name, (*c)->name))
+            return *c;
+    return NULL;
+}
+
 static int run_command(const struct command *command, int argc, char **argv)
 {
     char *name = format_text("domsnap %s", command->name);
@@ -85,9 +93,10 @@ static int arm_fault(void)
 }
 #endif
 
-int main(int argc, char **argv)
+int cli_main(int argc, char **argv, const struct domain_driver *domains)
 {
     const char *word = argc > 1 ? argv[1] : "";
+    const struct command *command = cli_command(word);
 
 #ifdef DOMSNAP_FAULTS
     if (arm_fault() < 0)
@@ -111,11 +120,11 @@ int main(int argc, char **argv)
     setenv("ARGP_HELP_FMT", "no-dup-args-note", 0);
     /* All that we make has the modes we give it. */
     umask(077);
-    for (const struct command *const *c = commands; *c; c++)
-        if (!strcmp(word, (*c)->name)) {
-            allow_many_files();
-            return run_command(*c, argc - 1, argv + 1);
-        }
+    if (command) {
+        cli_engine()->domains = domains;
+        allow_many_files();
+        return run_command(command, argc - 1, argv + 1);
+    }
     if (*word)
         fprintf(stderr, "domsnap: there is no command \"%s\"\n", word);
     print_help(stderr);

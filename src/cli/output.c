@@ -163,7 +163,6 @@ static void use_own_folders(struct engine *engine)
 struct engine *cli_engine(void)
 {
     static struct engine engine = {
-        .domains = &domain_xen,
         .volumes = volume_drivers,
         .journal_dir = "/var/lib/domsnap/journal",
         .lock_dir = "/run/domsnap",
