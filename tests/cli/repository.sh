@@ -5,7 +5,6 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 export DOMSNAP_REPO=$work/repo XDG_STATE_HOME=$work/state XDG_RUNTIME_DIR=$work/run
 . "${0%/*}/common"
-
 change() { # FILE SEED: some pages of it
     python3 - "$@" << 'END'
 import random, sys
