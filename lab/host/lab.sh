@@ -49,6 +49,21 @@ summary() { # the last line of a job: makes its exit status
     [[ $results_failed == 0 && $results_passed -gt 0 ]]
 }
 
+# --- The host --------------------------------------------------------------------------------
+#
+# When it is booted in full (lab/run --full), a job can have it boot again. It is started again then,
+# with the number of the boot in $BOOT, which is 1 at first. These two do not return.
+
+host_reboot() {
+    systemctl reboot
+    exec sleep infinity
+}
+
+power_cut() { # [MS]
+    echo "power cut in ${1:-0} ms"
+    exec sleep infinity
+}
+
 # --- Guests ----------------------------------------------------------------------------------
 #
 # A guest's kernel options (../guest/counter.c) are taken from GUEST_OPTIONS when it is made.

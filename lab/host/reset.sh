@@ -7,7 +7,6 @@ disk=/dev/disk/by-id/virtio
 volumes_make() {
     vgs xenvols >/dev/null 2>&1 || vgcreate -q -y xenvols "$disk-xenvols" >/dev/null
     vgs xenvols2 >/dev/null 2>&1 || vgcreate -q -y xenvols2 "$disk-xenvols2" >/dev/null
-    vgchange -q -a y >/dev/null
 }
 
 mounts_beyond_boot() {
@@ -46,5 +45,5 @@ reset() { # SESSION
     dmsetup mknodes
     volumes_make
     find /data -mindepth 1 ! -name lost+found -delete
-    rm -rf /etc/xen/*.cfg /var/log/xen/console/* /var/log/xen/xl-* /var/lib/domsnap /run/domsnap /usr/local/sbin/*
+    rm -rf /etc/xen/*.cfg /etc/xen/auto/* /var/lib/xen/save/* /var/log/xen/console/* /var/log/xen/xl-* /var/lib/domsnap /run/domsnap /usr/local/sbin/*
 } >/dev/null
