@@ -45,5 +45,6 @@ reset() { # SESSION
     dmsetup mknodes
     volumes_make
     find /data -mindepth 1 ! -name lost+found -delete
-    rm -rf /etc/xen/*.cfg /etc/xen/auto/* /var/lib/xen/save/* /var/log/xen/console/* /var/log/xen/xl-* /var/lib/domsnap /run/domsnap /usr/local/sbin/*
+    rm -rf /etc/xen/*.cfg /etc/xen/auto/* /var/lib/xen/save/* /var/log/xen/console/* \
+        /var/log/xen/xl-* /var/lib/domsnap /run/domsnap /usr/local/sbin/*
 } >/dev/null
