@@ -61,7 +61,11 @@ install:
 	@meson setup $(BUILD)-release --buildtype=release -Dtests=disabled > /dev/null
 	@meson install -C $(BUILD)-release
 
+# Debian packages. RELEASE=bookworm, RELEASE=trixie: built in a clean root of that, as root.
+deb:
+	@tools/deb $(RELEASE) $(BUILD)/deb
+
 clean:
 	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan $(BUILD)-release build-fuzz
 
-.PHONY: all check check-all check-fast valgrind fuzz faults power-cuts soak demo lab bench format install clean
+.PHONY: all check check-all check-fast valgrind fuzz faults power-cuts soak demo lab bench format install deb clean

@@ -2,8 +2,8 @@
 /*
  * domsnap: no hypervisor's library is in it, so that it serves a backup server too. What may need
  * one it hands over to a domsnap-xen: to the one beside it, as after a build, or else to the
- * installed one that fits the Xen that runs, or, where none does, to the newest. Without any it does
- * what can be done without.
+ * installed one that fits the Xen that runs, or, where none does, to the newest. Without any it
+ * does what can be done without.
  */
 #include <stdio.h>
 #include <stdlib.h>
