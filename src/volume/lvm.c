@@ -113,17 +113,6 @@ int lvm_can_snapshot(const struct volume *v, struct error *e)
 
 /* ---- another name ---- */
 
-int lvm_aside(const struct volume *v, char **name, struct error *e)
-{
-    const struct lvm_volume *l = lvm_of(v);
-    AUTO_FREE char *lv = format_text("%s.domsnap", l->lv);
-
-    if (lv && strlen(lv) > NAME_MAX_BYTES)
-        return error_set(e, UNSUPPORTED, "%s can't be renamed: its name is too long", v->name);
-    *name = lv ? format_text("%s/%s", l->vg, lv) : NULL;
-    return *name ? OK : error_set(e, NO_SPACE, "out of memory");
-}
-
 /* `name` is "VG/LV". */
 static int exists(const char *name, bool *there, struct error *e)
 {
@@ -142,6 +131,24 @@ static int exists(const char *name, bool *there, struct error *e)
         return e->status;
     *there = out[strspn(out, " \n")] != '\0';
     return OK;
+}
+
+int lvm_aside(const struct volume *v, char **name, struct error *e)
+{
+    const struct lvm_volume *l = lvm_of(v);
+    AUTO_FREE char *aside = format_text("%s/%s.domsnap", l->vg, l->lv);
+    bool taken;
+
+    if (!aside)
+        return error_set(e, NO_SPACE, "out of memory");
+    if (strlen(strchr(aside, '/') + 1) > NAME_MAX_BYTES)
+        return error_set(e, UNSUPPORTED, "%s can't be renamed: its name is too long", v->name);
+    if (exists(aside, &taken, e) < 0)
+        return e->status;
+    if (taken)
+        return error_set(e, BUSY, "there is a volume %s already", aside);
+    *name = strdup(aside);
+    return *name ? OK : error_set(e, NO_SPACE, "out of memory");
 }
 
 int lvm_rename(const char *from, const char *to, struct error *e)

@@ -60,9 +60,10 @@ static int plain_open(const char *path, struct volume **out, struct error *e)
 static int plain_aside(const struct volume *v, char **name, struct error *e)
 {
     AUTO_FREE char *folder = strdup(v->name);
+    AUTO_FREE char *aside = format_text("%s.domsnap", v->name);
     struct stat st;
 
-    if (!folder)
+    if (!folder || !aside)
         return error_set(e, NO_SPACE, "out of memory");
     if (stat(v->name, &st) < 0)
         return error_errno(e, "%s", v->name);
@@ -70,7 +71,9 @@ static int plain_aside(const struct volume *v, char **name, struct error *e)
         return error_set(e, UNSUPPORTED, "%s is no file, so it can't be renamed", v->name);
     if (access(dirname(folder), W_OK) < 0)
         return error_set(e, UNSUPPORTED, "%s can't be renamed: %m", v->name);
-    *name = format_text("%s.domsnap", v->name);
+    if (access(aside, F_OK) == 0)
+        return error_set(e, BUSY, "there is a file %s already", aside);
+    *name = strdup(aside);
     return *name ? OK : error_set(e, NO_SPACE, "out of memory");
 }
 

@@ -67,7 +67,7 @@ struct volume_driver {
     int (*watch)(struct volume *v, uint64_t done_bytes, struct error *e);
 
     /* Another name for it, like v->name, to free(): while a restore writes to it, nobody is to find
-     * it by its own. UNSUPPORTED: it can't be renamed. */
+     * it by its own. UNSUPPORTED: it can't be renamed. BUSY: another has that name. */
     int (*aside)(const struct volume *v, char **name, struct error *e);
 
     /* Rename a volume, durably, though it may be in use. Fine if that has been done before. BUSY:

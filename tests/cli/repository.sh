@@ -82,6 +82,11 @@ check "both are as they were then" sha256sum --quiet -c "$work/sums-2"
 rm "$work/one.img" "$work/two.img"
 check "restore of files that are gone" "$domsnap" restore off01@one
 check "they are as they were" sha256sum --quiet -c "$work/sums-1"
+touch "$work/two.img.domsnap"
+check_fails "the name is taken that a file has while it is not whole" 1 'two.img.domsnap already' "$domsnap" restore off01@two
+check "nothing was touched" sha256sum --quiet -c "$work/sums-1"
+check_fails "nor is anything left to recover" 0 'nothing' "$domsnap" recover
+rm "$work/two.img.domsnap"
 truncate -s +512 "$work/two.img"
 check_fails "a file of another size" 1 'must be the same' "$domsnap" restore off01@one
 truncate -s -512 "$work/two.img"
