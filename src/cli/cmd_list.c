@@ -50,8 +50,7 @@ static uint64_t disks_bytes(const struct manifest *m)
 static void print(void *arg)
 {
     const struct result *r = arg;
-    const json_t *name;
-    const json_t *item;
+    const json_t *name, *item;
     size_t n;
 
     json_array_foreach (r->restoring, n, name)

@@ -86,8 +86,8 @@ static bool waits_for(const char *log, long pid, uint32_t *domid)
     return found;
 }
 
-/* Of a log that was emptied there is still the name: "xl-linux01.log", or "xl-linux01.log.1", and of
- * a guest that was migrated here "xl-linux01--incoming.log". */
+/* A log that was emptied still has its name: "xl-linux01.log", or "xl-linux01.log.1". A guest that
+ * was migrated here has "xl-linux01--incoming.log". */
 static bool has_log_of(int process, const char *name)
 {
     static const char *const ends[] = {".log", "--incoming.log"};
@@ -121,7 +121,7 @@ static bool is_monitor_of(int process, long pid, const char *name, uint32_t domi
     return has_log_of(process, name);
 }
 
-/* The descriptor is taken before the look, so that the process looked at is the one that is signalled. */
+/* The descriptor is taken before the look, so that no other process can get the signal. */
 static void signal_if_monitor(int proc, const char *entry, const char *name, uint32_t domid,
                               int signo)
 {

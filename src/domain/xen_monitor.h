@@ -11,8 +11,8 @@
 #include <stdint.h>
 
 /*
- * Stop, continue the monitors of a domain. xl keeps no file with their process ids, so they are told
- * by what each has written to its log: the domain that it waits for; or by the name of that log.
+ * Stop, continue the monitors of a domain. xl keeps no file with their process ids. Each writes to
+ * its log which domain it waits for; a log that was emptied is told by its name.
  * None is no error (xl create -F, libvirt); both may be called twice.
  */
 void xen_monitor_hold(const char *name, uint32_t domid);

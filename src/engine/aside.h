@@ -5,7 +5,7 @@
  * it, neither xendomains nor libvirt, a cluster or a person, after a power cut too and in whatever
  * order the host's services run.
  *
- * The journal's entry of a restore has a list "aside", a member for each volume that can be renamed:
+ * The journal's entry of a restore has a list "aside", with each volume that can be renamed:
  *
  *     { "path": of the disk in the guest's configuration, "driver": of the volume,
  *       "from": its own name, "to": its name until it is whole }

@@ -98,7 +98,8 @@ int engine_create_off(struct engine *engine, const struct create_off_params *par
 
 int engine_init(const char *repo, uint32_t chunk_bytes, struct error *e); /* 0: the usual size */
 
-/* Told of one snapshot, "DOMAIN@NAME"; `why` is NULL if it is good. Both are valid during the call. */
+/* Told of one snapshot, "DOMAIN@NAME"; `why` is NULL if it is good. Both are valid during the
+ * call. */
 typedef void (*snapshot_sink)(void *arg, const char *snapshot, const struct error *why);
 
 /*

@@ -300,7 +300,7 @@ static int add_domain(int repo_dirfd, const char *domain, struct list *list, str
     return errno ? error_errno(e, "snapshots/%s: list", domain) : OK;
 }
 
-/* A link counts: what it leads to may hold records, so that it must not be passed over in silence. */
+/* A link counts: it may lead to records, so it must not be passed over in silence. */
 static bool may_hold_records(int dirfd, const char *name)
 {
     struct stat st;

@@ -36,8 +36,8 @@ struct lvm_volume *lvm_of(const struct volume *v);
 /* Run one of LVM's commands; its output goes to `*out`, to free(), unless that is NULL. */
 int lvm_run(const char *const argv[], char **out, struct error *e);
 
-/* volume.h's open, for `driver`, and close, can_snapshot, plan, hold, lift, aside, rename. The records that plan
- * makes hold what the functions below need: "device", "vg", "store", "tag". */
+/* volume.h's open, for `driver`, and close, can_snapshot, plan, hold, lift, aside, rename. The
+ * records that plan makes hold what the functions below need: "device", "vg", "store", "tag". */
 int lvm_open(const struct volume_driver *driver, const char *path, struct volume **v,
              struct error *e);
 void lvm_close(struct volume *v);
