@@ -48,21 +48,6 @@ int aside_add(json_t *aside, const char *path, const struct volume *v, struct er
     return rc < 0 ? error_set(e, NO_SPACE, "out of memory") : OK;
 }
 
-int aside_set(const struct engine *engine, const json_t *aside, struct error *e)
-{
-    const json_t *record;
-    size_t i;
-
-    json_array_foreach (aside, i, record) {
-        if (volume_rename(engine->volumes, string_in(record, "driver"), string_in(record, "from"),
-                          string_in(record, "to"), e) < 0)
-            return e->status;
-        if (FAULT("volume-set-aside", e) < 0)
-            return e->status;
-    }
-    return OK;
-}
-
 int aside_put_back(const struct engine *engine, const json_t *aside, struct error *e)
 {
     const json_t *record;

@@ -24,8 +24,7 @@ const char *aside_name(const json_t *aside, const char *path);
  * that is said. */
 int aside_add(json_t *aside, const char *path, const struct volume *v, struct error *e);
 
-/* Rename all of them, or back. Those that are renamed already are fine. */
-int aside_set(const struct engine *engine, const json_t *aside, struct error *e);
+/* Give all of them their own names back. Those that have them are fine. */
 int aside_put_back(const struct engine *engine, const json_t *aside, struct error *e);
 
 #endif

@@ -36,6 +36,9 @@
 #include "engine/journal.h"
 #include "engine/place.h"
 
+#define RELEASE_TIMEOUT_NS (30 * UINT64_C(1000000000))
+#define RELEASE_POLL_US    20000
+
 struct restoration {
     struct engine *engine;
     const struct restore_params *params;
@@ -300,12 +303,26 @@ static void close_targets(struct restoration *r)
     }
 }
 
+/* What a guest that was destroyed had for a disk, the kernel lets go a moment after the toolstack has: a loop device goes
+ * when xen-blkback has closed it, which nobody tells. */
+static int open_released(struct restoration *r, struct error *e)
+{
+    uint64_t deadline_ns = time_monotonic_ns() + RELEASE_TIMEOUT_NS;
+
+    while (open_targets(r, ALL, e) < 0) {
+        if (e->status != BUSY || !r->running.domid || time_monotonic_ns() >= deadline_ns)
+            return e->status;
+        usleep(RELEASE_POLL_US);
+    }
+    return OK;
+}
+
 static int write_images(struct restoration *r, struct error *e)
 {
     int rc;
 
     progress_begin(&r->engine->progress, "write", images_bytes(r));
-    rc = check_unused(r, e) < 0 ? e->status : open_targets(r, ALL, e);
+    rc = check_unused(r, e) < 0 ? e->status : open_released(r, e);
     if (rc == OK)
         rc = r->driver->write(r->place, &r->m, r->targets, &r->engine->progress, e);
     for (size_t i = 0; i < r->m.disk_count; i++) {
@@ -353,19 +370,35 @@ static int list_aside(struct restoration *r, json_t *aside, struct error *e)
     return OK;
 }
 
-/* Those that were renamed are other volumes to who looks for them by name. */
-static int reopen_volumes(struct restoration *r, const json_t *aside, struct error *e)
+/* Rename the volume, unless it is called `name` already. It is another one then to who looks for it by name. */
+static int rename_volume(struct restoration *r, size_t i, const char *name, struct error *e)
 {
+    const struct volume_driver *driver = r->volumes[i]->driver;
+
+    if (strcmp(r->volumes[i]->name, name) == 0)
+        return OK;
+    if (driver->rename(r->volumes[i]->name, name, e) < 0)
+        return error_prefix(e, "rename %s to %s", r->volumes[i]->name, name);
+    if (FAULT("volume-set-aside", e) < 0)
+        return e->status;
+    volume_close(r->volumes[i]);
+    r->volumes[i] = NULL;
+    if (volume_open(r->engine->volumes, name, &r->volumes[i], e) < 0)
+        return e->status;
+    return r->targets[i].fd < 0 ? OK : volume_check_unbound(r->volumes[i], r->targets[i].fd, e);
+}
+
+/* Those that the journal has. `in_use`: the guest may run yet. */
+static int rename_volumes(struct restoration *r, bool in_use, struct error *e)
+{
+    const json_t *aside = json_object_get(r->journal.entry, "aside");
+
     for (size_t i = 0; i < r->m.disk_count; i++) {
         const char *name = aside_name(aside, r->m.disks[i].path);
 
-        if (!name || !r->volumes[i])
+        if (!name || !r->volumes[i] || (in_use && !r->volumes[i]->driver->rename_in_use))
             continue;
-        volume_close(r->volumes[i]);
-        r->volumes[i] = NULL;
-        if (volume_open(r->engine->volumes, name, &r->volumes[i], e) < 0)
-            return e->status;
-        if (r->targets[i].fd >= 0 && volume_check_unbound(r->volumes[i], r->targets[i].fd, e) < 0)
+        if (rename_volume(r, i, name, e) < 0)
             return e->status;
     }
     return check_unused(r, e);
@@ -401,7 +434,7 @@ static int set_aside(struct restoration *r, struct error *e)
         return e->status;
     if (write_journal(r, begun ? PHASE_WRITING : PHASE_ASIDE, aside, e) < 0)
         return e->status;
-    if (aside_set(r->engine, aside, e) == OK && reopen_volumes(r, aside, e) == OK)
+    if (rename_volumes(r, r->running.domid != 0, e) == OK)
         return OK;
     if (begun)
         return e->status = NEEDS_RECOVER;
@@ -507,6 +540,8 @@ static int start(struct restoration *r, struct error *e)
 static int go_forward(struct restoration *r, struct error *e)
 {
     if (r->running.domid && r->engine->domains->destroy(r->engine->host, &r->running, e) < 0)
+        return e->status;
+    if (r->running.domid && rename_volumes(r, false, e) < 0)
         return e->status;
     if (write_images(r, e) < 0)
         return e->status;

@@ -123,5 +123,6 @@ const struct volume_driver volume_lvm_snapshot = {
     .watch = snapshot_watch,
     .aside = lvm_aside,
     .rename = lvm_rename,
+    .rename_in_use = true,
     .discard = snapshot_discard,
 };

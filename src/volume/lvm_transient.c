@@ -364,5 +364,6 @@ const struct volume_driver volume_lvm_transient = {
     .watch = transient_watch,
     .aside = lvm_aside,
     .rename = lvm_rename,
+    .rename_in_use = true,
     .discard = transient_discard,
 };

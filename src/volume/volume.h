@@ -15,6 +15,7 @@
 #define VOLUME_VOLUME_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -70,9 +71,13 @@ struct volume_driver {
      * it by its own. UNSUPPORTED: it can't be renamed. BUSY: another has that name. */
     int (*aside)(const struct volume *v, char **name, struct error *e);
 
-    /* Rename a volume, durably, though it may be in use. Fine if that has been done before. BUSY:
-     * there is another one of this name. */
+    /* Rename a volume, durably. Fine if that has been done before. BUSY: there is another one of
+     * this name. */
     int (*rename)(const char *from, const char *to, struct error *e);
+
+    /* A guest that has it may have it renamed. Not a file: by its name alone does Xen's script for
+     * block devices know, at the end of the guest, that it has a loop device to detach. */
+    bool rename_in_use;
 
     /* Undo plan, prepare, commit, whichever were reached. Twice is fine; what does not exist, or
      * does not carry our mark, is left alone. */

@@ -341,7 +341,6 @@ static const struct domain_driver domains = {
 
 /* ---- volume: a file, and a copy of it as its snapshot ---- */
 
-static const struct volume_driver fake_volumes;
 
 static int volume_open_fake(const char *path, struct volume **out, struct error *e)
 {
@@ -494,7 +493,7 @@ static int rename_fake(const char *from, const char *to, struct error *e)
     return OK;
 }
 
-static const struct volume_driver fake_volumes = {
+struct volume_driver fake_volumes = {
     .name = "fake",
     .method = "a fake",
     .open = volume_open_fake,
@@ -509,6 +508,7 @@ static const struct volume_driver fake_volumes = {
     .watch = watch,
     .aside = aside,
     .rename = rename_fake,
+    .rename_in_use = true,
     .discard = discard,
 };
 

@@ -39,6 +39,7 @@ struct fake {
 };
 
 extern struct fake *fake; /* the drivers have no other way to their state */
+extern struct volume_driver fake_volumes;
 
 /* A domain of two disks, running, in a new temporary folder. */
 void fake_setup(void);

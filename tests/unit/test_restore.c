@@ -148,6 +148,26 @@ static void a_volume_that_cannot_be_renamed_leaves_all_as_it_was(void **state)
     assert_int_equal(fake_file_count(fake_path("journal")), 0);
 }
 
+/* Where the toolstack needs its name to let go of it. */
+static void a_volume_that_must_not_be_renamed_in_use_is_renamed_after(void **state)
+{
+    const char *destroyed, *renamed;
+    struct error e;
+
+    (void)state;
+    assert_int_equal(create(CREATE_SNAPSHOT, &e), OK);
+    fill("a.img", 'x');
+    fake_volumes.rename_in_use = false;
+    assert_int_equal(restore(true, &e), OK);
+    fake_volumes.rename_in_use = true;
+    destroyed = strstr(fake->trace, "destroy"), renamed = strstr(fake->trace, "rename:a.img.aside");
+    assert_non_null(destroyed);
+    assert_non_null(renamed);
+    assert_true(destroyed < renamed);
+    assert_int_equal(byte_at("a.img", 0), 'a');
+    assert_int_equal(access(fake_path("a.img.aside"), F_OK), -1);
+}
+
 /* The run died after it had started the guest, which has written since. */
 static void a_guest_that_came_to_life_is_not_taken_back(void **state)
 {
@@ -241,6 +261,7 @@ int main(void)
         SCENE(another_domains_disk_is_left_alone),
         SCENE(disks_that_are_not_whole_have_other_names),
         SCENE(a_volume_that_cannot_be_renamed_leaves_all_as_it_was),
+        SCENE(a_volume_that_must_not_be_renamed_in_use_is_renamed_after),
         SCENE(a_restore_cut_short_is_finished_by_recover),
         SCENE(a_guest_that_came_to_life_is_not_taken_back),
         SCENE(a_guest_is_let_run_last),
