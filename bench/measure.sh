@@ -21,7 +21,7 @@ measure() { # ROW GUEST METHOD RUN: adds "ROW down MS" and "ROW took MS" to the 
     wait $poll || failed=1
     echo "$row down $(awk '/^total/ { print $2 }' /tmp/poll)" | tee -a "$results"
     cat /tmp/poll >> "$log"
-    grep -E 'stood still' "$log"
+    grep -E 'was paused' "$log"
     rm -rf /data/b /data/*.sav /data/*.img
 }
 

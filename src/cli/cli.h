@@ -20,8 +20,8 @@ struct command {
 };
 
 extern const struct command command_check, command_create, command_delete, command_doctor,
-    command_import, command_init, command_list, command_recover, command_restore, command_show,
-    command_verify;
+    command_import, command_init, command_list, command_recover, command_restore, command_selftest,
+    command_show, command_verify;
 
 /* The one of this name, or NULL. */
 const struct command *cli_command(const char *name);

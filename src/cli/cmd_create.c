@@ -13,7 +13,7 @@ static const char doc[] =
     "The snapshot is called NAME, or by the time. DIR is made if it does not exist, and nothing in "
     "it is overwritten. It gets "
     "DOMAIN.sav, which `xl restore` takes, one sparse raw image a disk, DOMAIN.cfg, which `xl "
-    "create` takes, and manifest.json. The guest stands still for the last of its RAM (a PV guest, "
+    "create` takes, and manifest.json. The guest is paused for the last of its RAM (a PV guest, "
     "where Xen can't follow its writes, for all of it) and one instant on its disks; with --cold "
     "until its disks are copied too, which needs no LVM; with --disks-only not at all, and what "
     "comes back from that is a guest that boots as after a power cut. `domsnap doctor DOMAIN` "
@@ -39,17 +39,17 @@ static const struct argp_option options[] = {
      "the guest does not run: the disks that this xl configuration names", 0},
     CLI_REPO_OPTION,
     {"limit", OPTION_LIMIT, "MB/S", 0, "read the disks no faster", 0},
-    {"cold", OPTION_COLD, NULL, 0, "copy the disks while the guest stands still", 0},
+    {"cold", OPTION_COLD, NULL, 0, "copy the disks while the guest is paused", 0},
     {"disks-only", OPTION_DISKS_ONLY, NULL, 0,
      "no RAM; without --cold the guest does not stop at all", 0},
     {"lvm-snapshot", OPTION_LVM_SNAPSHOT, NULL, 0,
      "take LVM's own snapshots, which it knows of; they take longer", 0},
     {"deadline", OPTION_DEADLINE, "SECONDS", 0,
-     "how long the guest may stand still for its disks and the end of its RAM, before it is "
+     "how long the guest may be paused for its disks and the end of its RAM, before it is "
      "resumed and the snapshot dropped (10); not with --cold, nor --max-pause without --go-on",
      0},
     {"max-pause", OPTION_MAX_PAUSE, "MS", 0,
-     "drop the snapshot rather than let the guest stand still for more milliseconds in all; if "
+     "drop the snapshot rather than let the guest be paused for more milliseconds in all; if "
      "possible, before it stops",
      0},
     {"go-on", OPTION_GO_ON, NULL, 0, "with --max-pause: only warn of it, and go on", 0},
@@ -129,8 +129,7 @@ static void check(const struct request *r, struct argp_state *state)
     const struct create_target *to = &r->running.to;
 
     if (r->config_file && r->of_running)
-        argp_error(state,
-                   "a guest that does not run (--config) has no RAM, and does not stand still");
+        argp_error(state, "a guest that does not run (--config) has no RAM, and is not paused");
     if (!r->config_file && !r->domain)
         argp_error(state, "which DOMAIN?");
     if (to->folder && (to->name || to->repo))

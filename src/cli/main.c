@@ -10,9 +10,19 @@
 #include "cli/cli.h"
 
 static const struct command *const commands[] = {
-    &command_doctor, &command_init,    &command_create,  &command_list,
-    &command_show,   &command_restore, &command_verify,  &command_check,
-    &command_delete, &command_import,  &command_recover, NULL,
+    &command_doctor,
+    &command_init,
+    &command_create,
+    &command_list,
+    &command_show,
+    &command_restore,
+    &command_verify,
+    &command_check,
+    &command_delete,
+    &command_import,
+    &command_recover,
+    &command_selftest,
+    NULL,
 };
 
 static void print_help(FILE *to)

@@ -242,7 +242,7 @@ static void spool_free(struct spool *s)
     free(s);
 }
 
-/* All of it is taken now: a page fault while the guest stands still would cost it. */
+/* All of it is taken now: a page fault while the guest is paused would cost it. */
 static int take_memory(struct spool *s, struct error *e)
 {
     size_t bytes = s->config.memory_bytes;

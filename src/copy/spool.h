@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A stream that goes into memory, with a bound, and from there into a file. While a guest stands
- * still its RAM comes through here: it goes on as soon as the last byte is in memory, and the disk
+ * A stream that goes into memory, with a bound, and from there into a file. While a guest
+ * is paused its RAM comes through here: it goes on as soon as the last byte is in memory, and the disk
  * follows at its own pace.
  *
  *     writer (libxl) → pipe → drain thread → ring of at most `memory_bytes` → write thread → file
  *
  * When the ring is full the drain waits for the disk, and so does the writer. A part of it can be
- * kept free for the end, which then does not wait. While a guest stands still for all of its RAM,
+ * kept free for the end, which then does not wait. While a guest is paused for all of its RAM,
  * nothing is written until then: that would take CPU time and the disk from the save.
  *
  *     writer → file in memory, of at most `memory_bytes` → write thread → file

@@ -23,16 +23,16 @@ enum domain_state {
     DOMAIN_GONE,          /* no domain with this domid and uuid */
     DOMAIN_RUNNING,       /* running or waiting for a CPU */
     DOMAIN_PAUSED,        /* by its administrator */
-    DOMAIN_SUSPENDED,     /* has answered a suspend request and stands still */
+    DOMAIN_SUSPENDED,     /* has answered a suspend request and is paused */
     DOMAIN_SHUTTING_DOWN, /* asked to, or on its way to power off, reboot, halt */
     DOMAIN_CRASHED
 };
 
 enum domain_save {
     SAVE_NOTHING, /* it is only suspended */
-    SAVE_STILL,   /* all RAM is written while the domain stands still */
+    SAVE_STILL,   /* all RAM is written while the domain is paused */
     SAVE_LIVE /* it is written while the domain runs, and what it changed meanwhile again; only the
-               * last of that while it stands still */
+               * last of that while it is paused */
 };
 
 /* How far a save has come: the round over RAM that is under way. */
@@ -41,7 +41,7 @@ struct save_progress {
                        one before */
     uint64_t done, total; /* pages of this round */
     bool last;            /* after it the domain stops, for one round more */
-    bool stands_still;    /* it has stopped */
+    bool paused;          /* it has stopped */
 };
 
 /* What suspend_save calls, in its own thread. */

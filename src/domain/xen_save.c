@@ -124,16 +124,16 @@ void xen_save_progress(struct domain_host *host, const char *doing, uint64_t don
     if (!log->watcher || strncmp(doing, "Frames", 6) != 0)
         return;
     if (!*log->doing) {
-        at->stands_still = log->save == SAVE_STILL;
+        at->paused = log->save == SAVE_STILL;
     } else if (strcmp(doing, log->doing) != 0 || done < at->done) {
         at->round++;
-        at->stands_still |= at->last;
+        at->paused |= at->last;
     }
     snprintf(log->doing, sizeof log->doing, "%s", doing);
     at->done = done;
     at->total = total;
-    at->last = !at->stands_still && (at->round + 1 == SAVE_LIVE_ROUNDS || total < SAVE_LAST_PAGES);
-    if (at->stands_still)
+    at->last = !at->paused && (at->round + 1 == SAVE_LIVE_ROUNDS || total < SAVE_LAST_PAGES);
+    if (at->paused)
         before_stop(host, false);
     else if (!log->stopping)
         look_for_others(host);

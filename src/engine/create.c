@@ -4,7 +4,7 @@
  *
  *     describe   what the domain is and what would be done; refuse early; nothing is touched
  *     prepare    journal, then make everything that can take time or fail
- *     stop       the guest stands still: its RAM, or the last of it, out; the instant fixed on the
+ *     stop       the guest is paused: its RAM, or the last of it, out; the instant fixed on the
  *                disks; it runs again
  *     copy       the disks, out of their snapshots
  *     discard    the snapshots
@@ -63,7 +63,7 @@ static bool is_cold(const struct creation *c)
 }
 
 /* Holding back the requests to all disks is an instant of its own: only RAM, or a copy that takes
- * long, needs the guest to stand still. */
+ * long, needs the guest to be paused. */
 static bool suspends(const struct creation *c)
 {
     return is_cold(c) || c->save != SAVE_NOTHING;
@@ -103,7 +103,7 @@ static int choose_save(struct creation *c, struct error *e)
         *e = why;
         return e->status;
     }
-    log_note("%s stands still while its RAM is written: %s", c->d.domain.name, why.text);
+    log_note("%s is paused while its RAM is written: %s", c->d.domain.name, why.text);
     return OK;
 }
 
@@ -215,7 +215,7 @@ static int was_too_late(const struct creation *c, struct error *e)
         c->params->max_pause_ms && !c->params->go_on ? "--max-pause" : "--deadline");
 }
 
-/* What is copied while the guest stands still is of no use once it does not. */
+/* What is copied while the guest is paused is of no use once it runs. */
 static int watch_guardian(void *arg, struct error *e)
 {
     const struct creation *c = arg;
@@ -258,7 +258,7 @@ static int copy_disks(struct creation *c, struct error *e)
     return rc;
 }
 
-/* ---- stop: the guest stands still from its suspend until the end of stand_still() ---- */
+/* ---- stop: the guest is paused from its suspend until the end of take_instant() ---- */
 
 static void close_save_fd(struct creation *c)
 {
@@ -287,7 +287,7 @@ static int put_ram(struct creation *c, struct error *e)
     return finish_spool(c, &bytes, e) < 0 ? e->status : c->driver->put_ram(c->keep, bytes, e);
 }
 
-/* Within the save: let its end have all of the spool, and see whether the guest will stand still
+/* Within the save: let its end have all of the spool, and see whether the guest will be paused
  * for too long. */
 static void watch_save(void *arg, const struct save_progress *at)
 {
@@ -301,15 +301,15 @@ static void watch_save(void *arg, const struct save_progress *at)
         return;
     }
     precopy_note(&c->precopy, at, now_ns);
-    if (at->stands_still)
+    if (at->paused)
         spool_use_reserve(c->spool);
-    pause_ns = at->last || at->stands_still ? precopy_pause_ns(&c->precopy, now_ns) : 0;
+    pause_ns = at->last || at->paused ? precopy_pause_ns(&c->precopy, now_ns) : 0;
     if (!budget_ns || c->too_long || pause_ns <= budget_ns)
         return;
     c->too_long = true;
     error_set(&why, TIMED_OUT,
               "the guest %s for %.3f s for its RAM alone, and --max-pause allows %.3f s",
-              at->stands_still ? "stands still" : "would stand still", (double)pause_ns / 1e9,
+              at->paused ? "is paused" : "would be paused", (double)pause_ns / 1e9,
               (double)budget_ns / 1e9);
     if (c->params->go_on)
         log_warning("%s; going on, since --go-on was given", why.text);
@@ -356,7 +356,7 @@ static int suspend_and_save(struct creation *c, struct error *e)
     return rc < 0 ? e->status : OK;
 }
 
-/* The budget is for all that the guest stands still for. The deadline runs from its stop too,
+/* The budget is for all that the guest is paused for. The deadline runs from its stop too,
  * unless all of its RAM is written then: from the end of that. */
 static uint32_t allowed_ms(const struct creation *c, bool ram_is_saved)
 {
@@ -406,7 +406,7 @@ static int state_of(const struct creation *c, enum domain_state *state, struct e
 }
 
 /* What is of one instant must not run within it. */
-static int check_stands_still(struct creation *c, struct error *e)
+static int check_paused(struct creation *c, struct error *e)
 {
     enum domain_state state;
 
@@ -430,7 +430,7 @@ static int resume(struct creation *c, struct error *e)
                           : settle_guest(c->engine, c->journal.entry, e);
 }
 
-static int stand_still(struct creation *c, struct error *e)
+static int take_instant(struct creation *c, struct error *e)
 {
     uint64_t stopped, saved, fixed, resumed;
     struct error resume_error;
@@ -447,7 +447,7 @@ static int stand_still(struct creation *c, struct error *e)
     /* If that was too late, it is the guardian who has resumed it. */
     in_time = guardian_disarm(c->guardian);
     if (rc == OK && in_time && suspends(c))
-        rc = check_stands_still(c, e);
+        rc = check_paused(c, e);
     if (resume(c, &resume_error) < 0) {
         *e = resume_error;
         return e->status;
@@ -471,7 +471,7 @@ static int stand_still(struct creation *c, struct error *e)
 
 /* ---- after the resume ---- */
 
-/* A guest that ended while it stood still (xl destroy) is no reason to drop a whole snapshot, but
+/* A guest that ended while it was paused (xl destroy) is no reason to drop a whole snapshot, but
  * the user must know. */
 static int look_after(const struct creation *c, struct error *e)
 {
@@ -486,7 +486,7 @@ static int look_after(const struct creation *c, struct error *e)
 
 static int carry_out(struct creation *c, struct error *e)
 {
-    if (prepare(c, e) < 0 || stand_still(c, e) < 0)
+    if (prepare(c, e) < 0 || take_instant(c, e) < 0)
         return e->status;
     guardian_stop(c->guardian);
     c->guardian = NULL;

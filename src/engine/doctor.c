@@ -157,8 +157,7 @@ static int time_save(struct examination *x, const struct domain *d, enum spool_p
 
 static void cannot_tell(struct examination *x, const struct error *why)
 {
-    find(x, FINDING_NOTE, "RAM", "how long the guest would stand still can't be told: %s",
-         why->text);
+    find(x, FINDING_NOTE, "RAM", "how long the guest would be paused can't be told: %s", why->text);
 }
 
 static void predict_still(struct examination *x, const struct domain *d)
@@ -170,7 +169,7 @@ static void predict_still(struct examination *x, const struct domain *d)
     if (time_save(x, d, SPOOL_IN_MEMORY, &pages_per_ns, &e) < 0)
         cannot_tell(x, &e);
     else
-        find(x, FINDING_NOTE, "RAM", "the guest would stand still for about %.2f s for it",
+        find(x, FINDING_NOTE, "RAM", "the guest would be paused for about %.2f s for it",
              (double)(d->memory_bytes / DOMAIN_PAGE_BYTES) / pages_per_ns / 1e9);
     if (available / 2 < d->memory_bytes)
         find(x, FINDING_NOTE, "RAM",
@@ -193,7 +192,7 @@ static void predict_live(struct examination *x, const struct domain *d)
     pause_ns = precopy_predict_ns(d->memory_bytes / DOMAIN_PAGE_BYTES, pages_per_ns,
                                   (double)pages / (REHEARSAL_MS * 1e6));
     find(x, pause_ns > LONG_PAUSE_NS ? FINDING_NOTE : FINDING_GOOD, "RAM",
-         "the guest changes %.1f MiB/s of it just now, and would stand still for about %.2f s for "
+         "the guest changes %.1f MiB/s of it just now, and would be paused for about %.2f s for "
          "the end",
          (double)(pages * DOMAIN_PAGE_BYTES) / (REHEARSAL_MS / 1e3) / (1 << 20),
          (double)pause_ns / 1e9);
@@ -208,7 +207,7 @@ static void examine_ram(struct examination *x, const struct domain *d)
     if (x->engine->domains->can_suspend(x->engine->host, d, &e) < 0) {
         find(x, FINDING_BAD, "RAM", "%s", e.text);
     } else if (x->engine->domains->can_save_live(x->engine->host, d, &e) < 0) {
-        find(x, FINDING_NOTE, "RAM", "saved while the guest stands still: %s", e.text);
+        find(x, FINDING_NOTE, "RAM", "saved while the guest is paused: %s", e.text);
         predict_still(x, d);
     } else {
         find(x, FINDING_GOOD, "RAM", "saved while the guest runs, but for the end");

@@ -46,9 +46,9 @@ struct snapshot_ref {
 /* ---- create ---- */
 
 enum create_method {
-    CREATE_SNAPSHOT, /* the guest stands still for its RAM, or what it changes of it last, and one
+    CREATE_SNAPSHOT, /* the guest is paused for its RAM, or what it changes of it last, and one
                       * instant on its disks */
-    CREATE_COLD      /* the guest stands still until its disks are copied: any kind of disk */
+    CREATE_COLD      /* the guest is paused until its disks are copied: any kind of disk */
 };
 
 /* Where to: files in a folder, or (`folder` is NULL) a repository. */
@@ -71,9 +71,9 @@ struct create_params {
     bool disks_only; /* no RAM; with CREATE_SNAPSHOT the guest does not stop, only its requests wait
                       */
     uint32_t
-        deadline_ms; /* how long the guest may stand still beyond what its RAM takes, before it is
+        deadline_ms; /* how long the guest may be paused beyond what its RAM takes, before it is
                       * resumed and the snapshot dropped; 0: for ever. Not for CREATE_COLD. */
-    uint32_t max_pause_ms; /* the snapshot is dropped rather than that the guest stands still for
+    uint32_t max_pause_ms; /* the snapshot is dropped rather than that the guest is paused for
                             * longer, in all; 0: no matter how long */
     bool go_on;            /* only warn of that */
 };

@@ -93,7 +93,7 @@ static void finish(struct watch *w)
         journal_phase(w->journal, PHASE_LET_GO, &e);
 }
 
-/* How long the guest may still stand still; -1: for ever. */
+/* How long the guest may still be paused; -1: for ever. */
 static int left_ms(const struct shared *s)
 {
     uint64_t allowed = atomic_load(&s->allowed_ns), stopped = atomic_load(&s->stopped_ns),

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A process that stands by while a guest may stand still. If domsnap dies then, or the guest stands
- * still for longer than allowed, it lets the guest's requests through and resumes it. It has all it
+ * A process that stands by while a guest may be paused. If domsnap dies then, or the guest is
+ * paused for longer than allowed, it lets the guest's requests through and resumes it. It has all it
  * needs before: its own connection to the toolstack, the journal's entry, its memory locked.
  *
- *     start → arm → (the guest stands still) → disarm → stop
+ *     start → arm → (the guest is paused) → disarm → stop
  *
  * Between start and arm it releases the guest if domsnap dies.
  *
@@ -29,7 +29,7 @@ int guardian_start(struct guardian **g, const struct engine *engine, struct jour
  * back from now on. */
 void guardian_arm(struct guardian *g);
 
-/* The guest may stand still for `ms` more from now, or, before it has stopped, from when it does;
+/* The guest may be paused for `ms` more from now, or, before it has stopped, from when it does;
  * 0: for ever. */
 void guardian_allow_ms(struct guardian *g, uint32_t ms);
 

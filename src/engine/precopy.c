@@ -32,7 +32,7 @@ static double next_round_ns(double round_ns, uint64_t ram_pages, double pages_pe
 
 uint64_t precopy_pause_ns(const struct precopy *p, uint64_t now_ns)
 {
-    if (p->at.stands_still) {
+    if (p->at.paused) {
         if (p->at.done < p->at.total / TELLING_PART || !p->at.done)
             return 0;
         return (uint64_t)((double)(now_ns - p->began_ns) * (double)p->at.total /

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * How long a guest will stand still for its RAM, told while it is saved, from how the rounds of the
+ * How long a guest will be paused for its RAM, told while it is saved, from how the rounds of the
  * save went so far; or before, from how fast it changes its RAM.
  */
 #ifndef ENGINE_PRECOPY_H
@@ -22,7 +22,7 @@ struct precopy {
 /* `now_ns`: time_monotonic_ns(). */
 void precopy_note(struct precopy *p, const struct save_progress *at, uint64_t now_ns);
 
-/* If the round under way is the last that the guest runs in, or one that it stands still for; 0:
+/* If the round under way is the last that the guest runs in, or one that it is paused for; 0:
  * can't be told yet. */
 uint64_t precopy_pause_ns(const struct precopy *p, uint64_t now_ns);
 

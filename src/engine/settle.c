@@ -12,7 +12,7 @@
 #include "base/time.h"
 #include "repo/folder.h"
 
-/* Linux takes the request first, and gives its tasks 20 seconds then to stand still. */
+/* Linux takes the request first, and gives its tasks 20 seconds then to freeze. */
 #define LATE_STOP_MS 30000
 
 int settle_open(struct journal *j, struct engine *engine, const char *domain, struct error *e)

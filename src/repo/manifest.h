@@ -58,7 +58,7 @@ struct manifest_left_out {
     char *vdev, *why;
 };
 
-/* How long the guest stood still, and with what: from its suspend to its resume. */
+/* How long the guest was paused, and with what: from its suspend to its resume. */
 struct manifest_pause {
     uint64_t save_ns;   /* asked to suspend, until RAM was out */
     uint64_t disks_ns;  /* fixing the instant on the disks, or copying them (cold) */

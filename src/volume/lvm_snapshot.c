@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Logical volumes snapshotted by LVM itself. The store is made beforehand; while the guest stands
- * still it is only joined to its origin (lvconvert), which is what `lvcreate -s` ends with, and
+ * Logical volumes snapshotted by LVM itself. The store is made beforehand; while the guest is
+ * paused it is only joined to its origin (lvconvert), which is what `lvcreate -s` ends with, and
  * which lifts the barrier that has been on the origin since hold. LVM knows of all of it; it takes
  * its time.
  */
@@ -25,7 +25,7 @@ static int snapshot_can(const struct volume *v, struct error *e)
         return lvm_can_snapshot(v, e);
     return error_set(e, UNSUPPORTED,
                      "%s is a logical volume of the kind \"%s\"; snapshots are taken of linear and "
-                     "striped ones; --cold copies it while the guest stands still",
+                     "striped ones; --cold copies it while the guest is paused",
                      v->name, layout);
 }
 
@@ -52,7 +52,7 @@ static int join_store(const struct lvm_volume *l, struct error *e)
 {
     AUTO_FREE char *chunk = format_text("%ub", STORE_CHUNK_BYTES);
     AUTO_FREE char *store = format_text("%s/%s", l->vg, lvm_store_of(&l->base));
-    /* The guest stands still, so: no waiting for udev's rules (open_image does not need their
+    /* The guest is paused: no waiting for udev's rules (open_image does not need their
      * links), no copy of the metadata in /etc/lvm (removing the snapshot makes one, of what is then
      * the same as before). */
     const char *const argv[] = {"lvconvert",

@@ -94,8 +94,8 @@ static int plain_can_snapshot(const struct volume *v, struct error *e)
 {
     return error_set(
         e, UNSUPPORTED,
-        "%s is not on LVM, so it can't be snapshotted; --cold copies it while the guest "
-        "stands still",
+        "%s is not on LVM, so it can't be snapshotted; --cold copies it while the guest is "
+        "paused",
         v->path);
 }
 
@@ -138,7 +138,7 @@ static int plain_undo(const json_t *record, struct error *e)
 
 const struct volume_driver volume_plain = {
     .name = "plain",
-    .method = "copied while the guest stands still",
+    .method = "copied while the guest is paused",
     .open = plain_open,
     .close = plain_close,
     .can_snapshot = plain_can_snapshot,

@@ -22,13 +22,13 @@ expect "--version" 0 '^domsnap [0-9]' --version
 expect "--help" 0 'Usage: domsnap COMMAND' --help
 expect "no command" 2 'Usage:'
 expect "an unknown command" 2 'no command "frobnicate"' frobnicate
-for command in create restore import recover doctor init list show verify check delete; do
+for command in create restore import recover doctor init list show verify check delete selftest; do
     expect "$command --help" 0 "Usage: domsnap $command" $command --help
     expect "$command with an unknown option" 2 'unrecognized option' $command --frobnicate
 done
 # The manual has each command's options.
 missing=
-for command in create restore import recover doctor init list show verify check delete; do
+for command in create restore import recover doctor init list show verify check delete selftest; do
     for option in $("$domsnap" $command --help | sed -nE 's/^ +(-., +)?--([a-z-]+).*/\2/p' | grep -vxE 'help|usage'); do
         grep -q -- "Fl -$option\b\|, -$option\b" "${0%/*}/../../docs/domsnap.8" || missing+=" $command --$option"
     done

@@ -19,7 +19,7 @@ check_fails() { # TEXT STATUS PATTERN COMMAND...: it must exit with STATUS and s
     fi
 }
 
-# A run of domsnap-faults that stands still at a fault point (src/base/fault.h), $create, until let_go; what it says is in $OUT/create.
+# A run of domsnap-faults that is paused at a fault point (src/base/fault.h), $create, until let_go; what it says is in $OUT/create.
 hold() { # "POINT N" COMMAND...
     local fault="$1 stop"
     shift

@@ -150,7 +150,7 @@ static void kill_in_the_pause(void)
     waitpid(pid, NULL, 0);
 }
 
-static void a_kill_while_the_guest_stands_still_resumes_it(void **state)
+static void a_kill_while_the_guest_is_paused_resumes_it(void **state)
 {
     struct error e;
     eventfd_t n;
@@ -189,23 +189,22 @@ static void a_budget_stops_before_the_guest_stops(void **state)
     fake->progress = (struct save_progress){.round = 1, .total = 1 << 30, .last = true};
     params.max_pause_ms = 1;
     assert_int_equal(create(CREATE_SNAPSHOT, &e), TIMED_OUT);
-    assert_non_null(strstr(e.text, "would stand still"));
+    assert_non_null(strstr(e.text, "would be paused"));
     assert_as_before();
     params.go_on = true;
     assert_int_equal(create(CREATE_SNAPSHOT, &e), OK);
 }
 
-static void a_budget_is_kept_while_the_guest_stands_still(void **state)
+static void a_budget_is_kept_while_the_guest_is_paused(void **state)
 {
     struct error e;
 
     (void)state;
     fake->ram_bytes = 8 << 20;
-    fake->progress =
-        (struct save_progress){.done = 1 << 20, .total = 1 << 24, .stands_still = true};
+    fake->progress = (struct save_progress){.done = 1 << 20, .total = 1 << 24, .paused = true};
     params.max_pause_ms = 10;
     assert_int_equal(create(CREATE_SNAPSHOT, &e), TIMED_OUT);
-    assert_non_null(strstr(e.text, "stands still"));
+    assert_non_null(strstr(e.text, "is paused"));
     assert_as_before();
 }
 
@@ -524,10 +523,10 @@ int main(void)
         SCENE(past_its_deadline_the_guest_goes_on),
         SCENE(disks_only_does_not_stop_the_guest),
         SCENE(disks_only_and_cold_stops_it),
-        SCENE(a_kill_while_the_guest_stands_still_resumes_it),
+        SCENE(a_kill_while_the_guest_is_paused_resumes_it),
         SCENE(what_the_guardian_can_not_resume_recover_does),
         SCENE(a_budget_stops_before_the_guest_stops),
-        SCENE(a_budget_is_kept_while_the_guest_stands_still),
+        SCENE(a_budget_is_kept_while_the_guest_is_paused),
         SCENE(past_its_budget_the_guest_goes_on),
         SCENE(past_its_budget_a_cold_copy_ends),
         SCENE(a_pause_is_told_from_the_rounds_before),
