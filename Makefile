@@ -16,6 +16,11 @@ check: all
 check-all: all
 	@tests/check --all $(BUILD)
 
+# Some of them: make jobs JOBS="trip-pvh power" RELEASE=trixie.
+JOBS ?= trip-pvh
+jobs: all
+	@tests/check --jobs $(BUILD) $(or $(RELEASE),bookworm) $(JOBS)
+
 # What docs/RELIABILITY.md tells of: each parser for SECONDS; every fault point; COUNT cuts in create and as many in restore;
 # MINUTES of a soak.
 SECONDS ?= 60
@@ -68,4 +73,4 @@ deb:
 clean:
 	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan $(BUILD)-release build-fuzz
 
-.PHONY: all check check-all check-fast valgrind fuzz faults power-cuts soak demo lab bench format install deb clean
+.PHONY: all check check-all jobs check-fast valgrind fuzz faults power-cuts soak demo lab bench format install deb clean
