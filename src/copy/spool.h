@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A stream that goes into memory, with a bound, and from there into a file. While a guest
- * is paused its RAM comes through here: it goes on as soon as the last byte is in memory, and the disk
- * follows at its own pace.
+ * A stream that goes into memory, with a bound, and from there into a file. While a guest is
+ * paused its RAM comes through here: it goes on as soon as the last byte is in memory, and the
+ * disk follows at its own pace.
  *
  *     writer (libxl) → pipe → drain thread → ring of at most `memory_bytes` → write thread → file
  *

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * A process that stands by while a guest may be paused. If domsnap dies then, or the guest is
- * paused for longer than allowed, it lets the guest's requests through and resumes it. It has all it
- * needs before: its own connection to the toolstack, the journal's entry, its memory locked.
+ * paused for longer than allowed, it lets the guest's requests through and resumes it. It has all
+ * that it needs before: its own connection to the toolstack, the journal's entry, its memory
+ * locked.
  *
  *     start → arm → (the guest is paused) → disarm → stop
  *

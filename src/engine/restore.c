@@ -303,8 +303,8 @@ static void close_targets(struct restoration *r)
     }
 }
 
-/* What a guest that was destroyed had for a disk, the kernel lets go a moment after the toolstack has: a loop device goes
- * when xen-blkback has closed it, which nobody tells. */
+/* What a guest that was destroyed had for a disk, the kernel lets go a moment after the toolstack
+ * has: a loop device goes when xen-blkback has closed it, which nobody tells. */
 static int open_released(struct restoration *r, struct error *e)
 {
     uint64_t deadline_ns = time_monotonic_ns() + RELEASE_TIMEOUT_NS;
@@ -370,7 +370,8 @@ static int list_aside(struct restoration *r, json_t *aside, struct error *e)
     return OK;
 }
 
-/* Rename the volume, unless it is called `name` already. It is another one then to who looks for it by name. */
+/* Rename the volume, unless it is called `name` already. It is another one then to who looks for it
+ * by name. */
 static int rename_volume(struct restoration *r, size_t i, const char *name, struct error *e)
 {
     const struct volume_driver *driver = r->volumes[i]->driver;
