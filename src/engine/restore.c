@@ -374,12 +374,12 @@ static int list_aside(struct restoration *r, json_t *aside, struct error *e)
  * by name. */
 static int rename_volume(struct restoration *r, size_t i, const char *name, struct error *e)
 {
-    const struct volume_driver *driver = r->volumes[i]->driver;
+    const struct volume *v = r->volumes[i];
 
-    if (strcmp(r->volumes[i]->name, name) == 0)
+    if (strcmp(v->name, name) == 0)
         return OK;
-    if (driver->rename(r->volumes[i]->name, name, e) < 0)
-        return error_prefix(e, "rename %s to %s", r->volumes[i]->name, name);
+    if (volume_rename(r->engine->volumes, v->driver->name, v->name, name, e) < 0)
+        return e->status;
     if (FAULT("volume-set-aside", e) < 0)
         return e->status;
     volume_close(r->volumes[i]);
