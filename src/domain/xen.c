@@ -34,6 +34,9 @@
 #define ORPHAN_MS      1000
 #define ORPHAN_POLL_MS 50
 
+/* How often a domain is looked at for which xenstored is waited for. */
+#define LOOK_MS 200
+
 static struct domain_host *host_of(xentoollog_logger *logger)
 {
     return (struct domain_host *)((char *)logger - offsetof(struct domain_host, logger.vtable));
@@ -387,33 +390,45 @@ static int xen_read_ram(struct domain_host *host, const struct domain *d, int fd
     return rc;
 }
 
-/* xenstored tells of every domain that stops. */
+static int left_ms(uint64_t deadline_ns)
+{
+    uint64_t now_ns = time_monotonic_ns();
+
+    return now_ns > deadline_ns ? 0 : (int)((deadline_ns - now_ns + 999999) / 1000000);
+}
+
+/* False: there will be no more. */
+static bool forget_event(struct domain_host *host)
+{
+    AUTO_FREE char **event = xs_read_watch(host->xs, &(unsigned){0});
+
+    return event;
+}
+
+/* xenstored tells of every domain that stops; it is looked at now and then all the same. */
 static int xen_wait_stopped(struct domain_host *host, const struct domain_id *id, int wake_fd,
                             int timeout_ms, struct error *e)
 {
     uint64_t deadline_ns = time_monotonic_ns() + (uint64_t)timeout_ms * 1000000;
     enum domain_state state = DOMAIN_GONE;
+    struct pollfd fds[] = {{xs_fileno(host->xs), POLLIN, 0}, {wake_fd, POLLIN, 0}};
 
     /* Twice is fine: the second is refused. */
     xs_watch(host->xs, "@releaseDomain", "domsnap");
     for (;;) {
-        struct pollfd fds[] = {{xs_fileno(host->xs), POLLIN, 0}, {wake_fd, POLLIN, 0}};
-        uint64_t now_ns = time_monotonic_ns();
-        int wait_ms = timeout_ms < 0         ? -1
-                      : now_ns > deadline_ns ? 0
-                                             : (int)((deadline_ns - now_ns + 999999) / 1000000);
+        int wait_ms = timeout_ms < 0 ? LOOK_MS : left_ms(deadline_ns);
 
         if (xen_state(host, id, &state, e) < 0)
             return e->status;
         if (state != DOMAIN_RUNNING && state != DOMAIN_PAUSED)
             return OK;
-        if (poll(fds, 2, wait_ms) < 0 && errno != EINTR)
+        if (poll(fds, 2, wait_ms < LOOK_MS ? wait_ms : LOOK_MS) < 0 && errno != EINTR)
             return error_errno(e, "poll");
         if (fds[1].revents)
             return error_set(e, CANCELLED, "woken up");
-        if (fds[0].revents)
-            free(xs_read_watch(host->xs, &(unsigned){0}));
-        else if (wait_ms == 0)
+        if (fds[0].revents && !forget_event(host))
+            fds[0].fd = -1;
+        if (wait_ms == 0)
             return error_set(e, TIMED_OUT, "it has not stopped");
     }
 }

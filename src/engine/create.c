@@ -185,8 +185,13 @@ static int prepare_ram(struct creation *c, struct error *e)
 static int prepare(struct creation *c, struct error *e)
 {
     progress_begin(&c->engine->progress, "prepare", 0);
-    if (prepare_keep(c, e) < 0 || (!is_cold(c) && description_prepare(&c->d, e) < 0) ||
-        guardian_start(&c->guardian, c->engine, &c->journal, e) < 0 || prepare_ram(c, e) < 0)
+    if (prepare_keep(c, e) < 0)
+        return e->status;
+    if (!is_cold(c) && description_prepare(&c->d, e) < 0)
+        return e->status;
+    if (guardian_brief(c->guardian, suspends(c), e) < 0)
+        return e->status;
+    if (prepare_ram(c, e) < 0)
         return e->status;
     return interrupt_check(e);
 }
@@ -509,6 +514,7 @@ static void let_go(struct creation *c)
     struct error given_up = {FAILED, ""};
 
     guardian_stop(c->guardian);
+    c->guardian = NULL;
     give_up_ram(c, &given_up);
     c->driver->close(c->keep);
     c->keep = NULL;
@@ -548,9 +554,12 @@ int engine_create(struct engine *engine, const struct create_params *params, str
     if (rc == OK)
         rc = settle_open(&c.journal, engine, params->domain, e);
     if (rc == OK)
+        rc = guardian_start(&c.guardian, engine, &c.journal, e);
+    if (rc == OK)
         rc = describe(&c, e);
     if (rc == OK)
         rc = journalled(&c, e);
+    guardian_stop(c.guardian);
     c.driver->close(c.keep);
     journal_release(&c.journal);
     description_release(&c.d);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -17,16 +18,29 @@
 #include "base/time.h"
 #include "engine/settle.h"
 
-enum { IDLE, ARMED, DISARMED, FIRED, DONE };
+/*
+ * What it does, by what happens and the state it is in:
+ *
+ *               the deadline passes    domsnap dies, or is done
+ *     IDLE      -                      release the guest
+ *     ARMED     let go (FIRED)         let go, release
+ *     DISARMED  -                      let go, release
+ *     FIRED     -                      let go unless it has, release
+ *     DONE      -                      -
+ *
+ * To let go: the requests to the disks go through, and the guest is resumed.
+ */
+enum state { IDLE, ARMED, DISARMED, FIRED, DONE };
 
 /* What the guardian says. */
-enum { WATCHING, LET_GO, COULD_NOT };
+enum word { WATCHING, LET_GO, COULD_NOT };
 
 /* Between the two processes. */
 struct shared {
-    atomic_int state;
+    atomic_int state; /* an enum state */
+    atomic_uint_least64_t armed_ns;
     atomic_uint_least64_t stopped_ns; /* 0: not yet */
-    atomic_uint_least64_t allowed_ns; /* from the later of these two; 0: for ever */
+    atomic_uint_least64_t allowed_ns; /* from the later of stopped and this; 0: for ever */
     atomic_uint_least64_t allowed_from_ns;
 };
 
@@ -44,53 +58,74 @@ struct guardian {
 
 struct watch {
     struct engine engine; /* its own, with its own connection */
-    struct journal *journal;
+    struct journal journal;
     struct domain_id id;
     struct shared *shared;
     bool let_go; /* it has fired, and the guest runs since */
     int socket;
 };
 
-static bool say(const struct watch *w, char what)
+static bool say(const struct watch *w, enum word what)
 {
-    return send(w->socket, &what, 1, MSG_NOSIGNAL) == 1;
+    char byte = (char)what;
+
+    return send(w->socket, &byte, 1, MSG_NOSIGNAL) == 1;
 }
 
-static int fire(struct watch *w, struct error *e)
+/* False: domsnap has died, or is done. */
+static bool hear(const struct watch *w)
 {
-    const json_t *entry = w->journal->entry;
+    char byte;
+
+    return recv(w->socket, &byte, 1, 0) != 0;
+}
+
+static void fire(struct watch *w)
+{
+    const json_t *entry = w->journal.entry;
     int armed = ARMED, rc;
+    struct error ignored;
 
     if (!atomic_compare_exchange_strong(&w->shared->state, &armed, FIRED))
-        return OK;
-    settle_lift(&w->engine, w->journal->entry);
+        return;
+    settle_lift(&w->engine, entry);
     /* One that has been seen to stop does not stop again, unless others stop it. */
-    rc = atomic_load(&w->shared->stopped_ns) ? settle_resume(&w->engine, entry, e)
-                                             : settle_guest(&w->engine, entry, e);
+    rc = atomic_load(&w->shared->stopped_ns) ? settle_resume(&w->engine, entry, &ignored)
+                                             : settle_guest(&w->engine, entry, &ignored);
     w->let_go = rc == OK;
     say(w, w->let_go ? LET_GO : COULD_NOT);
-    return rc;
 }
 
-/* domsnap has died, or waits for this. It may have held the disks back since it was too late, or not
- * have come to resume the guest itself. */
+/* It may have held the disks back since it was too late, or not have come to resume the guest itself. */
+static int let_go(struct watch *w)
+{
+    struct error ignored;
+
+    settle_lift(&w->engine, w->journal.entry);
+    return w->let_go ? OK : settle_resume(&w->engine, w->journal.entry, &ignored);
+}
+
+/* domsnap has died, or is done. */
 static void finish(struct watch *w)
 {
-    int state = atomic_load(&w->shared->state), rc = OK;
-    struct error e;
+    struct error ignored;
+    int rc = OK;
 
-    if (state == DONE)
+    fire(w);
+    switch ((enum state)atomic_load(&w->shared->state)) {
+    case DONE:
         return;
-    if (state == ARMED) {
-        rc = fire(w, &e);
-    } else if (state != IDLE) {
-        settle_lift(&w->engine, w->journal->entry);
-        if (!w->let_go)
-            rc = settle_resume(&w->engine, w->journal->entry, &e);
+    case IDLE:
+        break;
+    case ARMED:
+    case DISARMED:
+    case FIRED:
+        rc = let_go(w);
+        break;
     }
     /* If it runs, recover must not resume it once others have suspended it; if not, it must. */
-    if (rc == OK && settle_release(&w->engine, w->journal->entry, &e) == OK)
-        journal_phase(w->journal, PHASE_LET_GO, &e);
+    if (rc == OK && settle_release(&w->engine, w->journal.entry, &ignored) == OK)
+        journal_phase(&w->journal, PHASE_LET_GO, &ignored);
 }
 
 /* How long the guest may still be paused; -1: for ever. */
@@ -105,33 +140,35 @@ static int left_ms(const struct shared *s)
     return now - from >= allowed ? 0 : (int)((allowed - (now - from)) / 1000000 + 1);
 }
 
-/* Until something is on the socket, or the deadline passes. */
+/* Until domsnap says something or the guest has stopped. Where it can't be told whether it has, it
+ * may have since it was asked to. */
+static void wait_stopped(struct watch *w)
+{
+    struct error why;
+    int rc = w->engine.domains->wait_stopped(w->engine.host, &w->id, w->socket, -1, &why);
+
+    if (rc == OK)
+        atomic_store(&w->shared->stopped_ns, time_monotonic_ns());
+    else if (rc != CANCELLED)
+        atomic_store(&w->shared->stopped_ns, atomic_load(&w->shared->armed_ns));
+}
+
 static void watch(struct watch *w)
 {
     struct shared *s = w->shared;
-    struct error ignored;
-    char byte;
 
     for (;;) {
-        int left = left_ms(s);
-        struct timeval timeout = {left / 1000, left % 1000 * 1000};
+        struct pollfd heard = {w->socket, POLLIN, 0};
+        bool armed = atomic_load(&s->state) == ARMED;
 
-        if (atomic_load(&s->state) == ARMED && left == 0)
-            fire(w, &ignored);
-        if (atomic_load(&s->state) == ARMED && !atomic_load(&s->stopped_ns) &&
-            w->engine.domains->wait_stopped(w->engine.host, &w->id, w->socket, -1, &ignored) ==
-                OK) {
-            atomic_store(&s->stopped_ns, time_monotonic_ns());
-            continue;
-        }
-        if (left < 0)
-            timeout = (struct timeval){0};
-        setsockopt(w->socket, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
-        if (recv(w->socket, &byte, 1, 0) == 0) {
-            finish(w);
-            return;
-        }
+        if (armed && !atomic_load(&s->stopped_ns))
+            wait_stopped(w);
+        if (poll(&heard, 1, armed ? left_ms(s) : -1) == 0)
+            fire(w);
+        else if (heard.revents && !hear(w))
+            break;
     }
+    finish(w);
 }
 
 static void keep_nothing_of_parents(void)
@@ -157,26 +194,35 @@ static void survive_lack_of_memory(void)
     mlockall(MCL_CURRENT | MCL_FUTURE);
 }
 
-static _Noreturn void guard(struct watch *w)
+static bool learn(struct watch *w)
 {
     struct error ignored;
 
-    keep_nothing_of_parents();
-    w->engine.domains->forget(w->engine.host);
-    w->engine.host = NULL;
-    if (settle_domain_id(w->journal->entry, &w->id, &ignored) < 0 ||
-        engine_connect(&w->engine, &ignored) < 0)
-        _exit(1);
+    if (journal_read(&w->journal, &ignored) < 0)
+        return false;
+    if (settle_domain_id(w->journal.entry, &w->id, &ignored) < 0)
+        return false;
+    if (engine_connect(&w->engine, &ignored) < 0)
+        return false;
     survive_lack_of_memory();
-    if (say(w, WATCHING))
+    return say(w, WATCHING);
+}
+
+static _Noreturn void guard(struct watch *w)
+{
+    keep_nothing_of_parents();
+    if (w->engine.host)
+        w->engine.domains->forget(w->engine.host);
+    w->engine.host = NULL;
+    if (hear(w) && learn(w))
         watch(w);
     _exit(0);
 }
 
 /* ---- in domsnap ---- */
 
-static int start_process(struct guardian *g, const struct engine *engine, struct journal *journal,
-                         struct error *e)
+static int start_process(struct guardian *g, const struct engine *engine,
+                         const struct journal *journal, struct error *e)
 {
     int sockets[2];
 
@@ -186,7 +232,7 @@ static int start_process(struct guardian *g, const struct engine *engine, struct
     if (g->pid == 0) {
         struct watch w = {
             .engine = *engine,
-            .journal = journal,
+            .journal = *journal,
             .shared = g->shared,
             .socket = sockets[1],
         };
@@ -199,16 +245,14 @@ static int start_process(struct guardian *g, const struct engine *engine, struct
     return g->pid < 0 ? error_errno(e, "guardian: fork") : OK;
 }
 
-int guardian_start(struct guardian **out, const struct engine *engine, struct journal *journal,
-                   struct error *e)
+int guardian_start(struct guardian **out, const struct engine *engine,
+                   const struct journal *journal, struct error *e)
 {
     struct guardian *g = calloc(1, sizeof *g);
-    char byte;
 
     if (!g)
         return error_errno(e, "guardian");
     g->pid = g->socket = -1;
-    g->suspends = json_is_true(json_object_get(journal->entry, "suspends"));
     g->shared =
         mmap(NULL, sizeof *g->shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (g->shared == MAP_FAILED) {
@@ -216,11 +260,8 @@ int guardian_start(struct guardian **out, const struct engine *engine, struct jo
         return error_errno(e, "guardian: memory");
     }
     if (start_process(g, engine, journal, e) == OK) {
-        if (recv(g->socket, &byte, 1, 0) == 1) {
-            *out = g;
-            return OK;
-        }
-        error_set(e, FAILED, "guardian: it could not connect to the hypervisor");
+        *out = g;
+        return OK;
     }
     guardian_stop(g);
     return e->status;
@@ -231,10 +272,24 @@ static void wake(const struct guardian *g)
     send(g->socket, "", 1, MSG_NOSIGNAL);
 }
 
+int guardian_brief(struct guardian *g, bool suspends, struct error *e)
+{
+    char byte;
+
+    g->suspends = suspends;
+    wake(g);
+    if (recv(g->socket, &byte, 1, 0) == 1)
+        return OK;
+    return error_set(e, FAILED, "guardian: it could not connect to the hypervisor");
+}
+
 void guardian_arm(struct guardian *g)
 {
+    uint64_t now_ns = time_monotonic_ns();
+
+    atomic_store(&g->shared->armed_ns, now_ns);
     if (!g->suspends)
-        atomic_store(&g->shared->stopped_ns, time_monotonic_ns());
+        atomic_store(&g->shared->stopped_ns, now_ns);
     atomic_store(&g->shared->state, ARMED);
     wake(g);
 }
@@ -266,7 +321,7 @@ bool guardian_has_let_go(struct guardian *g)
 }
 
 /* False: it has fired before. */
-static bool leave_to_us(struct guardian *g, int next)
+static bool leave_to_us(struct guardian *g, enum state next)
 {
     int state = atomic_load(&g->shared->state);
 

@@ -3,11 +3,11 @@
  * A process that stands by while a guest may be paused. If domsnap dies then, or the guest is
  * paused for longer than allowed, it lets the guest's requests through and resumes it. It has all
  * that it needs before: its own connection to the toolstack, the journal's entry, its memory
- * locked.
+ * locked. It is started before domsnap opens what takes memory, for its own can't be reclaimed.
  *
- *     start → arm → (the guest is paused) → disarm → stop
+ *     start → brief → arm → (the guest is paused) → disarm → stop
  *
- * Between start and arm it releases the guest if domsnap dies.
+ * Between brief and arm it releases the guest if domsnap dies.
  *
  * It also sees when the guest stopped, which the engine, within the save, does not.
  */
@@ -21,13 +21,17 @@
 
 struct guardian;
 
-/* Start it for the domain and the volumes of the journal's entry, whose phase is "let-go" once it
- * has done its work after a death. There must be no other thread that matters: it is a fork. */
-int guardian_start(struct guardian **g, const struct engine *engine, struct journal *journal,
+/* Start it. It is a fork: there must be no other thread that matters. `journal` is open, so that
+ * the domain's lock is the guardian's too; it may have no entry yet. */
+int guardian_start(struct guardian **g, const struct engine *engine, const struct journal *journal,
                    struct error *e);
 
-/* From here on it watches. If the entry says that the guest is not suspended, its disks are held
- * back from now on. */
+/* Have it read the journal's entry, which names the domain and the volumes; its phase is "let-go" once
+ * the guardian has done its work after a death. `suspends`: the guest, not only its disks, is to be
+ * paused. */
+int guardian_brief(struct guardian *g, bool suspends, struct error *e);
+
+/* From here on it watches. If the guest is not suspended, its disks are held back from now on. */
 void guardian_arm(struct guardian *g);
 
 /* The guest may be paused for `ms` more from now, or, before it has stopped, from when it does;

@@ -40,8 +40,10 @@ static int take_lock(struct journal *j, const char *lock_dir, const char *domain
     return error_set(e, BUSY, "another domsnap is at work on %s; wait until it has ended", domain);
 }
 
-static int load_entry(struct journal *j, struct error *e)
+int journal_read(struct journal *j, struct error *e)
 {
+    json_decref(j->entry);
+    j->entry = NULL;
     if (json_read(j->dirfd, j->file, ENTRY_MAX_BYTES, &j->entry, e) < 0)
         return e->status;
     if (seal_check(j->entry, e) < 0)
@@ -64,7 +66,7 @@ static int open_entry(struct journal *j, const struct engine *engine, const char
     if (take_lock(j, engine->lock_dir, domain, e) < 0 || open_folder(j->dir, &j->dirfd, e) < 0 ||
         file_remove_temporary(j->dirfd, j->file, e) < 0)
         return e->status;
-    return load_entry(j, e);
+    return journal_read(j, e);
 }
 
 int journal_open(struct journal *j, const struct engine *engine, const char *domain,
@@ -196,7 +198,7 @@ int journal_peek(const struct engine *engine, const char *domain, json_t **entry
         return error_set(e, NO_SPACE, "out of memory");
     rc = open_folder(engine->journal_dir, &j.dirfd, e);
     if (rc == OK)
-        rc = load_entry(&j, e);
+        rc = journal_read(&j, e);
     if (rc == OK)
         *entry = json_incref(j.entry);
     journal_release(&j);

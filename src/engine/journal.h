@@ -60,6 +60,9 @@ struct journal {
 int journal_open(struct journal *j, const struct engine *engine, const char *domain,
                  const char *supersedes, struct error *e);
 
+/* What is on the disk, into j->entry: for another process that shares the lock. */
+int journal_read(struct journal *j, struct error *e);
+
 /* Write `entry` (a reference is taken), then each phase, before what they announce is done. */
 int journal_write(struct journal *j, json_t *entry, struct error *e);
 int journal_phase(struct journal *j, const char *phase, struct error *e);
