@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "cli/cli.h"
+#include "engine/turn.h"
 
 static const char doc[] =
     "Snapshot a running guest, its RAM and all its disks at one instant, into a repository, or, "
@@ -28,7 +29,8 @@ enum {
     OPTION_DEADLINE,
     OPTION_MAX_PAUSE,
     OPTION_GO_ON,
-    OPTION_LVM_SNAPSHOT
+    OPTION_LVM_SNAPSHOT,
+    OPTION_AT_ONCE
 };
 
 #define DEADLINE_DEFAULT_MS 10000
@@ -39,6 +41,8 @@ static const struct argp_option options[] = {
      "the guest does not run: the disks that this xl configuration names", 0},
     CLI_REPO_OPTION,
     {"limit", OPTION_LIMIT, "MB/S", 0, "read the disks no faster", 0},
+    {"at-once", OPTION_AT_ONCE, "COUNT", 0,
+     "wait until fewer than so many snapshots are taken on this host (2)", 0},
     {"cold", OPTION_COLD, NULL, 0, "copy the disks while the guest is paused", 0},
     {"disks-only", OPTION_DISKS_ONLY, NULL, 0,
      "no RAM; without --cold the guest does not stop at all", 0},
@@ -124,6 +128,16 @@ static uint64_t parse_rate(const char *arg, struct argp_state *state)
     return (uint64_t)(mb * 1e6);
 }
 
+static unsigned parse_count(const char *arg, struct argp_state *state)
+{
+    char *end;
+    unsigned long count = strtoul(arg, &end, 10);
+
+    if (*arg < '0' || *arg > '9' || *end || count < 1 || count > TURNS_MAX)
+        argp_error(state, "\"%s\" is not a number from 1 to %d", arg, TURNS_MAX);
+    return (unsigned)count;
+}
+
 static void check(const struct request *r, struct argp_state *state)
 {
     const struct create_target *to = &r->running.to;
@@ -149,6 +163,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case OPTION_LIMIT:
         to->bytes_per_second = parse_rate(arg, state);
+        return 0;
+    case OPTION_AT_ONCE:
+        cli_engine()->at_once = parse_count(arg, state);
         return 0;
     case 'r':
         to->repo = arg;

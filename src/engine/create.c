@@ -46,6 +46,7 @@ struct creation {
     struct keep *keep;
     struct keep_request request; /* of the above */
     struct journal journal;
+    int turn;    /* of this host */
     int save_fd; /* the pipe that libxl writes to */
     struct spool *spool;
     enum domain_save save;
@@ -543,6 +544,7 @@ int engine_create(struct engine *engine, const struct create_params *params, str
         .stats = stats,
         .driver = keep_driver_of(&params->to),
         .journal = JOURNAL_NONE,
+        .turn = -1,
         .save_fd = -1,
     };
     int rc;
@@ -554,6 +556,8 @@ int engine_create(struct engine *engine, const struct create_params *params, str
     if (rc == OK)
         rc = settle_open(&c.journal, engine, params->domain, e);
     if (rc == OK)
+        rc = engine_take_turn(engine, &c.turn, e);
+    if (rc == OK)
         rc = guardian_start(&c.guardian, engine, &c.journal, e);
     if (rc == OK)
         rc = describe(&c, e);
@@ -562,6 +566,8 @@ int engine_create(struct engine *engine, const struct create_params *params, str
     guardian_stop(c.guardian);
     c.driver->close(c.keep);
     journal_release(&c.journal);
+    if (c.turn >= 0)
+        close(c.turn);
     description_release(&c.d);
     if (rc < 0) {
         manifest_release(&c.m);

@@ -26,6 +26,7 @@ struct creation {
     char *config; /* text: a copy, since the file may change meanwhile */
     struct description d;
     struct journal journal;
+    int turn; /* of this host */
     const struct keep_driver *driver;
     struct keep *keep;
     struct keep_request request; /* of the above */
@@ -119,9 +120,15 @@ static int describe(struct creation *c, struct error *e)
     if (wanted && strcmp(wanted, c->d.domain.name) != 0)
         return error_set(e, USAGE, "%s is the configuration of %s", c->params->config_file,
                          c->d.domain.name);
-    if (settle_open(&c->journal, c->engine, c->d.domain.name, e) < 0 || check_off(c, e) < 0 ||
-        description_open_disks(&c->d, c->engine, e) < 0 ||
-        description_to_manifest(&c->d, c->engine, "off", &c->m, e) < 0)
+    if (settle_open(&c->journal, c->engine, c->d.domain.name, e) < 0)
+        return e->status;
+    if (engine_take_turn(c->engine, &c->turn, e) < 0)
+        return e->status;
+    if (check_off(c, e) < 0)
+        return e->status;
+    if (description_open_disks(&c->d, c->engine, e) < 0)
+        return e->status;
+    if (description_to_manifest(&c->d, c->engine, "off", &c->m, e) < 0)
         return e->status;
     for (size_t i = 0; i < c->d.left_out_count; i++)
         log_note("disk %s is left out: %s", c->d.left_out[i].disk->vdev, c->d.left_out[i].why);
@@ -182,6 +189,8 @@ static void release(struct creation *c)
 {
     c->driver->close(c->keep);
     journal_release(&c->journal);
+    if (c->turn >= 0)
+        close(c->turn);
     description_release(&c->d);
     free(c->config);
 }
@@ -194,6 +203,7 @@ int engine_create_off(struct engine *engine, const struct create_off_params *par
         .params = params,
         .driver = keep_driver_of(&params->to),
         .journal = JOURNAL_NONE,
+        .turn = -1,
     };
     int rc;
 

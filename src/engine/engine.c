@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "engine/engine.h"
 
+#include "engine/turn.h"
+
 int engine_connect(struct engine *engine, struct error *e)
 {
     return engine->host ? OK : engine->domains->open(&engine->host, e);
@@ -11,6 +13,11 @@ void engine_disconnect(struct engine *engine)
     if (engine->host)
         engine->domains->close(engine->host);
     engine->host = NULL;
+}
+
+int engine_take_turn(const struct engine *engine, int *turn, struct error *e)
+{
+    return turn_take(turn, engine->lock_dir, engine->at_once ? engine->at_once : ENGINE_AT_ONCE, e);
 }
 
 int engine_find_domain(const struct engine *engine, const char *name, struct domain_id *id,

@@ -15,6 +15,8 @@
 #include "repo/manifest.h"
 #include "volume/volume.h"
 
+#define ENGINE_AT_ONCE 2
+
 /* What the stories work with. The command line makes one of the real drivers, tests of fakes. */
 struct engine {
     const struct domain_driver *domains;
@@ -22,8 +24,12 @@ struct engine {
     const struct volume_driver *const *volumes;
     const char *journal_dir; /* survives a reboot */
     const char *lock_dir;    /* does not */
+    unsigned at_once;        /* so many snapshots are taken on this host (turn.h); 0: ENGINE_AT_ONCE */
     struct progress progress;
 };
+
+/* Wait for a turn to take a snapshot: a descriptor that holds it (turn.h). */
+int engine_take_turn(const struct engine *engine, int *turn, struct error *e);
 
 /* Connect to the hypervisor, once. */
 int engine_connect(struct engine *engine, struct error *e);

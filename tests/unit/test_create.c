@@ -6,7 +6,10 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
@@ -14,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/log.h"
 #include "engine/journal.h"
 #include "engine/precopy.h"
 #include "scene.h"
@@ -495,6 +499,55 @@ static void two_creates_of_one_domain(void **state)
     assert_as_before();
 }
 
+static sem_t waits;
+
+static void tell_who_waits(enum log_level level, const char *line)
+{
+    (void)level;
+    if (strstr(line, "waiting for a turn"))
+        sem_post(&waits);
+}
+
+struct turn_taker {
+    atomic_bool has;
+    int turn, rc;
+    struct error e;
+};
+
+static void *take_turn(void *arg)
+{
+    struct turn_taker *t = arg;
+
+    t->rc = engine_take_turn(&fake->engine, &t->turn, &t->e);
+    t->has = true;
+    return NULL;
+}
+
+static void snapshots_wait_for_their_turn(void **state)
+{
+    struct turn_taker first = {0}, second = {0}, third = {0};
+    pthread_t thread;
+
+    (void)state;
+    sem_init(&waits, 0, 0);
+    log_set_sink(tell_who_waits);
+    fake->engine.at_once = 2;
+    take_turn(&first);
+    take_turn(&second);
+    assert_int_equal(first.rc, OK);
+    assert_int_equal(second.rc, OK);
+    pthread_create(&thread, NULL, take_turn, &third);
+    sem_wait(&waits);
+    assert_false(third.has);
+    close(first.turn);
+    pthread_join(thread, NULL);
+    log_set_sink(NULL);
+    assert_int_equal(third.rc, OK);
+    close(second.turn);
+    close(third.turn);
+    sem_destroy(&waits);
+}
+
 static void files_are_private(void **state)
 {
     mode_t old = umask(0);
@@ -543,6 +596,7 @@ int main(void)
         SCENE(past_the_commit_point_it_is_published),
         SCENE(nothing_is_overwritten),
         SCENE(two_creates_of_one_domain),
+        SCENE(snapshots_wait_for_their_turn),
         SCENE(files_are_private),
     };
 
