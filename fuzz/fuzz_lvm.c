@@ -23,7 +23,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         struct store_size stores[] = {{.origin_bytes = r.size_bytes}, {.origin_bytes = 1 << 30}};
 
         store_size_plan(stores, 2, r.size_bytes + (1 << 30), r.free_bytes, r.extent_bytes, &e);
-        free(r.layout);
+        lvm_report_release(&r);
     }
     return 0;
 }

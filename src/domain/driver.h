@@ -102,6 +102,10 @@ struct domain_driver {
     int (*check_unused)(struct domain_host *host, const char *path, uint32_t except,
                         struct error *e);
 
+    /* Whether `restore` and `boot` are the toolstack that looks after the domain of this name: UNSUPPORTED names
+     * another one, which would not hear of a suspend, or start the domain a second time. */
+    int (*check_keeper)(struct domain_host *host, const char *name, struct error *e);
+
     /* Whether it would answer a suspend request: UNSUPPORTED or BUSY say why it would not. */
     int (*can_suspend)(struct domain_host *host, const struct domain *d, struct error *e);
 

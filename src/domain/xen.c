@@ -12,6 +12,9 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
+#include <xenctrl.h>
+#include <xenguest.h>
 
 #include "base/cleanup.h"
 #include "base/fault.h"
@@ -317,6 +320,23 @@ int xen_check_running(struct domain_host *host, const struct domain *d, struct e
     return state == DOMAIN_RUNNING ? OK : error_set(e, BUSY, "%s", words[state]);
 }
 
+/* libvirt keeps the state of each domain that it has started in a file of its name. It hears of one
+ * shutdown a domain, and a suspend is one: of a later reboot it would never know. */
+static int xen_check_keeper(struct domain_host *host, const char *name, struct error *e)
+{
+    AUTO_FREE char *state = format_text("/run/libvirt/libxl/%s.xml", name);
+
+    (void)host;
+    if (!state)
+        return error_set(e, NO_SPACE, "out of memory");
+    if (access(state, F_OK) < 0)
+        return OK;
+    return error_set(e, UNSUPPORTED,
+                     "%s is libvirt's, which would not hear of the guest's next reboot after it was "
+                     "suspended or restored by others; --disks-only snapshots it as it is",
+                     name);
+}
+
 static int check_others(const struct domain *d, struct error *e)
 {
     pid_t saver = xen_other_saver(d->domid);
@@ -338,7 +358,11 @@ static int xen_can_suspend(struct domain_host *host, const struct domain *d, str
                          d->passthrough_devices);
     if (request && *request)
         return error_set(e, BUSY, "it is on its way to \"%s\"; wait until it is done", request);
-    if (xen_check_running(host, d, e) < 0 || check_others(d, e) < 0)
+    if (xen_check_keeper(host, d->name, e) < 0)
+        return e->status;
+    if (xen_check_running(host, d, e) < 0)
+        return e->status;
+    if (check_others(d, e) < 0)
         return e->status;
     /* An HVM guest without PV drivers is suspended without its help. */
     if (strcmp(d->type, "hvm") != 0 && !announces_suspend(host, d->domid))
@@ -486,11 +510,44 @@ static int xen_release(struct domain_host *host, const struct domain_id *id, str
     return OK;
 }
 
+/* libxl resumes the guest's processors only once its device model has answered. One that does not
+ * must not keep the guest paused. */
+static bool resume_processors(struct domain_host *host, uint32_t domid)
+{
+    xc_interface *xc = xc_interface_open(&host->logger.vtable, NULL, 0);
+    bool resumed = xc && xc_domain_resume(xc, domid, 1) == 0;
+
+    if (xc)
+        xc_interface_close(xc);
+    if (resumed)
+        xs_resume_domain(host->xs, domid);
+    return resumed;
+}
+
+static int resume_suspended(struct domain_host *host, const struct domain_id *id, struct error *e)
+{
+    enum domain_state state;
+    struct error ignored;
+    int rc = libxl_domain_resume(host->ctx, id->domid, 1, NULL);
+
+    if (rc == 0)
+        return OK;
+    xen_failed(host, e, "resume", rc);
+    if (xen_state(host, id, &state, &ignored) < 0 || state != DOMAIN_SUSPENDED ||
+        !resume_processors(host, id->domid))
+        return e->status;
+    host->logger.first_error[0] = '\0';
+    log_warning("%s goes on, but its device model (QEMU) has not answered, and may have stopped the "
+                "disks that it emulates: %s",
+                id->name, e->text);
+    return OK;
+}
+
 static int xen_resume(struct domain_host *host, const struct domain_id *id, bool *may_stop,
                       struct error *e)
 {
     enum domain_state state = DOMAIN_GONE;
-    int rc = 0;
+    int rc = OK;
 
     *may_stop = false;
     if (xen_state(host, id, &state, e) < 0)
@@ -502,12 +559,12 @@ static int xen_resume(struct domain_host *host, const struct domain_id *id, bool
         *may_stop = *may_stop && can_go_on(state);
     }
     if (state == DOMAIN_SUSPENDED)
-        rc = libxl_domain_resume(host->ctx, id->domid, 1, NULL);
-    if (FAULT("guest-resumed", e) < 0)
+        rc = resume_suspended(host, id, e);
+    if (rc == OK && FAULT("guest-resumed", e) < 0)
         return e->status;
     /* Whatever became of the domain, its monitor must go on and see it. */
     xen_monitor_release(id->name, id->domid);
-    return rc == 0 ? OK : xen_failed(host, e, "resume", rc);
+    return rc;
 }
 
 static int xen_destroy(struct domain_host *host, const struct domain_id *id, struct error *e)
@@ -590,6 +647,7 @@ const struct domain_driver domain_xen = {
     .describe_config = xen_describe_config,
     .state = xen_state,
     .check_unused = xen_check_unused,
+    .check_keeper = xen_check_keeper,
     .can_suspend = xen_can_suspend,
     .can_save_live = xen_can_save_live,
     .dirty_pages = xen_dirty_pages,

@@ -161,7 +161,11 @@ static int check_all_covered(const struct restoration *r, struct error *e)
 /* Find whom we would replace, and whether we may. */
 static int look_for_running(struct restoration *r, struct error *e)
 {
-    if (r->engine->host && engine_find_domain(r->engine, r->m.domain_name, &r->running, e) < 0)
+    if (!r->engine->host)
+        return OK;
+    if (r->engine->domains->check_keeper(r->engine->host, r->m.domain_name, e) < 0)
+        return e->status;
+    if (engine_find_domain(r->engine, r->m.domain_name, &r->running, e) < 0)
         return e->status;
     if (!r->running.domid || r->params->replace)
         return OK;

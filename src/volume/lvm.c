@@ -18,7 +18,8 @@
 #include "volume/dm.h"
 #include "volume/lvm_report.h"
 
-#define COMMAND_TIMEOUT_S 120
+/* Nearly all of it for LVM's lock of the volume group, for which others may be in front. */
+#define COMMAND_TIMEOUT_S 1800
 #define NAME_MAX_BYTES    127 /* of a logical volume: LVM's NAME_LEN, without the NUL */
 
 struct lvm_volume *lvm_of(const struct volume *v)
@@ -37,6 +38,7 @@ void lvm_close(struct volume *v)
     free(l->vg);
     free(l->lv);
     free(l->layout);
+    json_decref(l->devices);
     free(l->device);
     free(l->table);
     free(l->table_on_origin);
@@ -55,8 +57,9 @@ int lvm_run(const char *const argv[], char **out, struct error *e)
 
 static int read_report(struct lvm_volume *l, struct error *e)
 {
-    const char *const argv[] = {"lvs", "--reportformat",  "json", "--units",    "b", "--nosuffix",
-                                "-o",  LVM_REPORT_FIELDS, "--",   l->base.name, NULL};
+    const char *const argv[] = {"lvs",        LVM_REPORT_CONFIG, "--reportformat", "json",
+                                "--units",    "b",               "--nosuffix",     "-o",
+                                LVM_REPORT_FIELDS, "--",          l->base.name,     NULL};
     struct lvm_report report;
     AUTO_FREE char *text = NULL;
 
@@ -66,7 +69,9 @@ static int read_report(struct lvm_volume *l, struct error *e)
     l->free_bytes = report.free_bytes;
     l->extent_bytes = report.extent_bytes;
     l->layout = report.layout;
+    l->devices = report.devices;
     l->locked = report.locked;
+    l->shared = report.shared;
     return OK;
 }
 
@@ -101,14 +106,22 @@ int lvm_open(const struct volume_driver *driver, const char *path, struct volume
     return e->status;
 }
 
-/* Its table leads to the device that mirrors it then, and that has to go when the move is done. */
+/* While it is moved, its table leads to the device that mirrors it, and that has to go when the move
+ * is done. */
 int lvm_can_snapshot(const struct volume *v, struct error *e)
 {
-    return lvm_of(v)->locked ? error_set(e, BUSY,
-                                         "%s is being moved (pvmove); wait until that is done, or "
-                                         "use --cold",
-                                         v->name)
-                             : OK;
+    const struct lvm_volume *l = lvm_of(v);
+
+    if (l->shared)
+        return error_set(e, UNSUPPORTED,
+                         "volume group %s is shared with other hosts (lvmlockd), which would not see "
+                         "its snapshot; --cold copies it while the guest is paused",
+                         l->vg);
+    if (l->locked)
+        return error_set(e, BUSY,
+                         "%s is being moved (pvmove); wait until that is done, or use --cold",
+                         v->name);
+    return OK;
 }
 
 /* ---- another name ---- */
@@ -258,13 +271,13 @@ static const char *tag_of(const struct volume *v)
     return json_string_value(json_object_get(v->record, "tag"));
 }
 
-/* The exception store: tagged from its first moment, its head zeroed (else the kernel would take
- * what lies there for an old store). */
-int lvm_store_make(const struct lvm_volume *l, struct error *e)
+/* Tagged from its first moment, its head zeroed (else the kernel would take what lies there for an
+ * old store). On `devices`, a list of physical volumes; of an empty one, on any. */
+static int make_store(const struct lvm_volume *l, const json_t *devices, struct error *e)
 {
     AUTO_FREE char *size = format_text("%" PRIu64 "b", l->store.size_bytes);
     const char *const create[] = {"lvcreate",
-                                  LVM_NO_MONITOR,
+                                  LVM_OWN_CONFIG,
                                   "--yes",
                                   "--wipesignatures",
                                   "y",
@@ -280,16 +293,33 @@ int lvm_store_make(const struct lvm_volume *l, struct error *e)
                                   size,
                                   "--name",
                                   lvm_store_of(&l->base),
-                                  l->vg,
-                                  NULL};
+                                  "--",
+                                  l->vg};
+    size_t words = sizeof create / sizeof *create;
+    AUTO_FREE const char **argv = calloc(words + json_array_size(devices) + 1, sizeof *argv);
+    const json_t *device;
+    size_t i;
 
-    if (!size)
+    if (!size || !argv)
         return error_set(e, NO_SPACE, "out of memory");
+    memcpy(argv, create, sizeof create);
+    json_array_foreach (devices, i, device)
+        argv[words + i] = json_string_value(device);
+    return lvm_run(argv, NULL, e);
+}
+
+int lvm_store_make(const struct lvm_volume *l, struct error *e)
+{
     log_debug("%s: exception store of %" PRIu64 " MiB, at most %" PRIu64 " MiB", l->base.name,
               l->store.size_bytes >> 20, l->store.full_bytes >> 20);
-    if (lvm_run(create, NULL, e) < 0)
-        return error_prefix(e, "exception store of %s", l->base.name);
-    return OK;
+    if (make_store(l, l->devices, e) == OK)
+        return OK;
+    if (json_array_size(l->devices)) {
+        log_debug("%s: not on the physical volumes that it lies on: %s", l->base.name, e->text);
+        if (make_store(l, NULL, e) == OK)
+            return OK;
+    }
+    return error_prefix(e, "exception store of %s", l->base.name);
 }
 
 /* ---- the image ---- */
@@ -321,7 +351,7 @@ static void extend_store(struct lvm_volume *l, const struct dm_store_usage *usag
 {
     AUTO_FREE char *by = format_text("+%" PRIu64 "b", by_bytes);
     AUTO_FREE char *store = format_text("%s/%s", l->vg, lvm_store_of(&l->base));
-    const char *const argv[] = {"lvextend", LVM_NO_MONITOR, "--yes", "--size", by, store, NULL};
+    const char *const argv[] = {"lvextend", LVM_OWN_CONFIG, "--yes", "--size", by, store, NULL};
     struct error why;
 
     if (!by || !store)
@@ -368,7 +398,7 @@ int lvm_store_remove(const json_t *record, struct error *e)
     const char *store = json_string_value(json_object_get(record, "store"));
     const char *tag = json_string_value(json_object_get(record, "tag"));
     AUTO_FREE char *select = NULL;
-    const char *argv[] = {"lvremove", LVM_NO_MONITOR, "--yes", "--force", "--select",
+    const char *argv[] = {"lvremove", LVM_OWN_CONFIG, "--yes", "--force", "--select",
                           NULL,       "--",           vg,      NULL};
 
     if (!vg || !store || !tag || strncmp(store, "domsnap-", 8) != 0 || strpbrk(store, "\"\\/") ||

@@ -12,15 +12,20 @@
 #include "volume/store_size.h"
 #include "volume/volume.h"
 
-/* dmeventd is not to watch our snapshots: we do, and it would be left running. */
-#define LVM_NO_MONITOR "--config=activation{monitoring=0}"
+/* For commands on our own stores. dmeventd is not to watch our snapshots: we do, and it would be left
+ * running. Nobody wants what was before them back: LVM would archive it for each, and keep that for
+ * a month. Discards of a large store take longer than all the rest. */
+#define LVM_OWN_CONFIG                                                                             \
+    "--config=activation{monitoring=0} backup{archive=0} devices{issue_discards=0}"
 
 struct lvm_volume {
     struct volume base;
     char *vg, *lv;
     char *device; /* its device-mapper name */
     char *layout; /* lvs's lv_layout: "linear", "striped", "thin,sparse", … */
+    json_t *devices; /* a list of strings: the physical volumes that it lies on */
     bool locked;  /* LVM is at work on where it lies (pvmove) */
+    bool shared;  /* the volume group, with other hosts (lvmlockd) */
     uint64_t extent_bytes, free_bytes; /* of the volume group */
     struct store_size store;
     uint64_t extend_again_at_bytes; /* after a failed extension: not before so much is used */
@@ -53,7 +58,7 @@ int lvm_rename(const char *from, const char *to, struct error *e);
 const char *lvm_store_of(const struct volume *v);
 
 /* Make the exception store: a volume of its own, active, tagged from its first moment, zeroed at
- * its head. */
+ * its head. It lies where the volume does, if there is room: it has to be as fast. */
 int lvm_store_make(const struct lvm_volume *l, struct error *e);
 
 /* Remove the one that `record` names; fine if it is gone, or was never made. */

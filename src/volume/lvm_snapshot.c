@@ -56,7 +56,7 @@ static int join_store(const struct lvm_volume *l, struct error *e)
      * links), no copy of the metadata in /etc/lvm (removing the snapshot makes one, of what is then
      * the same as before). */
     const char *const argv[] = {"lvconvert",
-                                LVM_NO_MONITOR " backup{backup=0 archive=0}",
+                                LVM_OWN_CONFIG " backup{backup=0}",
                                 "--noudevsync",
                                 "--yes",
                                 "--type",

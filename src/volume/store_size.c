@@ -48,6 +48,12 @@ int store_size_plan(struct store_size *stores, size_t count, uint64_t copied_byt
         sum_full += s->full_bytes;
         sum_least += least(s->full_bytes, round_up(LEAST_BYTES, extent_bytes));
     }
+    /* What is not needed costs nothing where there is plenty, and need not be extended in time. */
+    if (sum_full <= free_bytes / 2) {
+        for (size_t i = 0; i < count; i++)
+            stores[i].size_bytes = stores[i].full_bytes;
+        return OK;
+    }
     if (sum_full <= free_bytes)
         usable = free_bytes;
     else /* keep a fifth back, for the store that fills first */

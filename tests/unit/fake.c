@@ -127,6 +127,12 @@ static int check_unused(struct domain_host *host, const char *path, uint32_t exc
     return call("check_unused", strrchr(path, '/') + 1, e);
 }
 
+static int check_keeper(struct domain_host *host, const char *name, struct error *e)
+{
+    (void)host, (void)name;
+    return call("check_keeper", "", e);
+}
+
 static int can_suspend(struct domain_host *host, const struct domain *d, struct error *e)
 {
     (void)host, (void)d;
@@ -324,6 +330,7 @@ static const struct domain_driver domains = {
     .describe_config = describe_config,
     .state = state,
     .check_unused = check_unused,
+    .check_keeper = check_keeper,
     .can_suspend = can_suspend,
     .can_save_live = can_save_live,
     .dirty_pages = dirty_pages,

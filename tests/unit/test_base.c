@@ -22,6 +22,7 @@
 #include "domain/driver.h"
 #include "domain/savefile.h"
 #include "repo/manifest.h"
+#include "volume/lvm_report.h"
 #include "volume/store_size.h"
 
 #define MIB UINT64_C(1048576)
@@ -290,9 +291,24 @@ static void a_store_never_exceeds_what_can_be_needed(void **state)
     struct error e;
 
     (void)state;
-    assert_int_equal(store_size_plan(&s, 1, 100000 * MIB, 100000 * MIB, EXTENT, &e), OK);
+    assert_int_equal(store_size_plan(&s, 1, 100000 * MIB, 400 * MIB, EXTENT, &e), OK);
     assert_int_equal(s.size_bytes, s.full_bytes);
     assert_true(s.full_bytes > 256 * MIB && s.full_bytes <= 260 * MIB);
+}
+
+static void where_there_is_plenty_a_store_is_full(void **state)
+{
+    struct store_size s[2] = {{.origin_bytes = 10240 * MIB}, {.origin_bytes = 20480 * MIB}};
+    struct error e;
+
+    (void)state;
+    assert_int_equal(store_size_plan(s, 2, 30720 * MIB, 61600 * MIB, EXTENT, &e), OK);
+    assert_int_equal(s[0].size_bytes, s[0].full_bytes);
+    assert_int_equal(s[1].size_bytes, s[1].full_bytes);
+    assert_true(s[0].full_bytes + s[1].full_bytes <= 30800 * MIB);
+    assert_int_equal(store_size_plan(s, 2, 30720 * MIB, 61400 * MIB, EXTENT, &e), OK);
+    assert_true(s[0].size_bytes < s[0].full_bytes);
+    assert_true(s[1].size_bytes < s[1].full_bytes);
 }
 
 static void a_store_lasts_as_long_as_the_copy(void **state)
@@ -301,10 +317,10 @@ static void a_store_lasts_as_long_as_the_copy(void **state)
     struct error e;
 
     (void)state;
-    assert_int_equal(store_size_plan(&alone, 1, 10240 * MIB, 1000000 * MIB, EXTENT, &e), OK);
+    assert_int_equal(store_size_plan(&alone, 1, 10240 * MIB, 20000 * MIB, EXTENT, &e), OK);
     assert_int_equal(alone.size_bytes, 2624 * MIB);
     /* Another disk is copied beside it: it takes longer. */
-    assert_int_equal(store_size_plan(&among, 1, 20480 * MIB, 1000000 * MIB, EXTENT, &e), OK);
+    assert_int_equal(store_size_plan(&among, 1, 20480 * MIB, 20000 * MIB, EXTENT, &e), OK);
     assert_true(among.size_bytes > alone.size_bytes);
 }
 
@@ -324,6 +340,34 @@ static void scarce_space_is_shared_and_some_kept_back(void **state)
     }
     assert_true(sum <= 800 * MIB);
     assert_true(s[0].size_bytes > s[1].size_bytes);
+}
+
+static void a_report_of_lvs_is_read_whatever_lvm_conf_says(void **state)
+{
+    static const char *const reports[] = {
+        "{\"report\":[{\"lv\":[{\"lv_size\":\"8388608\",\"vg_free\":\"0\",\"vg_extent_size\":\"4194304\","
+        "\"lv_layout\":\"linear\",\"lv_allocation_locked\":\"\",\"vg_shared\":\"\","
+        "\"devices\":\"/dev/sda3(0)\"},{\"devices\":\"/dev/sdb(7),/dev/sda3(9)\"}]}]}",
+        "{\"report\":[{\"lv\":[{\"lv_size\":\"8388608\",\"vg_free\":\"0\",\"vg_extent_size\":\"4194304\","
+        "\"lv_layout\":\"linear\",\"lv_allocation_locked\":\"0\",\"vg_shared\":\"1\","
+        "\"devices\":\"\"}]}]}",
+    };
+    struct lvm_report r;
+    struct error e;
+
+    (void)state;
+    assert_int_equal(lvm_report_parse(&r, reports[0], &e), OK);
+    assert_false(r.locked);
+    assert_false(r.shared);
+    assert_int_equal(json_array_size(r.devices), 2);
+    assert_string_equal(json_string_value(json_array_get(r.devices, 0)), "/dev/sda3");
+    assert_string_equal(json_string_value(json_array_get(r.devices, 1)), "/dev/sdb");
+    lvm_report_release(&r);
+    assert_int_equal(lvm_report_parse(&r, reports[1], &e), OK);
+    assert_false(r.locked);
+    assert_true(r.shared);
+    assert_int_equal(json_array_size(r.devices), 0);
+    lvm_report_release(&r);
 }
 
 static void no_room_is_said(void **state)
@@ -480,9 +524,11 @@ int main(void)
         cmocka_unit_test(a_seal_sees_every_change),
         cmocka_unit_test(two_sums_at_once_are_libcryptos),
         cmocka_unit_test(a_store_never_exceeds_what_can_be_needed),
+        cmocka_unit_test(where_there_is_plenty_a_store_is_full),
         cmocka_unit_test(a_store_lasts_as_long_as_the_copy),
         cmocka_unit_test(scarce_space_is_shared_and_some_kept_back),
         cmocka_unit_test(no_room_is_said),
+        cmocka_unit_test(a_report_of_lvs_is_read_whatever_lvm_conf_says),
         cmocka_unit_test(a_store_grows_in_time_and_not_beyond),
         cmocka_unit_test(impossible_names_are_refused),
         cmocka_unit_test(save_heads_are_not_trusted),
