@@ -331,10 +331,11 @@ static int xen_check_keeper(struct domain_host *host, const char *name, struct e
         return error_set(e, NO_SPACE, "out of memory");
     if (access(state, F_OK) < 0)
         return OK;
-    return error_set(e, UNSUPPORTED,
-                     "%s is libvirt's, which would not hear of the guest's next reboot after it was "
-                     "suspended or restored by others; --disks-only snapshots it as it is",
-                     name);
+    return error_set(
+        e, UNSUPPORTED,
+        "%s is libvirt's, which would not hear of the guest's next reboot after it was "
+        "suspended or restored by others; --disks-only snapshots it as it is",
+        name);
 }
 
 static int check_others(const struct domain *d, struct error *e)
@@ -537,9 +538,10 @@ static int resume_suspended(struct domain_host *host, const struct domain_id *id
         !resume_processors(host, id->domid))
         return e->status;
     host->logger.first_error[0] = '\0';
-    log_warning("%s goes on, but its device model (QEMU) has not answered, and may have stopped the "
-                "disks that it emulates: %s",
-                id->name, e->text);
+    log_warning(
+        "%s goes on, but its device model (QEMU) has not answered, and may have stopped the "
+        "disks that it emulates: %s",
+        id->name, e->text);
     return OK;
 }
 

@@ -339,10 +339,20 @@ static void give_up_ram(struct creation *c, struct error *e)
 static int owe_resume(void *arg, struct error *e)
 {
     struct creation *c = arg;
+    struct error why;
+    int rc = OK;
 
+    /* Nobody is to be waited for once the guest is paused. */
+    if (!is_cold(c))
+        rc = description_lock(&c->d, &why);
+    /* Even if that fails: the toolstack may not be kept from asking the guest. */
     guardian_arm(c->guardian);
     c->asked_ns = time_monotonic_ns();
-    return suspends(c) ? journal_phase(&c->journal, PHASE_SUSPENDED, e) : OK;
+    if (suspends(c) && journal_phase(&c->journal, PHASE_SUSPENDED, e) < 0)
+        return e->status;
+    if (rc < 0)
+        *e = why;
+    return rc;
 }
 
 /* libxl only sees that its pipe broke; the spool knows why: the user's wish, or a full disk. */
@@ -441,7 +451,7 @@ static int take_instant(struct creation *c, struct error *e)
     uint64_t stopped, saved, fixed, resumed;
     struct error resume_error;
     bool in_time;
-    int rc;
+    int rc, resume_rc;
 
     progress_begin(&c->engine->progress, "save", ram_bytes(c));
     /* It may have been stopped by somebody else since it was described. */
@@ -454,7 +464,9 @@ static int take_instant(struct creation *c, struct error *e)
     in_time = guardian_disarm(c->guardian);
     if (rc == OK && in_time && suspends(c))
         rc = check_paused(c, e);
-    if (resume(c, &resume_error) < 0) {
+    resume_rc = resume(c, &resume_error);
+    description_unlock(&c->d);
+    if (resume_rc < 0) {
         *e = resume_error;
         return e->status;
     }

@@ -9,6 +9,9 @@
 #include "base/log.h"
 #include "base/time.h"
 
+/* The guest runs meanwhile. Of a live save what it changes then is the longer to write. */
+#define LOCK_TIMEOUT_MS 10000
+
 const char *describe_left_out(const struct domain_disk *disk)
 {
     if (disk->cdrom)
@@ -21,7 +24,7 @@ const char *describe_left_out(const struct domain_disk *disk)
 static int open_disk(struct described_disk *to, const struct engine *engine,
                      const struct domain_disk *disk, struct error *e)
 {
-    *to = (struct described_disk){.disk = disk, .source = -1};
+    *to = (struct described_disk){.disk = disk, .source = -1, .lock = -1};
     if (!disk->raw)
         return error_set(
             e, UNSUPPORTED,
@@ -91,9 +94,46 @@ void description_close_sources(struct description *d)
     }
 }
 
+/* The disk whose volume's group comes next after `after` by its name; NULL: none. So all who lock several
+ * groups do it in one order. */
+static struct described_disk *next_locked(struct description *d, const char *after)
+{
+    struct described_disk *next = NULL;
+
+    for (size_t i = 0; i < d->disk_count; i++) {
+        const char *group = d->disks[i].volume->group;
+
+        if (group && strcmp(group, after) > 0 && (!next || strcmp(group, next->volume->group) < 0))
+            next = &d->disks[i];
+    }
+    return next;
+}
+
+int description_lock(struct description *d, struct error *e)
+{
+    struct described_disk *disk;
+
+    for (const char *after = ""; (disk = next_locked(d, after)); after = disk->volume->group)
+        if (disk->volume->driver->lock(disk->volume, LOCK_TIMEOUT_MS, &disk->lock, e) < 0) {
+            description_unlock(d);
+            return error_prefix(e, "disk %s", disk->disk->vdev);
+        }
+    return OK;
+}
+
+void description_unlock(struct description *d)
+{
+    for (size_t i = 0; i < d->disk_count; i++) {
+        if (d->disks[i].lock >= 0)
+            close(d->disks[i].lock);
+        d->disks[i].lock = -1;
+    }
+}
+
 void description_release(struct description *d)
 {
     description_close_sources(d);
+    description_unlock(d);
     for (size_t i = 0; i < d->disk_count; i++)
         volume_close(d->disks[i].volume);
     free(d->disks);

@@ -11,6 +11,7 @@ struct described_disk {
     struct volume *volume;
     int source;    /* a descriptor that it is copied from; -1: none */
     uint64_t mark; /* volume_mark() of that, if it must not be written meanwhile */
+    int lock;      /* of the volume's group; -1: none, or another disk has it */
 };
 
 struct undescribed_disk {
@@ -59,5 +60,10 @@ int describe_origin(struct manifest *m, const struct domain *domain, const char 
 int description_plan_snapshots(struct description *d, const char *id, struct error *e);
 int description_prepare(struct description *d, struct error *e);
 int description_commit(struct description *d, struct error *e);
+
+/* Between those two: keep others from changing the volumes (volume.h's lock) from right before the guest is
+ * asked to stop until after the commit. Unlocking twice is fine, and release does so. */
+int description_lock(struct description *d, struct error *e);
+void description_unlock(struct description *d);
 
 #endif

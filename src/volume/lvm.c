@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "base/run.h"
 #include "volume/dm.h"
+#include "volume/lvm_lock.h"
 #include "volume/lvm_report.h"
 
 /* Nearly all of it for LVM's lock of the volume group, for which others may be in front. */
@@ -35,13 +36,17 @@ void lvm_close(struct volume *v)
     json_decref(v->record);
     free(v->path);
     free(v->name);
+    free(v->group);
     free(l->vg);
     free(l->lv);
     free(l->layout);
     json_decref(l->devices);
     free(l->device);
+    free(l->lock_dir);
+    free(l->store_device);
+    free(l->own_name);
     free(l->table);
-    free(l->table_on_origin);
+    free(l->our_table);
     free(l);
 }
 
@@ -57,9 +62,18 @@ int lvm_run(const char *const argv[], char **out, struct error *e)
 
 static int read_report(struct lvm_volume *l, struct error *e)
 {
-    const char *const argv[] = {"lvs",        LVM_REPORT_CONFIG, "--reportformat", "json",
-                                "--units",    "b",               "--nosuffix",     "-o",
-                                LVM_REPORT_FIELDS, "--",          l->base.name,     NULL};
+    const char *const argv[] = {"lvs",
+                                LVM_REPORT_CONFIG,
+                                "--reportformat",
+                                "json",
+                                "--units",
+                                "b",
+                                "--nosuffix",
+                                "-o",
+                                LVM_REPORT_FIELDS,
+                                "--",
+                                l->base.name,
+                                NULL};
     struct lvm_report report;
     AUTO_FREE char *text = NULL;
 
@@ -73,6 +87,19 @@ static int read_report(struct lvm_volume *l, struct error *e)
     l->locked = report.locked;
     l->shared = report.shared;
     return OK;
+}
+
+static int identify(struct lvm_volume *l, const char *path, dev_t device, struct error *e)
+{
+    if (dm_lvm_uuid(device, &l->device, e) < 0)
+        return e->status;
+    if (dm_lvm_names(l->device, &l->vg, &l->lv, e) < 0)
+        return e->status;
+    l->base.path = strdup(path);
+    l->base.name = format_text("%s/%s", l->vg, l->lv);
+    l->base.group = strdup(l->vg);
+    return l->base.path && l->base.name && l->base.group ? OK
+                                                         : error_set(e, NO_SPACE, "out of memory");
 }
 
 int lvm_open(const struct volume_driver *driver, const char *path, struct volume **out,
@@ -89,16 +116,7 @@ int lvm_open(const struct volume_driver *driver, const char *path, struct volume
     if (!l)
         return error_errno(e, "%s", path);
     l->base.driver = driver;
-    if (dm_lvm_names(st.st_rdev, &l->vg, &l->lv, e) < 0) {
-        lvm_close(&l->base);
-        return e->status;
-    }
-    l->base.path = strdup(path);
-    l->base.name = format_text("%s/%s", l->vg, l->lv);
-    l->device = dm_lvm_device(l->vg, l->lv);
-    if (!l->base.path || !l->base.name || !l->device)
-        error_set(e, NO_SPACE, "out of memory");
-    else if (read_report(l, e) == OK) {
+    if (identify(l, path, st.st_rdev, e) == OK && read_report(l, e) == OK) {
         *out = &l->base;
         return OK;
     }
@@ -113,14 +131,14 @@ int lvm_can_snapshot(const struct volume *v, struct error *e)
     const struct lvm_volume *l = lvm_of(v);
 
     if (l->shared)
-        return error_set(e, UNSUPPORTED,
-                         "volume group %s is shared with other hosts (lvmlockd), which would not see "
-                         "its snapshot; --cold copies it while the guest is paused",
-                         l->vg);
+        return error_set(
+            e, UNSUPPORTED,
+            "volume group %s is shared with other hosts (lvmlockd), which would not see "
+            "its snapshot; --cold copies it while the guest is paused",
+            l->vg);
     if (l->locked)
-        return error_set(e, BUSY,
-                         "%s is being moved (pvmove); wait until that is done, or use --cold",
-                         v->name);
+        return error_set(
+            e, BUSY, "%s is being moved (pvmove); wait until that is done, or use --cold", v->name);
     return OK;
 }
 
@@ -231,9 +249,16 @@ int lvm_plan(struct volume *const vs[], size_t count, const char *id, struct err
 
     for (size_t i = 0; i < count; i++)
         copied_bytes += vs[i]->size_bytes;
-    for (size_t i = 0; i < count; i++)
-        if (plan_group(vs, count, i, copied_bytes, e) < 0 || make_record(lvm_of(vs[i]), id, e) < 0)
+    for (size_t i = 0; i < count; i++) {
+        struct lvm_volume *l = lvm_of(vs[i]);
+
+        if (plan_group(vs, count, i, copied_bytes, e) < 0)
             return e->status;
+        if (make_record(l, id, e) < 0)
+            return e->status;
+        if (!l->lock_dir && lvm_lock_dir(&l->lock_dir, e) < 0)
+            return e->status;
+    }
     return OK;
 }
 
@@ -247,16 +272,9 @@ int lvm_hold(struct volume *const vs[], size_t count, struct error *e)
     return OK;
 }
 
-int lvm_lift(const json_t *record, struct error *e)
+int lvm_lock(const struct volume *v, int timeout_ms, int *lock, struct error *e)
 {
-    const char *device = json_string_value(json_object_get(record, "device"));
-    struct dm_state state;
-
-    if (!device)
-        return error_set(e, DAMAGED, "the journal's record of a snapshot is garbled");
-    if (dm_device_state(device, &state, e) < 0)
-        return e->status;
-    return state.suspended ? dm_device_resume(device, e) : OK;
+    return lvm_lock_take(lvm_of(v)->lock_dir, lvm_of(v)->device, timeout_ms, lock, e);
 }
 
 /* ---- exception stores ---- */
@@ -308,7 +326,7 @@ static int make_store(const struct lvm_volume *l, const json_t *devices, struct 
     return lvm_run(argv, NULL, e);
 }
 
-int lvm_store_make(const struct lvm_volume *l, struct error *e)
+static int make_store_somewhere(const struct lvm_volume *l, struct error *e)
 {
     log_debug("%s: exception store of %" PRIu64 " MiB, at most %" PRIu64 " MiB", l->base.name,
               l->store.size_bytes >> 20, l->store.full_bytes >> 20);
@@ -319,7 +337,26 @@ int lvm_store_make(const struct lvm_volume *l, struct error *e)
         if (make_store(l, NULL, e) == OK)
             return OK;
     }
+    return e->status;
+}
+
+int lvm_store_make(struct lvm_volume *l, struct error *e)
+{
+    if (make_store_somewhere(l, e) == OK &&
+        dm_lvm_uuid_of(l->vg, lvm_store_of(&l->base), &l->store_device, e) == OK)
+        return OK;
     return error_prefix(e, "exception store of %s", l->base.name);
+}
+
+int lvm_name_now(const char *device, char **name, struct error *e)
+{
+    AUTO_FREE char *vg = NULL;
+    AUTO_FREE char *lv = NULL;
+
+    if (dm_lvm_names(device, &vg, &lv, e) < 0)
+        return e->status;
+    *name = format_text("%s/%s", vg, lv);
+    return *name ? OK : error_set(e, NO_SPACE, "out of memory");
 }
 
 /* ---- the image ---- */
@@ -350,12 +387,13 @@ static void extend_store(struct lvm_volume *l, const struct dm_store_usage *usag
                          uint64_t by_bytes)
 {
     AUTO_FREE char *by = format_text("+%" PRIu64 "b", by_bytes);
-    AUTO_FREE char *store = format_text("%s/%s", l->vg, lvm_store_of(&l->base));
-    const char *const argv[] = {"lvextend", LVM_OWN_CONFIG, "--yes", "--size", by, store, NULL};
+    AUTO_FREE char *store = NULL;
+    const char *argv[] = {"lvextend", LVM_OWN_CONFIG, "--yes", "--size", by, "--", NULL, NULL};
     struct error why;
 
-    if (!by || !store)
+    if (!by || lvm_name_now(l->store_device, &store, &why) < 0)
         return;
+    argv[6] = store;
     log_debug("%s: %" PRIu64 " of %" PRIu64 " MiB of its exception store are used: extending",
               l->base.name, usage->used_bytes >> 20, usage->total_bytes >> 20);
     if (lvm_run(argv, NULL, &why) == OK)
@@ -398,6 +436,7 @@ int lvm_store_remove(const json_t *record, struct error *e)
     const char *store = json_string_value(json_object_get(record, "store"));
     const char *tag = json_string_value(json_object_get(record, "tag"));
     AUTO_FREE char *select = NULL;
+    struct error again;
     const char *argv[] = {"lvremove", LVM_OWN_CONFIG, "--yes", "--force", "--select",
                           NULL,       "--",           vg,      NULL};
 
@@ -408,7 +447,9 @@ int lvm_store_remove(const json_t *record, struct error *e)
     if (!select)
         return error_set(e, NO_SPACE, "out of memory");
     argv[5] = select;
-    if (lvm_run(argv, NULL, e) < 0)
-        return error_prefix(e, "remove %s/%s", vg, store);
-    return OK;
+    if (lvm_run(argv, NULL, e) == OK)
+        return OK;
+    /* The volume group may have another name by now: so in all of them. */
+    argv[6] = NULL;
+    return lvm_run(argv, NULL, &again) == OK ? OK : error_prefix(e, "remove %s/%s", vg, store);
 }

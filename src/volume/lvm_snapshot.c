@@ -30,7 +30,7 @@ static int snapshot_can(const struct volume *v, struct error *e)
 }
 
 /* lvconvert wants the store inactive. */
-static int make_store(const struct lvm_volume *l, struct error *e)
+static int make_store(struct lvm_volume *l, struct error *e)
 {
     AUTO_FREE char *full = format_text("%s/%s", l->vg, lvm_store_of(&l->base));
     const char *const deactivate[] = {"lvchange", "--activate", "n", full, NULL};
@@ -48,64 +48,71 @@ static int snapshot_prepare(struct volume *const vs[], size_t count, struct erro
     return OK;
 }
 
-static int join_store(const struct lvm_volume *l, struct error *e)
+/* The guest is paused, and LVM's lock is ours: no waiting for udev's rules (open_image does not need
+ * their links), no copy of the metadata in /etc/lvm (removing the snapshot makes one, of what is then
+ * the same as before). */
+static int convert(const char *origin, const char *store, struct error *e)
 {
     AUTO_FREE char *chunk = format_text("%ub", STORE_CHUNK_BYTES);
-    AUTO_FREE char *store = format_text("%s/%s", l->vg, lvm_store_of(&l->base));
-    /* The guest is paused: no waiting for udev's rules (open_image does not need their
-     * links), no copy of the metadata in /etc/lvm (removing the snapshot makes one, of what is then
-     * the same as before). */
-    const char *const argv[] = {"lvconvert",
-                                LVM_OWN_CONFIG " backup{backup=0}",
-                                "--noudevsync",
-                                "--yes",
-                                "--type",
-                                "snapshot",
-                                "--zero",
-                                "n",
-                                "--chunksize",
-                                chunk,
-                                l->base.name,
-                                store,
-                                NULL};
+    const char *const argv[] = {"lvconvert",    "--nolocking", LVM_OWN_CONFIG " backup{backup=0}",
+                                "--noudevsync", "--yes",       "--type",
+                                "snapshot",     "--zero",      "n",
+                                "--chunksize",  chunk,         "--",
+                                origin,         store,         NULL};
 
-    if (!chunk || !store)
-        return error_set(e, NO_SPACE, "out of memory");
-    return lvm_run(argv, NULL, e) < 0 ? error_prefix(e, "snapshot of %s", l->base.name) : OK;
+    return chunk ? lvm_run(argv, NULL, e) : error_set(e, NO_SPACE, "out of memory");
+}
+
+/* By the names that they have now; the store is not active, and goes with its group. */
+static int join_store(const struct lvm_volume *l, struct error *e)
+{
+    AUTO_FREE char *vg = NULL;
+    AUTO_FREE char *lv = NULL;
+    AUTO_FREE char *origin = NULL;
+    AUTO_FREE char *store = NULL;
+
+    if (dm_lvm_names(l->device, &vg, &lv, e) < 0)
+        return e->status;
+    origin = format_text("%s/%s", vg, lv);
+    store = format_text("%s/%s", vg, lvm_store_of(&l->base));
+    return origin && store ? convert(origin, store, e) : error_set(e, NO_SPACE, "out of memory");
 }
 
 static int snapshot_commit(struct volume *const vs[], size_t count, struct error *e)
 {
     for (size_t i = 0; i < count; i++)
         if (join_store(lvm_of(vs[i]), e) < 0)
-            return e->status;
+            return error_prefix(e, "snapshot of %s", vs[i]->name);
     return OK;
-}
-
-static char *device_of(const struct volume *v)
-{
-    return dm_lvm_device(lvm_of(v)->vg, lvm_store_of(v));
 }
 
 static int snapshot_open_image(const struct volume *v, int *fd, struct error *e)
 {
-    AUTO_FREE char *device = device_of(v);
-
-    return device ? lvm_open_snapshot(v, device, fd, e) : error_set(e, NO_SPACE, "out of memory");
+    return lvm_open_snapshot(v, lvm_of(v)->store_device, fd, e);
 }
 
 static int snapshot_watch(struct volume *v, uint64_t done_bytes, struct error *e)
 {
-    AUTO_FREE char *device = device_of(v);
-
     (void)done_bytes;
-    return device ? lvm_store_watch(v, device, e) : error_set(e, NO_SPACE, "out of memory");
+    return lvm_store_watch(v, lvm_of(v)->store_device, e);
+}
+
+static int snapshot_lift(const json_t *record, struct error *e)
+{
+    const char *device = json_string_value(json_object_get(record, "device"));
+    struct dm_state state;
+
+    if (!device)
+        return error_set(e, DAMAGED, "the journal's record of a snapshot is garbled");
+    if (dm_device_state(device, &state, e) < 0)
+        return e->status;
+    return state.suspended ? dm_device_resume(device, e) : OK;
 }
 
 /* A volume that is still held back would make LVM wait for it. */
 static int snapshot_discard(const json_t *record, struct error *e)
 {
-    return lvm_lift(record, e) < 0 ? e->status : lvm_store_remove(record, e);
+    return snapshot_lift(record, e) < 0 ? e->status : lvm_store_remove(record, e);
 }
 
 const struct volume_driver volume_lvm_snapshot = {
@@ -116,9 +123,10 @@ const struct volume_driver volume_lvm_snapshot = {
     .can_snapshot = snapshot_can,
     .plan = lvm_plan,
     .prepare = snapshot_prepare,
+    .lock = lvm_lock,
     .hold = lvm_hold,
     .commit = snapshot_commit,
-    .lift = lvm_lift,
+    .lift = snapshot_lift,
     .open_image = snapshot_open_image,
     .watch = snapshot_watch,
     .aside = lvm_aside,

@@ -19,6 +19,10 @@
  * table: an image is good only if it was ours all the time. And our table is loaded only in hold,
  * though that costs the guest a moment: whatever resumes the volume brings it to life, and LVM loads
  * none of its own where it finds one, so that a pvmove would copy what the guest still writes to.
+ *
+ * Whatever is done to the volume's tables is done under LVM's lock, by the volume's UUID, and only
+ * where both of its slots hold what they should: LVM loads its tables in one step, and makes them
+ * live in another.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -29,12 +33,16 @@
 #include "base/log.h"
 #include "volume/dm.h"
 #include "volume/lvm.h"
+#include "volume/lvm_lock.h"
 
 #define SECTOR_BYTES 512
 
 /* How often the window recedes, at most, in the course of a copy, and by how much at least. */
 #define RECEDE_STEPS       8
 #define RECEDE_LEAST_BYTES (UINT64_C(64) << 20)
+
+/* The guest pays for its snapshot until then, but does not wait. */
+#define DISCARD_LOCK_MS 600000
 
 /* ---- open: only what these tables can do ---- */
 
@@ -59,7 +67,7 @@ static int transient_open(const char *path, struct volume **v, struct error *e)
 
     if (lvm_open(&volume_lvm_transient, path, v, e) < 0)
         return e->status;
-    if (dm_table_read(lvm_of(*v)->device, &table, e) == OK && only_maps(table))
+    if (dm_table_read(lvm_of(*v)->device, DM_LIVE, &table, e) == OK && only_maps(table))
         return OK;
     lvm_close(*v);
     *v = NULL;
@@ -68,40 +76,57 @@ static int transient_open(const char *path, struct volume **v, struct error *e)
 
 /* ---- plan ---- */
 
+/* The devices that are made for a volume, in the order in which they can go. */
+static const char *const made[] = {"origin", "snapshot", "real"};
+#define MADE (sizeof made / sizeof *made)
+
+static int record_device(const struct lvm_volume *l, const char *which, struct error *e)
+{
+    AUTO_FREE char *name = format_text("%s-%s", l->own_name, which);
+    char uuid[DM_UUID_BYTES];
+
+    if (!name)
+        return error_set(e, NO_SPACE, "out of memory");
+    dm_own_uuid(uuid, name);
+    return json_object_set_new(l->base.record, which, json_string(uuid)) < 0
+               ? error_set(e, NO_SPACE, "out of memory")
+               : OK;
+}
+
 static int transient_plan(struct volume *const vs[], size_t count, const char *id, struct error *e)
 {
     if (lvm_plan(vs, count, id, e) < 0)
         return e->status;
     for (size_t i = 0; i < count; i++) {
-        json_t *record = vs[i]->record;
+        struct lvm_volume *l = lvm_of(vs[i]);
 
-        if (json_object_set_new(record, "real", json_sprintf("domsnap-%s-%zu-real", id, i)) < 0 ||
-            json_object_set_new(record, "snapshot",
-                                json_sprintf("domsnap-%s-%zu-snapshot", id, i)) < 0 ||
-            json_object_set_new(record, "origin", json_sprintf("domsnap-%s-%zu-origin", id, i)) < 0)
+        free(l->own_name);
+        l->own_name = format_text(DM_OWN_NAME "%s-%zu", id, i);
+        if (!l->own_name)
             return error_set(e, NO_SPACE, "out of memory");
+        for (size_t which = 0; which < MADE; which++)
+            if (record_device(l, made[which], e) < 0)
+                return e->status;
     }
     return OK;
 }
 
-/* A name in a record, "" if it has none. */
-static const char *name_in(const json_t *record, const char *key)
+/* A device's UUID in a record, "" if it has none. */
+static const char *uuid_in(const json_t *record, const char *which)
 {
-    const char *name = json_string_value(json_object_get(record, key));
+    const char *uuid = json_string_value(json_object_get(record, which));
 
-    return name ? name : "";
+    return uuid ? uuid : "";
 }
 
 /* ---- prepare ---- */
 
-static int make_device(const struct volume *v, const char *which, unsigned serial,
-                       const char *table, struct error *e)
+static int make_device(const struct volume *v, const char *which, const char *table,
+                       struct error *e)
 {
-    const char *name = name_in(v->record, which);
-    char uuid[DM_UUID_BYTES];
+    AUTO_FREE char *name = format_text("%s-%s", lvm_of(v)->own_name, which);
 
-    dm_uuid(uuid, lvm_store_of(v), serial);
-    return dm_device_create(name, uuid, table, e);
+    return name ? dm_device_create(name, table, e) : error_set(e, NO_SPACE, "out of memory");
 }
 
 /* "0 131072 TARGET PARAMS", the whole volume in one target. Free it. */
@@ -122,37 +147,33 @@ static int number_of(const char *device, char number[static DM_NUMBER_BYTES], st
     return OK;
 }
 
-static int make_real(const struct volume *v, unsigned serial, char number[static DM_NUMBER_BYTES],
-                     struct error *e)
+static int make_real(const struct volume *v, char number[static DM_NUMBER_BYTES], struct error *e)
 {
     struct lvm_volume *l = lvm_of(v);
 
-    if (dm_table_read(l->device, &l->table, e) < 0 ||
-        make_device(v, "real", serial, l->table, e) < 0)
+    if (dm_table_read(l->device, DM_LIVE, &l->table, e) < 0)
         return e->status;
-    return number_of(name_in(v->record, "real"), number, e);
+    if (make_device(v, "real", l->table, e) < 0)
+        return e->status;
+    return number_of(uuid_in(v->record, "real"), number, e);
 }
 
-static int make_snapshot(const struct volume *v, unsigned serial, const char *real, struct error *e)
+static int make_snapshot(const struct volume *v, const char *real, struct error *e)
 {
-    AUTO_FREE char *device = dm_lvm_device(lvm_of(v)->vg, lvm_store_of(v));
     AUTO_FREE char *params = NULL;
     AUTO_FREE char *table = NULL;
     char store[DM_NUMBER_BYTES];
 
-    if (!device)
-        return error_set(e, NO_SPACE, "out of memory");
-    if (number_of(device, store, e) < 0)
+    if (number_of(lvm_of(v)->store_device, store, e) < 0)
         return e->status;
     /* N: the store keeps no metadata, so each of the guest's first writes to a chunk costs one
      * write less. */
     params = format_text("%s %s N %u", real, store, STORE_CHUNK_BYTES / SECTOR_BYTES);
     table = params ? whole(v, "snapshot", params) : NULL;
-    return table ? make_device(v, "snapshot", serial, table, e)
-                 : error_set(e, NO_SPACE, "out of memory");
+    return table ? make_device(v, "snapshot", table, e) : error_set(e, NO_SPACE, "out of memory");
 }
 
-static int make_origin(const struct volume *v, unsigned serial, const char *real, struct error *e)
+static int make_origin(const struct volume *v, const char *real, struct error *e)
 {
     AUTO_FREE char *table = whole(v, "snapshot-origin", real);
     AUTO_FREE char *params = NULL;
@@ -160,25 +181,33 @@ static int make_origin(const struct volume *v, unsigned serial, const char *real
 
     if (!table)
         return error_set(e, NO_SPACE, "out of memory");
-    if (make_device(v, "origin", serial, table, e) < 0 ||
-        number_of(name_in(v->record, "origin"), origin, e) < 0)
+    if (make_device(v, "origin", table, e) < 0)
+        return e->status;
+    if (number_of(uuid_in(v->record, "origin"), origin, e) < 0)
         return e->status;
     params = format_text("%s 0", origin);
-    lvm_of(v)->table_on_origin = params ? whole(v, "linear", params) : NULL;
-    return lvm_of(v)->table_on_origin ? OK : error_set(e, NO_SPACE, "out of memory");
+    lvm_of(v)->our_table = params ? whole(v, "linear", params) : NULL;
+    return lvm_of(v)->our_table ? OK : error_set(e, NO_SPACE, "out of memory");
+}
+
+static int prepare_volume(struct volume *v, struct error *e)
+{
+    char real[DM_NUMBER_BYTES];
+
+    if (lvm_store_make(lvm_of(v), e) < 0)
+        return e->status;
+    if (make_real(v, real, e) < 0)
+        return e->status;
+    if (make_snapshot(v, real, e) < 0)
+        return e->status;
+    return make_origin(v, real, e);
 }
 
 static int transient_prepare(struct volume *const vs[], size_t count, struct error *e)
 {
-    for (size_t i = 0; i < count; i++) {
-        unsigned serial = 3 * (unsigned)i;
-        char real[DM_NUMBER_BYTES];
-
-        if (lvm_store_make(lvm_of(vs[i]), e) < 0 || make_real(vs[i], serial, real, e) < 0 ||
-            make_snapshot(vs[i], serial + 1, real, e) < 0 ||
-            make_origin(vs[i], serial + 2, real, e) < 0)
+    for (size_t i = 0; i < count; i++)
+        if (prepare_volume(vs[i], e) < 0)
             return error_prefix(e, "snapshot of %s", vs[i]->name);
-    }
     return OK;
 }
 
@@ -193,22 +222,32 @@ static int changed_by_others(const struct volume *v, struct error *e)
         v->name);
 }
 
-/* Nobody has changed the volume's table since real was given the same. */
-static int check_unchanged(const struct volume *v, struct error *e)
+/* Whether its live table is `live`, and nothing waits to take its place. */
+static int check_tables(const struct volume *v, const char *live, struct error *e)
 {
-    AUTO_FREE char *live = NULL;
+    AUTO_FREE char *found = NULL;
+    struct dm_state state;
 
-    if (dm_table_read(lvm_of(v)->device, &live, e) < 0)
+    if (dm_device_state(lvm_of(v)->device, &state, e) < 0)
         return e->status;
-    return strcmp(lvm_of(v)->table, live) == 0 ? OK : changed_by_others(v, e);
+    if (!state.exists || state.suspended || state.loaded)
+        return changed_by_others(v, e);
+    if (dm_table_read(lvm_of(v)->device, DM_LIVE, &found, e) < 0)
+        return e->status;
+    return strcmp(found, live) == 0 ? OK : changed_by_others(v, e);
 }
 
 static int transient_hold(struct volume *const vs[], size_t count, struct error *e)
 {
-    for (size_t i = 0; i < count; i++)
-        if (check_unchanged(vs[i], e) < 0 ||
-            dm_table_load(lvm_of(vs[i])->device, lvm_of(vs[i])->table_on_origin, e) < 0)
+    for (size_t i = 0; i < count; i++) {
+        const struct lvm_volume *l = lvm_of(vs[i]);
+
+        /* As it was when real was given the same. */
+        if (check_tables(vs[i], l->table, e) < 0)
             return e->status;
+        if (dm_table_load(l->device, l->our_table, e) < 0)
+            return e->status;
+    }
     return lvm_hold(vs, count, e);
 }
 
@@ -239,27 +278,41 @@ static int transient_commit(struct volume *const vs[], size_t count, struct erro
 
 static int transient_open_image(const struct volume *v, int *fd, struct error *e)
 {
-    return lvm_open_snapshot(v, name_in(v->record, "snapshot"), fd, e);
+    return lvm_open_snapshot(v, uuid_in(v->record, "snapshot"), fd, e);
 }
 
-/* Whether the volume's live table is one that was loaded by us: its end leads to our origin. */
-static int is_ours(const json_t *record, bool *ours, struct error *e)
+enum owner {
+    NOBODY, /* there is none */
+    OURS,   /* it leads to our origin at its end */
+    BACK,   /* it is what the volume had, which real has kept */
+    OTHERS
+};
+
+/* Whose table is in the slot of a volume. */
+static int owner_of(const json_t *record, enum dm_slot slot, enum owner *owner, struct error *e)
 {
     AUTO_FREE char *table = NULL;
+    AUTO_FREE char *kept = NULL;
     char origin[DM_NUMBER_BYTES], found[DM_NUMBER_BYTES] = "";
     uint64_t start = 0, from = 1;
     const char *last;
 
-    *ours = false;
-    if (number_of(name_in(record, "origin"), origin, e) < 0 ||
-        dm_table_read(name_in(record, "device"), &table, e) < 0)
+    if (dm_table_read(uuid_in(record, "device"), slot, &table, e) < 0)
         return e->status;
-    if (*table)
-        table[strlen(table) - 1] = '\0';
+    *owner = NOBODY;
+    if (!*table)
+        return OK;
+    if (dm_table_read(uuid_in(record, "real"), DM_LIVE, &kept, e) < 0)
+        return e->status;
+    *owner = strcmp(table, kept) == 0 ? BACK : OTHERS;
+    if (number_of(uuid_in(record, "origin"), origin, e) < 0)
+        return e->status;
+    table[strlen(table) - 1] = '\0';
     last = strrchr(table, '\n');
-    *ours = sscanf(last ? last + 1 : table, "%" SCNu64 " %*u linear %23s %" SCNu64, &start, found,
-                   &from) == 3 &&
-            strcmp(found, origin) == 0 && from == start;
+    if (sscanf(last ? last + 1 : table, "%" SCNu64 " %*u linear %23s %" SCNu64, &start, found,
+               &from) == 3 &&
+        strcmp(found, origin) == 0 && from == start)
+        *owner = OURS;
     return OK;
 }
 
@@ -267,84 +320,166 @@ static int is_ours(const json_t *record, bool *ours, struct error *e)
  * The receding window: where the image is read, the guest's writes need not be kept apart any more.
  * A table costs the guest milliseconds, so there are few.
  */
-static int recede(struct volume *v, uint64_t done_bytes, struct error *e)
+static int recede_to(struct lvm_volume *l, uint64_t done_bytes, struct error *e)
 {
-    struct lvm_volume *l = lvm_of(v);
-    uint64_t step = v->size_bytes / RECEDE_STEPS,
-             done = done_bytes / STORE_CHUNK_BYTES * STORE_CHUNK_BYTES;
-    uint64_t split = done / SECTOR_BYTES, sectors = v->size_bytes / SECTOR_BYTES;
+    uint64_t split = done_bytes / SECTOR_BYTES, sectors = l->base.size_bytes / SECTOR_BYTES;
     char real[DM_NUMBER_BYTES], origin[DM_NUMBER_BYTES];
-    AUTO_FREE char *table = NULL;
+    char *table;
 
-    if (step < RECEDE_LEAST_BYTES)
-        step = RECEDE_LEAST_BYTES;
-    if (done < l->receded_bytes + step || done >= v->size_bytes)
-        return OK;
-    if (number_of(name_in(v->record, "real"), real, e) < 0 ||
-        number_of(name_in(v->record, "origin"), origin, e) < 0)
+    if (number_of(uuid_in(l->base.record, "real"), real, e) < 0)
+        return e->status;
+    if (number_of(uuid_in(l->base.record, "origin"), origin, e) < 0)
         return e->status;
     table =
         format_text("0 %" PRIu64 " linear %s 0\n%" PRIu64 " %" PRIu64 " linear %s %" PRIu64 "\n",
                     split, real, split, sectors - split, origin, split);
     if (!table)
         return error_set(e, NO_SPACE, "out of memory");
-    /* The resume suspends and resumes in one call: nobody can die in between. */
-    if (dm_table_load(l->device, table, e) < 0 || dm_device_resume(l->device, e) < 0)
-        return error_prefix(e, "snapshot of %s", v->name);
-    l->receded_bytes = done;
+    free(l->our_table);
+    l->our_table = table;
+    if (dm_table_load(l->device, table, e) < 0)
+        return e->status;
+    /* It suspends and resumes in one call: nobody can die in between. */
+    if (dm_device_resume(l->device, e) < 0)
+        return e->status;
+    l->receded_bytes = done_bytes;
     return OK;
+}
+
+static int recede(struct volume *v, uint64_t done_bytes, struct error *e)
+{
+    struct lvm_volume *l = lvm_of(v);
+    uint64_t step = v->size_bytes / RECEDE_STEPS,
+             done = done_bytes / STORE_CHUNK_BYTES * STORE_CHUNK_BYTES;
+    AUTO_CLOSE int lock = -1;
+
+    if (step < RECEDE_LEAST_BYTES)
+        step = RECEDE_LEAST_BYTES;
+    if (done < l->receded_bytes + step || done >= v->size_bytes)
+        return OK;
+    /* While LVM is at work there, the window stays; the next look may find it done. */
+    if (lvm_lock_take(l->lock_dir, l->device, 0, &lock, e) < 0)
+        return e->status == BUSY ? OK : e->status;
+    if (check_tables(v, l->our_table, e) < 0)
+        return e->status;
+    return recede_to(l, done, e) < 0 ? error_prefix(e, "snapshot of %s", v->name) : OK;
 }
 
 static int transient_watch(struct volume *v, uint64_t done_bytes, struct error *e)
 {
-    bool ours;
+    AUTO_FREE char *live = NULL;
 
-    if (is_ours(v->record, &ours, e) < 0)
+    if (dm_table_read(lvm_of(v)->device, DM_LIVE, &live, e) < 0)
         return e->status;
-    if (!ours)
+    if (strcmp(live, lvm_of(v)->our_table) != 0)
         return changed_by_others(v, e);
     if (recede(v, done_bytes, e) < 0)
         return e->status;
-    return lvm_store_watch(v, name_in(v->record, "snapshot"), e);
+    return lvm_store_watch(v, uuid_in(v->record, "snapshot"), e);
 }
 
-/* ---- discard ---- */
+/* ---- lift, discard ---- */
 
-/* Back to the table that real has kept; a volume that somebody has given another one since keeps
- * that. */
+static int check_record(const json_t *record, struct error *e)
+{
+    for (size_t i = 0; i < MADE; i++)
+        if (strncmp(uuid_in(record, made[i]), DM_OWN_UUID, strlen(DM_OWN_UUID)) != 0)
+            return error_set(e, DAMAGED, "the journal's record of a snapshot is garbled");
+    if (!*uuid_in(record, "device"))
+        return error_set(e, DAMAGED, "the journal's record of a snapshot is garbled");
+    return OK;
+}
+
+/* Whom hold has suspended has a table of ours waiting. Where it did not come to that, the table must
+ * not wait for somebody else's resume. */
+static int transient_lift(const json_t *record, struct error *e)
+{
+    const char *device = uuid_in(record, "device");
+    enum owner waiting = NOBODY;
+    struct dm_state state;
+
+    if (check_record(record, e) < 0)
+        return e->status;
+    if (dm_device_state(device, &state, e) < 0)
+        return e->status;
+    if (!state.suspended && !state.loaded)
+        return OK;
+    if (owner_of(record, DM_INACTIVE, &waiting, e) < 0)
+        return e->status;
+    if (waiting != OURS)
+        return OK;
+    return state.suspended ? dm_device_resume(device, e) : dm_table_clear(device, e);
+}
+
+/* Back to the table that real has kept. A volume is never left suspended with a table that is not known
+ * for ours. */
+static int restore_table(const json_t *record, struct error *e)
+{
+    const char *device = uuid_in(record, "device");
+    AUTO_FREE char *mapping = NULL;
+
+    if (dm_table_read(uuid_in(record, "real"), DM_LIVE, &mapping, e) < 0)
+        return e->status;
+    if (dm_table_load(device, mapping, e) < 0)
+        return e->status;
+    return dm_device_resume(device, e);
+}
+
+/*
+ * By whose tables are in the volume's two slots, once `lift` was called:
+ *
+ *     live            waiting               it is
+ *     OURS            NOBODY, OURS, BACK    given back its own table
+ *     OURS            OTHERS                left to them, who are in the midst of it: BUSY
+ *     BACK, OTHERS    whosever              left alone: it has its own, or another by now
+ */
 static int restore_volume(const json_t *record, struct error *e)
 {
-    const char *volume = name_in(record, "device"), *real = name_in(record, "real");
-    AUTO_FREE char *mapping = NULL;
-    struct dm_state origin_state, state;
-    bool ours;
+    enum owner live = NOBODY, waiting = NOBODY;
 
-    if (dm_device_state(name_in(record, "origin"), &origin_state, e) < 0 ||
-        dm_device_state(volume, &state, e) < 0)
+    if (transient_lift(record, e) < 0)
+        return e->status;
+    if (owner_of(record, DM_LIVE, &live, e) < 0)
+        return e->status;
+    if (owner_of(record, DM_INACTIVE, &waiting, e) < 0)
+        return e->status;
+    if (live != OURS)
+        return OK;
+    if (waiting == OTHERS)
+        return error_set(e, BUSY, "another program is about to change the table of the volume %s",
+                         uuid_in(record, "device"));
+    return restore_table(record, e);
+}
+
+static int restore_volume_locked(const json_t *record, struct error *e)
+{
+    const char *device = uuid_in(record, "device");
+    struct dm_state origin, volume;
+    AUTO_FREE char *lock_dir = NULL;
+    AUTO_CLOSE int lock = -1;
+
+    if (dm_device_state(uuid_in(record, "origin"), &origin, e) < 0)
+        return e->status;
+    if (dm_device_state(device, &volume, e) < 0)
         return e->status;
     /* Without origin there never was a table on top of it. */
-    if (!origin_state.exists || !state.exists)
+    if (!origin.exists || !volume.exists)
         return OK;
-    if (is_ours(record, &ours, e) < 0)
+    if (lvm_lock_dir(&lock_dir, e) < 0)
         return e->status;
-    if (!ours && !state.suspended && !state.loaded)
-        return OK;
-    if (dm_table_read(real, &mapping, e) < 0 || dm_table_load(volume, mapping, e) < 0)
+    if (lvm_lock_take(lock_dir, device, DISCARD_LOCK_MS, &lock, e) < 0)
         return e->status;
-    return dm_device_resume(volume, e);
+    return restore_volume(record, e);
 }
 
 static int transient_discard(const json_t *record, struct error *e)
 {
-    static const char *const made[] = {"origin", "snapshot", "real"};
-
-    for (size_t i = 0; i < 3; i++)
-        if (strncmp(name_in(record, made[i]), "domsnap-", 8) != 0)
-            return error_set(e, DAMAGED, "the journal's record of a snapshot is garbled");
-    if (restore_volume(record, e) < 0)
+    if (check_record(record, e) < 0)
         return e->status;
-    for (size_t i = 0; i < 3; i++)
-        if (dm_device_remove(name_in(record, made[i]), e) < 0)
+    if (restore_volume_locked(record, e) < 0)
+        return e->status;
+    for (size_t i = 0; i < MADE; i++)
+        if (dm_device_remove(uuid_in(record, made[i]), e) < 0)
             return e->status;
     return lvm_store_remove(record, e);
 }
@@ -357,9 +492,10 @@ const struct volume_driver volume_lvm_transient = {
     .can_snapshot = lvm_can_snapshot,
     .plan = transient_plan,
     .prepare = transient_prepare,
+    .lock = lvm_lock,
     .hold = transient_hold,
     .commit = transient_commit,
-    .lift = lvm_lift,
+    .lift = transient_lift,
     .open_image = transient_open_image,
     .watch = transient_watch,
     .aside = lvm_aside,

@@ -4,8 +4,8 @@
  *
  * A volume that can be snapshotted goes through
  *
- *     open → plan → (the engine journals v->record) → prepare → hold → commit → open_image
- *          → watch … → discard → close
+ *     open → plan → (the engine journals v->record) → prepare → lock → hold → commit → (unlock)
+ *          → open_image → watch … → discard → close
  *
  * plan only decides. prepare makes what the snapshot needs and does all that can wait or fail. The
  * instant is between hold, of all a guest's volumes, and the first commit. discard and lift need
@@ -29,6 +29,7 @@ struct volume {
     char *name; /* for messages: "xenvols/linux01", or the path; volume_open() takes it, too */
     uint64_t size_bytes;
     uint64_t copy_bytes; /* at most what a sparse copy of it takes */
+    char *group;         /* what `lock` locks: the same of all that share it; NULL: nothing */
     json_t *record;      /* what discard needs: set by plan, else NULL */
 };
 
@@ -48,6 +49,12 @@ struct volume_driver {
      * which are copied at the same time, and set their records. NO_SPACE: they can't fit. */
     int (*plan)(struct volume *const vs[], size_t count, const char *id, struct error *e);
     int (*prepare)(struct volume *const vs[], size_t count, struct error *e);
+
+    /* Keep the programs that manage such volumes from changing any of v's group, right before the guest
+     * is asked to stop, so that nothing has to be waited for once it is paused: `*lock` is a descriptor,
+     * to be closed. hold and commit rely on it; nothing else may be called meanwhile. BUSY: one of them
+     * is at work for longer than `timeout_ms`. */
+    int (*lock)(const struct volume *v, int timeout_ms, int *lock, struct error *e);
 
     /* Hold the guest's requests back: those under way are finished, new ones wait. Then fix the
      * instant, and let them through. If either fails, lift is owed for all. */

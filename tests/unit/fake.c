@@ -348,7 +348,6 @@ static const struct domain_driver domains = {
 
 /* ---- volume: a file, and a copy of it as its snapshot ---- */
 
-
 static int volume_open_fake(const char *path, struct volume **out, struct error *e)
 {
     const char *slash = strrchr(path, '/');
@@ -362,8 +361,13 @@ static int volume_open_fake(const char *path, struct volume **out, struct error 
     if (stat(full, &st) < 0)
         return error_errno(e, "open");
     v = calloc(1, sizeof *v);
-    *v = (struct volume){&fake_volumes,        strdup(full),         strdup(slash + 1),
-                         (uint64_t)st.st_size, (uint64_t)st.st_size, NULL};
+    *v = (struct volume){&fake_volumes,
+                         strdup(full),
+                         strdup(slash + 1),
+                         (uint64_t)st.st_size,
+                         (uint64_t)st.st_size,
+                         strdup("files"),
+                         NULL};
     *out = v;
     return OK;
 }
@@ -373,6 +377,7 @@ static void volume_close_fake(struct volume *v)
     json_decref(v->record);
     free(v->path);
     free(v->name);
+    free(v->group);
     free(v);
 }
 
@@ -411,6 +416,15 @@ static int prepare(struct volume *const vs[], size_t count, struct error *e)
 static unsigned bit_of(const char *name)
 {
     return 1u << (*name - 'a');
+}
+
+static int lock(const struct volume *v, int timeout_ms, int *fd, struct error *e)
+{
+    (void)timeout_ms;
+    if (call("lock", v->group, e) < 0)
+        return e->status;
+    *fd = eventfd(0, EFD_CLOEXEC);
+    return OK;
 }
 
 static int hold(struct volume *const vs[], size_t count, struct error *e)
@@ -508,6 +522,7 @@ struct volume_driver fake_volumes = {
     .can_snapshot = can_snapshot,
     .plan = plan,
     .prepare = prepare,
+    .lock = lock,
     .hold = hold,
     .commit = commit,
     .lift = lift,

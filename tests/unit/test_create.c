@@ -29,7 +29,8 @@ static void ram_is_saved_live_where_possible(void **state)
     (void)state;
     fake->live = 1;
     assert_int_equal(create(CREATE_SNAPSHOT, &e), OK);
-    assert_non_null(strstr(fake->trace, "prepare:b.img can_suspend suspend_save:live hold:a.img"));
+    assert_non_null(
+        strstr(fake->trace, "prepare:b.img can_suspend lock:files suspend_save:live hold:a.img"));
     assert_int_equal(fake->state, DOMAIN_RUNNING);
 }
 
@@ -273,8 +274,9 @@ static void create_calls_in_order(void **state)
     assert_int_equal(fake_file_count(fake_path("journal")), 0);
     assert_int_equal(fake_file_count(fake_path("out")), 5);
     /* Nothing between suspend and resume but the instant. */
-    at = strstr(fake->trace, "prepare:a.img prepare:b.img can_suspend suspend_save hold:a.img "
-                             "hold:b.img commit:a.img commit:b.img state resume ");
+    at = strstr(fake->trace,
+                "prepare:a.img prepare:b.img can_suspend lock:files suspend_save hold:a.img "
+                "hold:b.img commit:a.img commit:b.img state resume ");
     assert_non_null(at);
     assert_non_null(strstr(at, "open_image:a.img"));
     assert_non_null(strstr(at, "discard:b.img"));
@@ -298,11 +300,13 @@ static void cold_copies_before_resume(void **state)
 static void any_failure_is_undone(void **state)
 {
     static const char *const calls[] = {
-        "open",          "describe",           "can_suspend",   "open:a.img",
-        "open:b.img",    "can_snapshot:b.img", "plan",          "prepare:a.img",
-        "prepare:b.img", "suspend_save",       "hold:a.img",    "hold:b.img",
-        "commit:a.img",  "commit:b.img",       "resume",        "open_image:b.img",
-        "watch:b.img",   "discard:a.img",      "discard:b.img",
+        "open",          "describe",         "can_suspend",
+        "open:a.img",    "open:b.img",       "can_snapshot:b.img",
+        "plan",          "prepare:a.img",    "prepare:b.img",
+        "suspend_save",  "lock:files",       "hold:a.img",
+        "hold:b.img",    "commit:a.img",     "commit:b.img",
+        "resume",        "open_image:b.img", "watch:b.img",
+        "discard:a.img", "discard:b.img",
     };
     struct error e;
 
