@@ -106,6 +106,9 @@ struct domain_driver {
      * another one, which would not hear of a suspend, or start the domain a second time. */
     int (*check_keeper)(struct domain_host *host, const char *name, struct error *e);
 
+    /* Whether the toolstack would start it again, or whatever its configuration says, when it reboots or crashes. */
+    bool (*is_looked_after)(struct domain_host *host, const struct domain_id *id);
+
     /* Whether it would answer a suspend request: UNSUPPORTED or BUSY say why it would not. */
     int (*can_suspend)(struct domain_host *host, const struct domain *d, struct error *e);
 

@@ -338,6 +338,12 @@ static int xen_check_keeper(struct domain_host *host, const char *name, struct e
         name);
 }
 
+static bool xen_is_looked_after(struct domain_host *host, const struct domain_id *id)
+{
+    (void)host;
+    return xen_monitor_lives(id->name, id->domid);
+}
+
 static int check_others(const struct domain *d, struct error *e)
 {
     pid_t saver = xen_other_saver(d->domid);
@@ -650,6 +656,7 @@ const struct domain_driver domain_xen = {
     .state = xen_state,
     .check_unused = xen_check_unused,
     .check_keeper = xen_check_keeper,
+    .is_looked_after = xen_is_looked_after,
     .can_suspend = xen_can_suspend,
     .can_save_live = xen_can_save_live,
     .dirty_pages = xen_dirty_pages,

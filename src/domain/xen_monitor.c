@@ -121,8 +121,9 @@ static bool is_monitor_of(int process, long pid, const char *name, uint32_t domi
     return has_log_of(process, name);
 }
 
-/* The descriptor is taken before the look, so that no other process can get the signal. */
-static void signal_if_monitor(int proc, const char *entry, const char *name, uint32_t domid,
+/* The descriptor is taken before the look, so that no other process can get the signal. False: it is
+ * none, or has ended. */
+static bool signal_if_monitor(int proc, const char *entry, const char *name, uint32_t domid,
                               int signo)
 {
     long pid = atol(entry);
@@ -130,19 +131,28 @@ static void signal_if_monitor(int proc, const char *entry, const char *name, uin
     AUTO_CLOSE int process = openat(proc, entry, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
     if (pidfd < 0 || process < 0 || !is_monitor_of(process, pid, name, domid))
-        return;
-    log_debug("xl's monitor of %s, process %ld: SIG%s", name, pid, sigabbrev_np(signo));
-    pidfd_send_signal(pidfd, signo, NULL, 0);
+        return false;
+    if (signo)
+        log_debug("xl's monitor of %s, process %ld: SIG%s", name, pid, sigabbrev_np(signo));
+    return pidfd_send_signal(pidfd, signo, NULL, 0) == 0;
 }
 
-static void signal_monitors(const char *name, uint32_t domid, int signo)
+/* How many got it; with 0 for a signal, how many there are. */
+static unsigned signal_monitors(const char *name, uint32_t domid, int signo)
 {
     AUTO_CLOSEDIR DIR *dir = opendir("/proc");
     struct dirent *entry;
+    unsigned count = 0;
 
     while (dir && (entry = readdir(dir)))
         if (isdigit((unsigned char)entry->d_name[0]))
-            signal_if_monitor(dirfd(dir), entry->d_name, name, domid, signo);
+            count += signal_if_monitor(dirfd(dir), entry->d_name, name, domid, signo);
+    return count;
+}
+
+bool xen_monitor_lives(const char *name, uint32_t domid)
+{
+    return signal_monitors(name, domid, 0) > 0;
 }
 
 void xen_monitor_hold(const char *name, uint32_t domid)

@@ -8,7 +8,11 @@
 #ifndef DOMAIN_XEN_MONITOR_H
 #define DOMAIN_XEN_MONITOR_H
 
+#include <stdbool.h>
 #include <stdint.h>
+
+/* Whether the domain has one. */
+bool xen_monitor_lives(const char *name, uint32_t domid);
 
 /*
  * Stop, continue the monitors of a domain. xl keeps no file with their process ids. Each writes to

@@ -53,6 +53,7 @@ struct creation {
     struct precopy precopy;
     bool too_long; /* RAM would take longer than the budget */
     struct guardian *guardian;
+    bool looked_after; /* by its toolstack, before */
     bool has_stopped;  /* the guest, as it was asked to */
     uint64_t asked_ns; /* when the guest was asked to stop, or its disks were; 0: not yet */
     struct manifest m;
@@ -122,15 +123,42 @@ static int open_keep(struct creation *c, struct error *e)
     return c->driver->open(&c->keep, &c->request, e);
 }
 
-static int describe(struct creation *c, struct error *e)
+static bool is_looked_after(const struct creation *c)
 {
-    if (new_id(c, e) < 0 || description_make(&c->d, c->engine, c->params->domain, e) < 0 ||
-        (c->params->disks_only && description_check_any(&c->d, e) < 0) || choose_save(c, e) < 0 ||
-        (suspends(c) && c->engine->domains->can_suspend(c->engine->host, &c->d.domain, e) < 0) ||
-        (!is_cold(c) && description_plan_snapshots(&c->d, c->id, e) < 0) || open_keep(c, e) < 0)
-        return e->status;
+    struct domain_id id = domain_id_of(&c->d.domain);
+
+    return c->engine->domains->is_looked_after(c->engine->host, &id);
+}
+
+/* What the user is to know of before. */
+static void tell(struct creation *c)
+{
     for (size_t i = 0; i < c->d.left_out_count; i++)
         log_note("disk %s is left out: %s", c->d.left_out[i].disk->vdev, c->d.left_out[i].why);
+    c->looked_after = is_looked_after(c);
+    if (suspends(c) && !c->looked_after)
+        log_warning("%s has no process of xl's that would start it again when it reboots (xl create "
+                    "-F, or one that has ended); its next reboot leaves it down",
+                    c->d.domain.name);
+}
+
+static int describe(struct creation *c, struct error *e)
+{
+    if (new_id(c, e) < 0)
+        return e->status;
+    if (description_make(&c->d, c->engine, c->params->domain, e) < 0)
+        return e->status;
+    if (c->params->disks_only && description_check_any(&c->d, e) < 0)
+        return e->status;
+    if (choose_save(c, e) < 0)
+        return e->status;
+    if (suspends(c) && c->engine->domains->can_suspend(c->engine->host, &c->d.domain, e) < 0)
+        return e->status;
+    if (!is_cold(c) && description_plan_snapshots(&c->d, c->id, e) < 0)
+        return e->status;
+    if (open_keep(c, e) < 0)
+        return e->status;
+    tell(c);
     return OK;
 }
 
@@ -496,6 +524,10 @@ static int look_after(const struct creation *c, struct error *e)
     enum domain_state state;
     struct error ignored;
 
+    if (c->looked_after && !is_looked_after(c))
+        log_warning("xl's process for %s, which starts it again when it reboots, has ended "
+                    "meanwhile: it would not come up from its next reboot",
+                    c->d.domain.name);
     if (state_of(c, &state, &ignored) < 0 || state == DOMAIN_RUNNING)
         return description_check_disks(&c->d, c->engine, e);
     log_warning("%s was snapshotted, but is not running now: see `xl list`", c->d.domain.name);

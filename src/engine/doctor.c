@@ -215,6 +215,19 @@ static void examine_ram(struct examination *x, const struct domain *d)
     }
 }
 
+/* xl create -F has its process elsewhere, which would end at a suspend. */
+static void examine_monitor(struct examination *x, const struct domain *d)
+{
+    struct domain_id id = domain_id_of(d);
+
+    if (x->engine->domains->is_looked_after(x->engine->host, &id))
+        find(x, FINDING_GOOD, "xl's process", "it starts the guest again when that reboots");
+    else
+        find(x, FINDING_NOTE, "xl's process",
+             "there is none that would start the guest again when that reboots (xl create -F, or it "
+             "has ended); its next reboot leaves it down");
+}
+
 static void examine_disks(struct examination *x, struct description *d)
 {
     uint64_t total = d->domain.memory_bytes;
@@ -256,6 +269,7 @@ static void examine_domain(struct examination *x, const char *name)
         find(x, FINDING_NOTE, "RAM", "%s", e.text);
     else
         examine_ram(x, &d.domain);
+    examine_monitor(x, &d.domain);
     journal_release(&j);
     examine_disks(x, &d);
     description_release(&d);

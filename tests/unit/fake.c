@@ -133,6 +133,12 @@ static int check_keeper(struct domain_host *host, const char *name, struct error
     return call("check_keeper", "", e);
 }
 
+static bool is_looked_after(struct domain_host *host, const struct domain_id *id)
+{
+    (void)host, (void)id;
+    return !fake->unwatched;
+}
+
 static int can_suspend(struct domain_host *host, const struct domain *d, struct error *e)
 {
     (void)host, (void)d;
@@ -331,6 +337,7 @@ static const struct domain_driver domains = {
     .state = state,
     .check_unused = check_unused,
     .check_keeper = check_keeper,
+    .is_looked_after = is_looked_after,
     .can_suspend = can_suspend,
     .can_save_live = can_save_live,
     .dirty_pages = dirty_pages,

@@ -18,6 +18,7 @@ struct fake {
     unsigned fail_times;             /* so often, then works; 0: always */
     _Atomic enum domain_state state; /* of the one domain, "linux01"; DOMAIN_GONE: there is none */
     int suspendable;                 /* what can_suspend says */
+    int unwatched;                   /* is_looked_after says no */
     int live;                        /* what can_save_live says */
     struct save_progress progress;   /* what suspend_save tells of, halfway; total 0: nothing */
     int others_suspend;              /* the guest, within a live save, which fails */

@@ -503,6 +503,33 @@ static void two_creates_of_one_domain(void **state)
     assert_as_before();
 }
 
+static char warned[2048];
+
+static void keep_warnings(enum log_level level, const char *line)
+{
+    if (level == LOG_LEVEL_WARNING)
+        strncat(warned, line, sizeof warned - strlen(warned) - 1);
+}
+
+/* Nobody would start it again when it reboots. */
+static void a_guest_that_nobody_looks_after_is_told_of(void **state)
+{
+    struct error e;
+
+    (void)state;
+    warned[0] = '\0';
+    log_set_sink(keep_warnings);
+    params.disks_only = true;
+    fake->unwatched = 1;
+    assert_int_equal(create(CREATE_SNAPSHOT, &e), OK);
+    assert_string_equal(warned, "");
+    use_repository();
+    params.disks_only = false;
+    assert_int_equal(create(CREATE_SNAPSHOT, &e), OK);
+    log_set_sink(NULL);
+    assert_non_null(strstr(warned, "linux01 has no process of xl's"));
+}
+
 static sem_t waits;
 
 static void tell_who_waits(enum log_level level, const char *line)
@@ -600,6 +627,7 @@ int main(void)
         SCENE(past_the_commit_point_it_is_published),
         SCENE(nothing_is_overwritten),
         SCENE(two_creates_of_one_domain),
+        SCENE(a_guest_that_nobody_looks_after_is_told_of),
         SCENE(snapshots_wait_for_their_turn),
         SCENE(files_are_private),
     };

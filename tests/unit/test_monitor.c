@@ -121,6 +121,7 @@ static void assert_held(const struct monitor *m, const char *name)
 {
     int status;
 
+    assert_true(xen_monitor_lives(name, DOMID));
     xen_monitor_hold(name, DOMID);
     /* It stops some time after the signal, or, if it was not held, never. */
     alarm(60);
@@ -134,6 +135,7 @@ static void assert_held(const struct monitor *m, const char *name)
 
 static void assert_not_held(const struct monitor *m, const char *name)
 {
+    assert_false(xen_monitor_lives(name, DOMID));
     xen_monitor_hold(name, DOMID);
     assert_false(is_held(m->pid));
 }
