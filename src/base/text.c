@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "base/text.h"
 
+#include <jansson.h>
 #include <stddef.h>
 
 /* The bytes of the control character that `s` begins with; 0: it does not. */
@@ -19,6 +20,14 @@ bool text_is_plain(const char *s)
         if (control_bytes(s))
             return false;
     return true;
+}
+
+bool text_is_utf8(const char *s)
+{
+    json_t *json = json_string(s);
+
+    json_decref(json);
+    return json;
 }
 
 void text_make_plain(char *s)

@@ -11,6 +11,9 @@
 /* Whether there is no control character in it. */
 bool text_is_plain(const char *s);
 
+/* JSON, and so our journal, holds nothing else. */
+bool text_is_utf8(const char *s);
+
 /* Put a '?' in the place of each byte of one. */
 void text_make_plain(char *s);
 

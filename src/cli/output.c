@@ -261,8 +261,8 @@ int cli_finish(int rc, const struct error *e, json_t *json, void (*print)(void *
         fprintf(stderr, "domsnap: %s\n", e->text);
     json_decref(json);
     if (fflush(stdout) != 0 && rc == OK) {
-        fprintf(stderr, "domsnap: standard output: %m\n");
-        return 1;
+        fprintf(stderr, "domsnap: done, but its result could not be printed: standard output: %m\n");
+        return 4;
     }
     return exit_status(rc);
 }

@@ -51,6 +51,12 @@ static bool uuid_is_valid(const char *uuid)
     return true;
 }
 
+/* What "backend" may call dom0. */
+static bool is_this_host(const char *backend)
+{
+    return !*backend || strcmp(backend, "0") == 0 || strcmp(backend, "Domain-0") == 0;
+}
+
 static int parse_disk(struct domain_disk *disk, const json_t *json, struct error *e)
 {
     const char *format = string_of(json, "format"), *script = string_of(json, "script");
@@ -68,8 +74,8 @@ static int parse_disk(struct domain_disk *disk, const json_t *json, struct error
         return error_set(e, DAMAGED, "a disk without a name (vdev)");
     /* Absent means a default: raw, read-only, no CD-ROM. */
     disk->raw = !*format || strcmp(format, "raw") == 0;
-    disk->local_device =
-        !*script && json_integer_value(backend_domid) == 0 && !*string_of(json, "backend_domname");
+    disk->local_device = !*script && json_integer_value(backend_domid) == 0 &&
+                         is_this_host(string_of(json, "backend_domname"));
     disk->writable = json_integer_value(json_object_get(json, "readwrite")) != 0;
     disk->cdrom = json_integer_value(json_object_get(json, "is_cdrom")) != 0;
     return OK;

@@ -88,16 +88,22 @@ static int parse_disks(struct parser *p, json_t *disks, struct error *e)
     for (int i = 0; i < count; i++) {
         const char *spec = xlu_cfg_get_listitem(list, i);
         libxl_device_disk disk;
+        json_t *json;
 
         if (!spec)
             return error_set(e, UNSUPPORTED, "disk: element %d of the list is not a string", i + 1);
         libxl_device_disk_init(&disk);
         rc = xlu_disk_parse(p->cfg, 1, &spec, &disk);
-        if (rc == 0)
-            json_array_append_new(disks, disk_to_json(&disk));
+        json = rc == 0 ? disk_to_json(&disk) : NULL;
         libxl_device_disk_dispose(&disk);
         if (rc != 0)
             return complain(p, "disk", e);
+        if (!json)
+            return error_set(e, UNSUPPORTED,
+                             "disk: element %d of the list is not UTF-8: give the file or device a "
+                             "name, or a link, that is",
+                             i + 1);
+        json_array_append_new(disks, json);
     }
     return (int)json_array_size(disks) == count ? OK : error_set(e, NO_SPACE, "out of memory");
 }
@@ -125,7 +131,7 @@ static int parse(struct parser *p, const char *text, size_t bytes, struct domain
                        type_of(p), "b_info", "max_memkb", (json_int_t)memory_mib * 1024,
                        "max_vcpus", (json_int_t)vcpus, "disks", disks);
     if (!config)
-        return error_set(e, UNSUPPORTED, "it holds what is no text");
+        return error_set(e, UNSUPPORTED, "its name, type or uuid is not UTF-8");
     return domain_parse(d, config, e);
 }
 

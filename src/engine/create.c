@@ -137,9 +137,10 @@ static void tell(struct creation *c)
         log_note("disk %s is left out: %s", c->d.left_out[i].disk->vdev, c->d.left_out[i].why);
     c->looked_after = is_looked_after(c);
     if (suspends(c) && !c->looked_after)
-        log_warning("%s has no process of xl's that would start it again when it reboots (xl create "
-                    "-F, or one that has ended); its next reboot leaves it down",
-                    c->d.domain.name);
+        log_warning(
+            "%s has no process of xl's that would start it again when it reboots (xl create "
+            "-F, or one that has ended); its next reboot leaves it down",
+            c->d.domain.name);
 }
 
 static int describe(struct creation *c, struct error *e)

@@ -51,9 +51,10 @@ static int check_is_text(const char *config, size_t bytes, struct error *e)
 static int read_config(struct creation *c, struct error *e)
 {
     const char *file = c->params->config_file;
-    AUTO_CLOSE int fd = open(file, O_RDONLY | O_CLOEXEC);
+    AUTO_CLOSE int fd = open(file, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     uint64_t bytes;
 
+    /* Of a pipe nobody might ever write to the other end. */
     if (fd < 0)
         return error_errno(e, "%s: open", file);
     if (file_size(fd, file, &bytes, e) < 0)
@@ -90,7 +91,7 @@ static int open_sources(struct creation *c, struct error *e)
     for (size_t i = 0; i < c->d.disk_count; i++) {
         struct described_disk *d = &c->d.disks[i];
 
-        if (volume_open_idle(d->volume, &d->source, e) < 0 ||
+        if (volume_open_idle(d->volume, O_RDONLY, &d->source, e) < 0 ||
             volume_mark(d->source, &d->mark, e) < 0)
             return error_prefix(e, "disk %s", d->disk->vdev);
     }

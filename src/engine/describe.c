@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -49,6 +50,9 @@ int description_open_disks(struct description *d, const struct engine *engine, s
     d->group = calloc(d->domain.disk_count + 1, sizeof *d->group);
     if (!d->disks || !d->left_out || !d->group)
         return error_set(e, NO_SPACE, "out of memory");
+    if (d->domain.disk_count > MANIFEST_DISKS_MAX)
+        return error_set(e, UNSUPPORTED, "it has %zu disks, and a snapshot holds %d at most",
+                         d->domain.disk_count, MANIFEST_DISKS_MAX);
     for (size_t i = 0; i < d->domain.disk_count; i++) {
         const struct domain_disk *disk = &d->domain.disks[i];
         const char *why = describe_left_out(disk);
@@ -208,6 +212,15 @@ int describe_origin(struct manifest *m, const struct domain *domain, const char 
                : error_set(e, NO_SPACE, "out of memory");
 }
 
+static struct manifest_owner owner_of(const char *path)
+{
+    struct stat st;
+
+    if (stat(path, &st) < 0 || !S_ISREG(st.st_mode))
+        return (struct manifest_owner){0};
+    return (struct manifest_owner){true, st.st_uid, st.st_gid, st.st_mode & 0777};
+}
+
 static bool fill_disks(struct manifest *m, const struct description *d)
 {
     bool ok;
@@ -222,6 +235,7 @@ static bool fill_disks(struct manifest *m, const struct description *d)
         disk->path = strdup(d->disks[i].disk->path);
         disk->driver = strdup(d->disks[i].volume->driver->name);
         disk->image.bytes = d->disks[i].volume->size_bytes;
+        disk->owner = owner_of(d->disks[i].volume->path);
         ok = disk->vdev && disk->path && disk->driver;
     }
     for (size_t i = 0; ok && i < d->left_out_count; i++) {

@@ -223,9 +223,10 @@ static void examine_monitor(struct examination *x, const struct domain *d)
     if (x->engine->domains->is_looked_after(x->engine->host, &id))
         find(x, FINDING_GOOD, "xl's process", "it starts the guest again when that reboots");
     else
-        find(x, FINDING_NOTE, "xl's process",
-             "there is none that would start the guest again when that reboots (xl create -F, or it "
-             "has ended); its next reboot leaves it down");
+        find(
+            x, FINDING_NOTE, "xl's process",
+            "there is none that would start the guest again when that reboots (xl create -F, or it "
+            "has ended); its next reboot leaves it down");
 }
 
 static void examine_disks(struct examination *x, struct description *d)

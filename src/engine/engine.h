@@ -24,12 +24,15 @@ struct engine {
     const struct volume_driver *const *volumes;
     const char *journal_dir; /* survives a reboot */
     const char *lock_dir;    /* does not */
-    unsigned at_once;        /* so many snapshots are taken on this host (turn.h); 0: ENGINE_AT_ONCE */
+    unsigned at_once; /* so many snapshots are taken on this host (turn.h); 0: ENGINE_AT_ONCE */
     struct progress progress;
 };
 
 /* Wait for a turn to take a snapshot: a descriptor that holds it (turn.h). */
 int engine_take_turn(const struct engine *engine, int *turn, struct error *e);
+
+/* The absolute path of a folder or repository that is there, to free(). UNSUPPORTED: the journal could not name it. */
+int engine_resolve(const char *path, char **absolute, struct error *e);
 
 /* Connect to the hypervisor, once. */
 int engine_connect(struct engine *engine, struct error *e);

@@ -40,14 +40,24 @@ static int take_lock(struct journal *j, const char *lock_dir, const char *domain
     return error_set(e, BUSY, "another domsnap is at work on %s; wait until it has ended", domain);
 }
 
+/* What it said is lost: a person has to look. */
+static int unreadable(const struct journal *j, struct error *e)
+{
+    error_prefix(e, "the journal %s/%s", j->dir, j->file);
+    return error_append(
+        e, "what a run had begun can't be read from it: see that the guest runs and is "
+           "not suspended (xl list, dmsetup info), and remove that file; volumes tagged "
+           "domsnap (lvs @domsnap) can be removed then");
+}
+
 int journal_read(struct journal *j, struct error *e)
 {
     json_decref(j->entry);
     j->entry = NULL;
     if (json_read(j->dirfd, j->file, ENTRY_MAX_BYTES, &j->entry, e) < 0)
-        return e->status;
+        return e->status == DAMAGED ? unreadable(j, e) : e->status;
     if (seal_check(j->entry, e) < 0)
-        return error_prefix(e, "the journal's %s", j->file);
+        return unreadable(j, e);
     if (json_integer_value(json_object_get(j->entry, "version")) != VERSION)
         return error_set(e, UNSUPPORTED,
                          "the journal's %s was written by another version of domsnap", j->file);

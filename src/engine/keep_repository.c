@@ -90,6 +90,7 @@ static int find_before(struct keep *k, struct error *e)
 static int repository_open(struct keep **out, const struct keep_request *r, struct error *e)
 {
     struct keep *k = calloc(1, sizeof *k);
+    AUTO_FREE char *path = NULL;
 
     if (!k)
         return error_set(e, NO_SPACE, "out of memory");
@@ -99,7 +100,8 @@ static int repository_open(struct keep **out, const struct keep_request *r, stru
     k->images = calloc(r->d->disk_count + 1, sizeof *k->images);
     if (!k->trees || !k->images)
         error_set(e, NO_SPACE, "out of memory");
-    else if (store_open(&k->store, r->to->repo, STORE_SHARED, e) == OK &&
+    else if (engine_resolve(r->to->repo, &path, e) == OK &&
+             store_open(&k->store, r->to->repo, STORE_SHARED, e) == OK &&
              name_snapshot(k, e) == OK && find_before(k, e) == OK) {
         *out = k;
         return OK;

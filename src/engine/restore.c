@@ -24,6 +24,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -76,9 +77,8 @@ static int open_place(struct restoration *r, struct error *e)
 {
     struct snapshot_ref ref = r->params->from;
 
-    r->path = realpath(ref.folder ? ref.folder : ref.repo, NULL);
-    if (!r->path)
-        return error_errno(e, "%s", ref.folder ? ref.folder : ref.repo);
+    if (engine_resolve(ref.folder ? ref.folder : ref.repo, &r->path, e) < 0)
+        return e->status;
     r->driver = ref.folder ? &place_folder : &place_repository;
     *(ref.folder ? &ref.folder : &ref.repo) = r->path;
     return r->driver->open(&r->place, &ref, &r->m, e) < 0 ? e->status
@@ -117,6 +117,20 @@ static int find_volume(struct restoration *r, size_t i, struct error *e)
     return volume_open(r->engine->volumes, path, &r->volumes[i], e);
 }
 
+/* A file that is to be made takes the place of nothing. */
+static int check_no_link(const struct manifest_disk *d, struct error *e)
+{
+    struct stat st;
+
+    if (lstat(d->path, &st) < 0)
+        return OK;
+    return error_set(
+        e, UNSUPPORTED,
+        "disk %s: %s is a symbolic link to what does not exist: make that, or remove the "
+        "link",
+        d->vdev, d->path);
+}
+
 static int open_volume(struct restoration *r, size_t i, struct error *e)
 {
     const struct manifest_disk *d = &r->m.disks[i];
@@ -124,7 +138,7 @@ static int open_volume(struct restoration *r, size_t i, struct error *e)
     if (find_volume(r, i, e) < 0) {
         /* A file can be made; a volume is for its owner to make. */
         if (e->status == NOT_FOUND && d->path[0] == '/' && strncmp(d->path, "/dev/", 5) != 0)
-            return OK;
+            return check_no_link(d, e);
         if (e->status == NOT_FOUND)
             error_append(e, "make it first, with %" PRIu64 " bytes (lvcreate)", d->image.bytes);
         return error_prefix(e, "disk %s", d->vdev);
@@ -208,7 +222,7 @@ static int open_targets(struct restoration *r, enum which which, struct error *e
             continue;
         t->kind = r->volumes[i] ? TARGET_OLD : TARGET_NEW;
         t->name = r->m.disks[i].path;
-        if ((r->volumes[i] ? volume_open_idle(r->volumes[i], &t->fd, e)
+        if ((r->volumes[i] ? volume_open_idle(r->volumes[i], O_RDWR, &t->fd, e)
                            : begin_file(r->m.disks[i].path, &t->fd, e)) < 0)
             return error_prefix(e, "disk %s", r->m.disks[i].vdev);
     }
@@ -285,12 +299,25 @@ static int verify(struct restoration *r, struct error *e)
     return OK;
 }
 
-static int end_file(const char *path, int fd, struct error *e)
+/* Others may own files where only root may give them away. */
+static int give_back(const struct manifest_owner *o, const char *path, int fd, struct error *e)
+{
+    if (!o->known)
+        return OK;
+    if (fchown(fd, o->uid, o->gid) < 0 && errno != EPERM)
+        return error_errno(e, "%s: its owner", path);
+    return fchmod(fd, o->mode) < 0 ? error_errno(e, "%s: its mode", path) : OK;
+}
+
+static int end_file(const struct manifest_disk *d, int fd, struct error *e)
 {
     AUTO_FREE char *self = format_text("/proc/self/fd/%d", fd);
+    const char *path = d->path;
 
     if (!self)
         return error_set(e, NO_SPACE, "out of memory");
+    if (give_back(&d->owner, path, fd, e) < 0)
+        return e->status;
     if (linkat(AT_FDCWD, self, AT_FDCWD, path, AT_SYMLINK_FOLLOW) < 0)
         return error_errno(e, "%s: give it its name", path);
     if (FAULT("restore-file-named", e) < 0)
@@ -331,7 +358,7 @@ static int write_images(struct restoration *r, struct error *e)
         rc = r->driver->write(r->place, &r->m, r->targets, &r->engine->progress, e);
     for (size_t i = 0; i < r->m.disk_count; i++) {
         if (rc == OK && !r->volumes[i])
-            rc = end_file(r->m.disks[i].path, r->targets[i].fd, e);
+            rc = end_file(&r->m.disks[i], r->targets[i].fd, e);
     }
     close_targets(r);
     return rc < 0 ? rc : check_unused(r, e);

@@ -9,7 +9,6 @@
 
 #define FORMAT    "domsnap-manifest"
 #define VERSION   1
-#define DISKS_MAX 256
 #define BYTES_MAX (INT64_C(1) << 60)
 
 const struct manifest_file *manifest_image(const struct manifest *m, size_t i)
@@ -68,6 +67,13 @@ static json_t *ram_to_json(const struct manifest *m)
     return json;
 }
 
+static json_t *owner_to_json(const struct manifest_owner *o)
+{
+    return o->known ? json_pack("{s:I, s:I, s:I}", "uid", (json_int_t)o->uid, "gid",
+                                (json_int_t)o->gid, "mode", (json_int_t)o->mode)
+                    : NULL;
+}
+
 static json_t *disks_to_json(const struct manifest *m)
 {
     json_t *disks = json_array();
@@ -76,8 +82,9 @@ static json_t *disks_to_json(const struct manifest *m)
     for (size_t i = 0; ok && i < m->disk_count; i++) {
         const struct manifest_disk *d = &m->disks[i];
 
-        ok = json_array_append_new(disks, json_pack("{s:s, s:s, s:s, s:o}", "vdev", d->vdev, "path",
-                                                    d->path, "driver", d->driver, "image",
+        ok = json_array_append_new(disks, json_pack("{s:s, s:s, s:s, s:o*, s:o}", "vdev", d->vdev,
+                                                    "path", d->path, "driver", d->driver, "owner",
+                                                    owner_to_json(&d->owner), "image",
                                                     file_to_json(&d->image))) == 0;
     }
     return ok ? disks : drop(disks);
@@ -200,14 +207,41 @@ static int take_ram(struct manifest *m, const json_t *from, enum manifest_place 
     return OK;
 }
 
+static int take_id(uint32_t *to, const json_t *from, const char *key, uint32_t max, struct error *e)
+{
+    uint64_t number;
+
+    if (take_number(&number, from, key, e) < 0)
+        return e->status;
+    if (number > max)
+        return error_set(e, DAMAGED, "\"%s\" is too large", key);
+    *to = (uint32_t)number;
+    return OK;
+}
+
+static int take_owner(struct manifest_owner *o, const json_t *disk, struct error *e)
+{
+    const json_t *json = json_object_get(disk, "owner");
+
+    if (!json)
+        return OK;
+    o->known = true;
+    if (take_id(&o->uid, json, "uid", UINT32_MAX - 1, e) < 0)
+        return e->status;
+    if (take_id(&o->gid, json, "gid", UINT32_MAX - 1, e) < 0)
+        return e->status;
+    return take_id(&o->mode, json, "mode", 0777, e);
+}
+
 static int take_disks(struct manifest *m, const json_t *from, enum manifest_place place,
                       struct error *e)
 {
     const json_t *disks = json_object_get(from, "disks");
     size_t count = json_array_size(disks);
 
-    if (!json_is_array(disks) || count > DISKS_MAX)
-        return error_set(e, DAMAGED, "\"disks\" is missing or not a list of at most %d", DISKS_MAX);
+    if (!json_is_array(disks) || count > MANIFEST_DISKS_MAX)
+        return error_set(e, DAMAGED, "\"disks\" is missing or not a list of at most %d",
+                         MANIFEST_DISKS_MAX);
     m->disks = calloc(count + 1, sizeof *m->disks);
     if (!m->disks)
         return error_set(e, NO_SPACE, "out of memory");
@@ -216,7 +250,7 @@ static int take_disks(struct manifest *m, const json_t *from, enum manifest_plac
         struct manifest_disk *d = &m->disks[m->disk_count++];
 
         if (take_text(&d->vdev, json, "vdev", e) < 0 || take_text(&d->path, json, "path", e) < 0 ||
-            take_text(&d->driver, json, "driver", e) < 0 ||
+            take_text(&d->driver, json, "driver", e) < 0 || take_owner(&d->owner, json, e) < 0 ||
             take_file(&d->image, json, "image", place, e) < 0)
             return error_prefix(e, "disk %zu", i + 1);
     }
@@ -228,7 +262,7 @@ static int take_left_out(struct manifest *m, const json_t *from, struct error *e
     const json_t *left_out = json_object_get(from, "left_out");
     size_t count = json_array_size(left_out);
 
-    if (!json_is_array(left_out) || count > DISKS_MAX)
+    if (!json_is_array(left_out) || count > MANIFEST_DISKS_MAX)
         return error_set(e, DAMAGED, "\"left_out\" is missing or not a list");
     m->left_out = calloc(count + 1, sizeof *m->left_out);
     if (!m->left_out)

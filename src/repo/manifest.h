@@ -10,6 +10,7 @@
  *       "ram":    { "file": "linux01.sav", "bytes": …, "root": … },   absent: the disks only
  *       "config": { "file": "linux01.cfg", "bytes": …, "root": … },   absent: unknown
  *       "disks":  [ { "vdev": "xvda", "path": "/dev/xenvols/linux01", "driver": "lvm",
+ *                     "owner": { "uid": …, "gid": …, "mode": … },     absent: it is no file
  *                     "image": { "file": "linux01.xvda.img", "bytes": …, "root": … } } ],
  *       "left_out": [ { "vdev": "xvdb", "why": "read-only" } ],
  *       "pause": { "save_ns": …, "disks_ns": …, "resume_ns": …,         0: did not stop, or not
@@ -49,8 +50,17 @@ static inline bool manifest_has(const struct manifest_file *f)
 /* Whether it can be the name of a file in the snapshot's own folder, never of one elsewhere. NULL: no. */
 bool manifest_is_file_name(const char *name);
 
+#define MANIFEST_DISKS_MAX 256
+
+/* Whose an image file was, to be so when it is made anew. */
+struct manifest_owner {
+    bool known;              /* false: it is no file */
+    uint32_t uid, gid, mode; /* permissions alone */
+};
+
 struct manifest_disk {
     char *vdev, *path, *driver;
+    struct manifest_owner owner;
     struct manifest_file image;
 };
 

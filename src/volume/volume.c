@@ -170,9 +170,9 @@ int volume_check_unbound(const struct volume *v, int fd, struct error *e)
     return OK;
 }
 
-int volume_open_idle(const struct volume *v, int *fd, struct error *e)
+int volume_open_idle(const struct volume *v, int mode, int *fd, struct error *e)
 {
-    if (open_volume(v, O_RDWR | O_EXCL, fd, e) < 0)
+    if (open_volume(v, mode | O_EXCL, fd, e) < 0)
         return e->status == BUSY
                    ? error_append(e, "a mount, or another who wants it alone, uses it")
                    : e->status;

@@ -111,9 +111,9 @@ void volume_close(struct volume *v); /* NULL is fine */
  * what a guest has written is not in dom0's page cache, and what is there may be old. */
 int volume_open_live(const struct volume *v, int *fd, struct error *e);
 
-/* The same for writing. BUSY: a mount or a loop device uses it, or another who claims it for itself. A guest's
+/* The same, `mode` being O_RDONLY or O_RDWR. BUSY: a mount or a loop device uses it, or another who claims it for itself. A guest's
  * driver does not claim a block device: who has it as a disk is for domain_driver's check_unused to tell. */
-int volume_open_idle(const struct volume *v, int *fd, struct error *e);
+int volume_open_idle(const struct volume *v, int mode, int *fd, struct error *e);
 
 /* BUSY: a loop device has been bound to the image file behind `fd`, as for a guest. */
 int volume_check_unbound(const struct volume *v, int fd, struct error *e);

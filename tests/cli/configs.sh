@@ -34,6 +34,50 @@ config "\0\0\0\0disk = [ 'phy:$work/a.img,xvda,w' ]"
 refused "NUL bytes before the disks" 'config.cfg: line 3: it has a NUL byte'
 echo "disk = [ 'phy:$work/a.img,xvda,w' ]" > config.cfg
 refused "no name" 'has no name'
+config "disk = [ 'phy:$work/\\0351.img,xvda,w' ]"
+refused "a path that is not UTF-8" 'element 1 of the list is not UTF-8'
+config "disk = [ $(for i in {0..256}; do printf "'phy:$work/a.img,d%dp0,w', " "$i"; done) ]"
+refused "257 disks" 'it has 257 disks, and a snapshot holds 256'
+mkfifo pipe.cfg
+check_fails "a pipe in place of a file" 1 'neither a file nor a block device' timeout -s KILL 60 "$domsnap" create --config pipe.cfg
+
+for backend in domain-0 0 Domain-0; do
+    config "disk = [ 'phy:$work/a.img,xvda,w,backend=$backend' ]"
+    if [ $backend = domain-0 ]; then
+        refused "a backend in another domain" 'it is served by a script or another domain'
+    else
+        check "backend=$backend is this host" "$domsnap" create --config config.cfg "t@backend-$backend"
+    fi
+done
+
+# Image files come back as they were.
+config "disk = [ 'phy:$work/own.img,xvda,w' ]"
+truncate -s 1M own.img
+chmod 0640 own.img
+[ "$(id -u)" != 0 ] || chown 12:34 own.img
+stat -c '%a %u %g' own.img > before
+check "a file that others own" "$domsnap" create --config config.cfg t@own
+chmod 0440 own.img
+check "one that may not be written to" "$domsnap" create --config config.cfg t@read-only
+rm own.img
+check "restore, of one that is gone" "$domsnap" restore t@own
+check "its owner and mode are as they were" diff before <(stat -c '%a %u %g' own.img)
+rm own.img
+ln -s nowhere own.img
+check_fails "restore, where a link leads nowhere" 1 'own.img is a symbolic link to what does not exist' "$domsnap" restore t@own
+check "the link is as it was" test "$(readlink own.img)" = nowhere
+
+rm own.img
+truncate -s 1M own.img
+check_fails "a result that can't be printed is done all the same" 4 'done, but its result could not be printed' \
+    bash -c '"$1" create --config config.cfg t@unsaid > /dev/full' bash "$domsnap"
+check "it is there" "$domsnap" show t@unsaid
+
+# A path that JSON can't hold.
+odd=$work/$'odd\xff'
+check "a repository whose path is not UTF-8" "$domsnap" init "$odd"
+check_fails "is not used" 1 'is not UTF-8.*mount it elsewhere' "$domsnap" create --config config.cfg t@odd --repo "$odd"
+check_fails "is not restored from" 1 'is not UTF-8.*mount it elsewhere' "$domsnap" restore t@odd --repo "$odd"
 
 truncate -s 0 empty.img
 config "disk = [ 'phy:$work/empty.img,xvda,w' ]"

@@ -579,6 +579,22 @@ static void snapshots_wait_for_their_turn(void **state)
     sem_destroy(&waits);
 }
 
+static void an_entry_that_cannot_be_read_is_named(void **state)
+{
+    struct error e;
+    int fd;
+
+    (void)state;
+    assert_int_equal(create(CREATE_SNAPSHOT, &e), OK);
+    fd = open(fake_path("journal/linux01.json"), O_WRONLY | O_CREAT, 0600);
+    assert_true(fd >= 0);
+    close(fd);
+    use_repository();
+    assert_int_equal(create(CREATE_SNAPSHOT, &e), DAMAGED);
+    assert_non_null(strstr(e.text, fake_path("journal/linux01.json")));
+    assert_non_null(strstr(e.text, "remove that file"));
+}
+
 static void files_are_private(void **state)
 {
     mode_t old = umask(0);
@@ -629,6 +645,7 @@ int main(void)
         SCENE(two_creates_of_one_domain),
         SCENE(a_guest_that_nobody_looks_after_is_told_of),
         SCENE(snapshots_wait_for_their_turn),
+        SCENE(an_entry_that_cannot_be_read_is_named),
         SCENE(files_are_private),
     };
 
