@@ -138,7 +138,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         abort();
     fuzz_write("folder/.linux01.cfg.part", (const uint8_t *)"x", 1);
     write_entry(data, size, folder);
-    engine_recover(&engine, &list, &count, &e);
+    engine_recover(&engine, &(struct recover_params){0}, &list, &count, &e);
     recovery_release(list, count);
     engine_disconnect(&engine);
     return 0;

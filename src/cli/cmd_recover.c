@@ -3,12 +3,24 @@
 
 #include "cli/cli.h"
 
-static const char doc[] = "Finish or undo what interrupted runs left behind.\v"
-                          "Resumes guests that domsnap left suspended, removes snapshots and "
-                          "half-written files that it made, by its "
-                          "own journal and tags, and finishes restores that had begun to write. "
-                          "Runs that are alive are left alone; "
-                          "run twice, it finds nothing.";
+static const char doc[] =
+    "Finish or undo what interrupted runs left behind.\v"
+    "Resumes guests that domsnap left suspended, removes snapshots and "
+    "half-written files that it made, by its "
+    "own journal and tags, and finishes restores that had begun to write. "
+    "Runs that are alive are left alone; "
+    "run twice, it finds nothing. Without DOMAIN it looks after all guests. "
+    "--boot and --abandon are the ways out where a restore can't be finished.";
+
+enum { OPTION_BOOT = 256, OPTION_ABANDON };
+
+static const struct argp_option options[] = {
+    {"boot", OPTION_BOOT, NULL, 0,
+     "finish the restore of DOMAIN without its RAM: it boots from its disks", 0},
+    {"abandon", OPTION_ABANDON, NULL, 0,
+     "forget what was interrupted; what is left of it is said, and for you to deal with", 0},
+    {0},
+};
 
 struct result {
     struct recovery *list;
@@ -17,8 +29,27 @@ struct result {
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
-    (void)arg, (void)state;
-    return key == ARGP_KEY_ARG ? ARGP_ERR_UNKNOWN : key == ARGP_KEY_END ? 0 : ARGP_ERR_UNKNOWN;
+    struct recover_params *p = state->input;
+
+    switch (key) {
+    case OPTION_BOOT:
+    case OPTION_ABANDON:
+        if (p->way != RECOVER_FINISH)
+            argp_error(state, "either --boot or --abandon");
+        p->way = key == OPTION_BOOT ? RECOVER_BOOT : RECOVER_ABANDON;
+        return 0;
+    case ARGP_KEY_ARG:
+        if (p->domain)
+            argp_error(state, "one DOMAIN at a time");
+        p->domain = arg;
+        return 0;
+    case ARGP_KEY_END:
+        if (p->way != RECOVER_FINISH && !p->domain)
+            argp_error(state, "which DOMAIN?");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
 }
 
 static void print(void *arg)
@@ -44,15 +75,16 @@ static json_t *to_json(const struct result *r)
 
 static int run(int argc, char **argv)
 {
-    static const struct argp argp = {NULL, parse, "", doc, common_options, NULL, NULL};
+    static const struct argp argp = {options, parse, "[DOMAIN]", doc, common_options, NULL, NULL};
+    struct recover_params params = {0};
     struct engine *engine = cli_engine();
     struct result r = {0};
     struct error e = {0};
     int rc, status;
 
-    argp_parse(&argp, argc, argv, 0, NULL, NULL);
+    argp_parse(&argp, argc, argv, 0, NULL, &params);
     cli_progress_start(engine);
-    rc = engine_recover(engine, &r.list, &r.count, &e);
+    rc = engine_recover(engine, &params, &r.list, &r.count, &e);
     status = cli_finish(rc, &e, to_json(&r), rc == OK || r.count ? print : NULL, &r);
     recovery_release(r.list, r.count);
     return status;

@@ -11,13 +11,14 @@ static const char doc[] =
     "the images, and are overwritten; an image file that is "
     "gone is made anew.";
 
-enum { OPTION_FROM = 256, OPTION_PAUSED, OPTION_REPLACE };
+enum { OPTION_FROM = 256, OPTION_PAUSED, OPTION_REPLACE, OPTION_BOOT };
 
 static const struct argp_option options[] = {
     {"from", OPTION_FROM, "DIR", 0,
      "not from a repository: the folder that `create --to` made, or `import`", 0},
     CLI_REPO_OPTION,
     {"replace", OPTION_REPLACE, NULL, 0, "destroy the guest if it is running", 0},
+    {"boot", OPTION_BOOT, NULL, 0, "without its RAM: the guest boots from its disks", 0},
     {"paused", OPTION_PAUSED, NULL, 0, "leave the guest paused (xl unpause)", 0},
     {0},
 };
@@ -35,6 +36,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case OPTION_REPLACE:
         p->replace = true;
+        return 0;
+    case OPTION_BOOT:
+        p->boot = true;
         return 0;
     case OPTION_PAUSED:
         p->paused = true;

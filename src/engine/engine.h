@@ -158,6 +158,7 @@ struct restore_params {
     struct snapshot_ref from;
     bool replace; /* a domain that runs under this name is destroyed first */
     bool paused;  /* it is left so */
+    bool boot;    /* from its disks, though the snapshot has RAM */
 };
 
 /* Bring a domain back; from a snapshot without RAM it boots, from one of when it did not run, only its disks come back.
@@ -193,9 +194,23 @@ struct recovery {
     struct error error; /* status OK: settled */
 };
 
-/* Finish or undo every run that was interrupted. Runs that are alive are left alone. `*list`, of
- * `*count`, is to be released with recovery_release(). Fails if anything could not be settled. */
-int engine_recover(struct engine *engine, struct recovery **list, size_t *count, struct error *e);
+/* What becomes of what was interrupted. */
+enum recover_way {
+    RECOVER_FINISH, /* it is finished, or undone */
+    RECOVER_BOOT,   /* the same, but the domain of a restore boots from its disks, without its RAM */
+    RECOVER_ABANDON /* it is forgotten, however it is: for a person to go on from */
+};
+
+struct recover_params {
+    const char *domain; /* NULL: all, and `way` is RECOVER_FINISH */
+    enum recover_way way;
+};
+
+/* Settle every run that was interrupted. Runs that are alive are left alone. `*list`, of `*count`, is
+ * to be released with recovery_release(). Fails if anything could not be settled. NOT_FOUND: none of
+ * `domain` was interrupted. */
+int engine_recover(struct engine *engine, const struct recover_params *params,
+                   struct recovery **list, size_t *count, struct error *e);
 void recovery_release(struct recovery *list, size_t count);
 
 /* The domains, a JSON list of names, whose restore has begun and is not complete: their disks are of

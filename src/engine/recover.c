@@ -12,12 +12,36 @@
 #include "engine/journal.h"
 #include "engine/settle.h"
 
-static int recover_create(struct engine *engine, struct journal *j, const char **done,
-                          struct error *e)
+/* What can be undone is. */
+static int abandon_create(struct engine *engine, struct journal *j, char **done, struct error *e)
 {
-    *done = strcmp(journal_phase_of(j), PHASE_PUBLISH) == 0
-                ? "an interrupted create was past its commit point: published"
-                : "an interrupted create was undone";
+    if (settle_create(engine, j, OK, e) == OK) {
+        *done = strdup("an interrupted create was undone");
+        return OK;
+    }
+    *done = format_text("an interrupted create was abandoned, and this is left: %s", e->text);
+    return journal_close(j, e);
+}
+
+/* Its disks get their names back, so that a person can do with them what is right. */
+static int abandon_restore(struct engine *engine, struct journal *j, char **done, struct error *e)
+{
+    bool writing = strcmp(journal_phase_of(j), PHASE_WRITING) == 0;
+
+    if (aside_put_back(engine, json_object_get(j->entry, "aside"), e) < 0)
+        return e->status;
+    *done =
+        strdup(writing ? "an interrupted restore was abandoned: its disks are partly overwritten, "
+                         "and of no use until they are restored again"
+                       : "an interrupted restore was abandoned: its disks are whole");
+    return journal_close(j, e);
+}
+
+static int recover_create(struct engine *engine, struct journal *j, char **done, struct error *e)
+{
+    *done = strdup(strcmp(journal_phase_of(j), PHASE_PUBLISH) == 0
+                       ? "an interrupted create was past its commit point: published"
+                       : "an interrupted create was undone");
     return settle_create(engine, j, OK, e);
 }
 
@@ -46,7 +70,7 @@ static int has_come_to_life(struct engine *engine, const struct journal *j, bool
 }
 
 /* Its disks are its own: it is only let run, if it is still there. Who has its name since is somebody else. */
-static int let_run(struct engine *engine, const json_t *entry, const char **done, struct error *e)
+static int let_run(struct engine *engine, const json_t *entry, char **done, struct error *e)
 {
     const json_t *domain = json_object_get(entry, "domain");
     const char *name = json_string_value(json_object_get(domain, "name"));
@@ -58,30 +82,30 @@ static int let_run(struct engine *engine, const json_t *entry, const char **done
     if (engine_connect(engine, e) < 0 || engine_find_domain(engine, name, &id, e) < 0)
         return e->status;
     if (!id.domid || strcmp(id.uuid, uuid) != 0) {
-        *done = "an interrupted restore was complete; the guest has ended since, and its disks are "
-                "left as they are: start it, or restore it again";
+        *done = strdup(
+            "an interrupted restore was complete; the guest has ended since, and its disks are "
+            "left as they are: start it, or restore it again");
         return OK;
     }
     if (json_is_true(json_object_get(entry, "paused"))) {
-        *done = "an interrupted restore was complete: the guest is left paused";
+        *done = strdup("an interrupted restore was complete: the guest is left paused");
         return OK;
     }
-    *done = "an interrupted restore was complete but for letting the guest run: it does";
+    *done = strdup("an interrupted restore was complete but for letting the guest run: it does");
     return engine->domains->unpause(engine->host, &id, e);
 }
 
 /* Nothing was touched. The guest may run, or be started by hand again. */
-static int undo_restore(struct engine *engine, struct journal *j, const char **done,
-                        struct error *e)
+static int undo_restore(struct engine *engine, struct journal *j, char **done, struct error *e)
 {
-    *done = "an interrupted restore had not begun to write: undone";
+    *done = strdup("an interrupted restore had not begun to write: undone");
     if (aside_put_back(engine, json_object_get(j->entry, "aside"), e) < 0)
         return e->status;
     return journal_close(j, e);
 }
 
 /* The lock is given back in between: engine_restore() takes it, and supersedes the entry. */
-static int recover_restore(struct engine *engine, struct journal *j, const char **done,
+static int recover_restore(struct engine *engine, struct journal *j, bool boot, char **done,
                            struct error *e)
 {
     AUTO_JSON json_t *entry = json_incref(j->entry);
@@ -96,6 +120,7 @@ static int recover_restore(struct engine *engine, struct journal *j, const char 
             },
         .replace = true,
         .paused = json_is_true(json_object_get(entry, "paused")),
+        .boot = boot || json_is_true(json_object_get(entry, "boot")),
     };
     struct manifest m;
     bool alive;
@@ -107,12 +132,13 @@ static int recover_restore(struct engine *engine, struct journal *j, const char 
     if (has_come_to_life(engine, j, &alive, e) < 0)
         return e->status;
     if (alive) {
-        *done = "an interrupted restore had started it: it is left running";
+        *done = strdup("an interrupted restore had started it: it is left running");
         return journal_close(j, e);
     }
     if (!params.from.folder && !(params.from.repo && params.from.domain && params.from.name))
         return error_set(e, DAMAGED, "the journal does not name the snapshot");
-    *done = "an interrupted restore was finished";
+    *done = strdup(boot ? "an interrupted restore was finished: the guest boots from its disks"
+                        : "an interrupted restore was finished");
     journal_release(j);
     if (engine_restore(engine, &params, &m, e) < 0)
         return e->status;
@@ -120,34 +146,54 @@ static int recover_restore(struct engine *engine, struct journal *j, const char 
     return OK;
 }
 
-/* Without `r->done` there was nothing to do. */
-static int recover_one(struct engine *engine, const char *domain, struct recovery *r)
+static int carry_out(struct engine *engine, struct journal *j, enum recover_way way, char **done,
+                     struct error *e)
 {
-    const char *operation, *done = "it is alive: left alone";
+    const char *operation = json_string_value(json_object_get(j->entry, "operation"));
+    bool create = operation && strcmp(operation, OPERATION_CREATE) == 0;
+
+    if (!create && (!operation || strcmp(operation, OPERATION_RESTORE) != 0))
+        return error_set(e, DAMAGED, "the journal's %s names no operation", j->file);
+    if (way == RECOVER_ABANDON)
+        return create ? abandon_create(engine, j, done, e) : abandon_restore(engine, j, done, e);
+    return create ? recover_create(engine, j, done, e)
+                  : recover_restore(engine, j, way == RECOVER_BOOT, done, e);
+}
+
+/* Without `r->done` there was nothing to do. */
+static int recover_one(struct engine *engine, const char *domain, enum recover_way way,
+                       struct recovery *r)
+{
+    char *done = NULL;
     struct journal j;
     int rc = journal_adopt(&j, engine, domain, &r->error);
 
     if (rc == NOT_FOUND)
         return OK;
     if (rc == BUSY) {
+        done = strdup("it is alive: left alone");
         rc = OK;
     } else if (rc == OK) {
-        operation = json_string_value(json_object_get(j.entry, "operation"));
-        if (operation && strcmp(operation, OPERATION_CREATE) == 0)
-            rc = recover_create(engine, &j, &done, &r->error);
-        else if (operation && strcmp(operation, OPERATION_RESTORE) == 0)
-            rc = recover_restore(engine, &j, &done, &r->error);
-        else
-            rc = error_set(&r->error, DAMAGED, "the journal's %s names no operation", domain);
+        rc = carry_out(engine, &j, way, &done, &r->error);
         journal_release(&j);
     }
-    r->done = strdup(rc == OK ? done : r->error.text);
-    if (rc == OK) /* what was forgiven on the way is no error */
+    if (rc < 0) {
+        free(done);
+        done = strdup(r->error.text);
+    } else { /* what was forgiven on the way is no error */
         r->error.status = OK;
+    }
+    r->done = done;
     return rc;
 }
 
-int engine_recover(struct engine *engine, struct recovery **list, size_t *count, struct error *e)
+static bool is_wanted(const struct recover_params *params, const char *domain)
+{
+    return !params->domain || strcmp(params->domain, domain) == 0;
+}
+
+int engine_recover(struct engine *engine, const struct recover_params *params,
+                   struct recovery **list, size_t *count, struct error *e)
 {
     AUTO_JSON json_t *names = NULL;
     const json_t *name;
@@ -164,13 +210,17 @@ int engine_recover(struct engine *engine, struct recovery **list, size_t *count,
     json_array_foreach (names, i, name) {
         struct recovery *r = &(*list)[*count];
 
+        if (!is_wanted(params, json_string_value(name)))
+            continue;
         *r = (struct recovery){0};
-        failed += recover_one(engine, json_string_value(name), r) < 0;
+        failed += recover_one(engine, json_string_value(name), params->way, r) < 0;
         if (!r->done)
             continue;
         r->domain = strdup(json_string_value(name));
         ++*count;
     }
+    if (params->domain && *count == 0)
+        return error_set(e, NOT_FOUND, "recover: no run on %s was interrupted", params->domain);
     if (!failed)
         return OK;
     return error_set(e, NEEDS_RECOVER, "recover: %d of %zu interrupted runs could not be settled",

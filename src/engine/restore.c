@@ -60,6 +60,11 @@ static bool was_off(const struct restoration *r)
     return strcmp(r->m.method, "off") == 0;
 }
 
+static bool with_ram(const struct restoration *r)
+{
+    return manifest_has(&r->m.ram) && !r->params->boot;
+}
+
 /* Nothing that is there is touched; nor has anything been before. */
 static bool all_new(const struct restoration *r)
 {
@@ -372,11 +377,11 @@ static int write_journal(struct restoration *r, const char *phase, json_t *aside
     AUTO_JSON json_t *entry = NULL;
 
     time_utc_iso8601(started);
-    entry = json_pack("{s:s, s:s, s:s, s:{s:s, s:s}, s:s, s:s*, s:b, s:O}", "operation",
+    entry = json_pack("{s:s, s:s, s:s, s:{s:s, s:s}, s:s, s:s*, s:b, s:b, s:O}", "operation",
                       OPERATION_RESTORE, "phase", phase, "started", started, "domain", "name",
                       r->m.domain_name, "uuid", r->m.domain_uuid,
                       r->params->from.folder ? "folder" : "repo", r->path, "name", r->m.name,
-                      "paused", r->params->paused, "aside", aside);
+                      "paused", r->params->paused, "boot", r->params->boot, "aside", aside);
     if (!entry)
         return error_set(e, NO_SPACE, "out of memory");
     return journal_write(&r->journal, entry, e);
@@ -504,7 +509,7 @@ static void *feed(void *arg)
 /* Who has the domain's lock is alive: recover must not begin beside a toolstack that outlives us. */
 static struct domain_launch launch_of(const struct restoration *r, int fd)
 {
-    return (struct domain_launch){r->m.domain_name, fd, manifest_has(&r->m.ram) ? ram_bytes(r) : 0,
+    return (struct domain_launch){r->m.domain_name, fd, with_ram(r) ? ram_bytes(r) : 0,
                                   r->journal.lock};
 }
 
@@ -560,8 +565,9 @@ static int start(struct restoration *r, struct error *e)
 {
     if (was_off(r))
         return OK;
-    if ((manifest_has(&r->m.ram) ? restore_ram(r, e) : boot(r, e)) < 0 ||
-        journal_phase(&r->journal, PHASE_STARTED, e) < 0)
+    if ((with_ram(r) ? restore_ram(r, e) : boot(r, e)) < 0)
+        return e->status;
+    if (journal_phase(&r->journal, PHASE_STARTED, e) < 0)
         return e->status;
     return r->params->paused ? OK : let_run(r, e);
 }
@@ -605,8 +611,10 @@ static int replace_write_start(struct restoration *r, struct error *e)
         return OK;
     error_append(e,
                  "the restore of %s has begun and is not complete: don't start it by other means; "
-                 "once the cause is gone, `domsnap recover` finishes it",
-                 r->m.domain_name);
+                 "once the cause is gone, `domsnap recover` finishes it%s",
+                 r->m.domain_name,
+                 with_ram(r) ? "; without its RAM, from its disks, `domsnap recover --boot` does"
+                             : "");
     return e->status = NEEDS_RECOVER;
 }
 

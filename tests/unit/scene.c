@@ -82,15 +82,20 @@ int restore(bool replace, struct error *e)
     return rc;
 }
 
-size_t recover(struct error *e)
+size_t recover_by(const struct recover_params *how, struct error *e)
 {
     struct recovery *list;
     size_t count;
 
     *e = (struct error){0};
-    engine_recover(&fake->engine, &list, &count, e);
+    engine_recover(&fake->engine, how, &list, &count, e);
     recovery_release(list, count);
     return count;
+}
+
+size_t recover(struct error *e)
+{
+    return recover_by(&(struct recover_params){0}, e);
 }
 
 void assert_as_before(void)

@@ -22,6 +22,7 @@ int restore(bool replace, struct error *e);
 
 /* How many domains had something to recover. */
 size_t recover(struct error *e);
+size_t recover_by(const struct recover_params *how, struct error *e);
 
 /* From here on the snapshot is in a repository. */
 void use_repository(void);

@@ -162,7 +162,7 @@ static size_t recover(struct error *e)
     size_t count;
 
     *e = (struct error){0};
-    engine_recover(&fake->engine, &list, &count, e);
+    engine_recover(&fake->engine, &(struct recover_params){0}, &list, &count, e);
     recovery_release(list, count);
     return count;
 }

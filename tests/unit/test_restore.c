@@ -108,6 +108,48 @@ static void a_restore_cut_short_is_finished_by_recover(void **state)
     assert_int_equal(recover(&e), 0);
 }
 
+static void a_guest_that_cannot_have_its_ram_back_boots(void **state)
+{
+    struct recover_params how = {"linux01", RECOVER_BOOT};
+    struct error e;
+
+    (void)state;
+    assert_int_equal(create(CREATE_SNAPSHOT, &e), OK);
+    fill("a.img", 'x');
+    fake->fail_at = "restore:linux01";
+    assert_int_equal(restore(true, &e), NEEDS_RECOVER);
+    assert_non_null(strstr(e.text, "recover --boot"));
+    assert_int_equal(recover(&e), 1);
+    assert_int_equal(e.status, NEEDS_RECOVER);
+    assert_int_equal(recover_by(&how, &e), 1);
+    assert_int_equal(e.status, OK);
+    assert_non_null(strstr(fake->trace, "boot:linux01"));
+    assert_int_equal(fake->state, DOMAIN_RUNNING);
+    assert_int_equal(byte_at("a.img", 0), 'a');
+    assert_int_equal(recover_by(&how, &e), 0);
+    assert_int_equal(e.status, NOT_FOUND);
+}
+
+static void a_restore_can_be_abandoned(void **state)
+{
+    static const char *const fails[] = {"restore:linux01", "destroy"};
+    struct recover_params how = {"linux01", RECOVER_ABANDON};
+    struct error e;
+
+    (void)state;
+    assert_int_equal(create(CREATE_SNAPSHOT, &e), OK);
+    for (size_t i = 0; i < 2; i++) {
+        fake->state = DOMAIN_RUNNING;
+        fake->fail_at = fails[i];
+        assert_int_equal(restore(true, &e), NEEDS_RECOVER);
+        assert_int_equal(recover_by(&how, &e), 1);
+        assert_int_equal(e.status, OK);
+        assert_int_equal(access(fake_path("a.img"), F_OK), 0);
+        assert_int_equal(access(fake_path("b.img"), F_OK), 0);
+        assert_int_equal(fake_file_count(fake_path("journal")), 0);
+    }
+}
+
 /* Nobody can start a guest from disks that are not whole: they are not found under their names. */
 static void disks_that_are_not_whole_have_other_names(void **state)
 {
@@ -263,6 +305,8 @@ int main(void)
         SCENE(a_volume_that_cannot_be_renamed_leaves_all_as_it_was),
         SCENE(a_volume_that_must_not_be_renamed_in_use_is_renamed_after),
         SCENE(a_restore_cut_short_is_finished_by_recover),
+        SCENE(a_guest_that_cannot_have_its_ram_back_boots),
+        SCENE(a_restore_can_be_abandoned),
         SCENE(a_guest_that_came_to_life_is_not_taken_back),
         SCENE(a_guest_is_let_run_last),
         SCENE(import_makes_a_manifest_that_restore_takes),
