@@ -39,6 +39,12 @@ struct domain {
     json_t *config; /* libxl's JSON, whole */
 };
 
+/* A leaf of CPUID, as Xen's xen_cpuid_leaf_t. */
+struct cpuid_leaf {
+    uint32_t leaf, subleaf; /* subleaf UINT32_MAX: it has none */
+    uint32_t a, b, c, d;
+};
+
 /* How a domain is told from one that took its name or number later. */
 struct domain_id {
     const char *name; /* borrowed */

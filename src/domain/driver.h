@@ -68,6 +68,17 @@ struct domain_launch {
     int held_fd; /* who starts it holds this open for as long as it is at that, though we may be dead */
 };
 
+/* What is to be started, before anything is touched for it. */
+struct domain_start {
+    const char *name;
+    const json_t *config;            /* the toolstack's JSON */
+    const struct cpuid_leaf *leaves; /* the processor that its RAM knows; none: it boots */
+    size_t leaf_count;
+    const char *const *restored; /* the disks that will be there by then, by their vdevs */
+    size_t restored_count;
+    uint32_t replaced; /* the domain that will be gone by then; 0: none */
+};
+
 struct domain_driver {
     const char *name; /* "xen" */
 
@@ -156,6 +167,11 @@ struct domain_driver {
      * such a request, to stop yet. */
     int (*resume)(struct domain_host *host, const struct domain_id *id, bool *may_stop,
                   struct error *e);
+
+    /* Whether it could be started here, as far as that can be told: what it names is there, and there is
+     * memory and a processor for it. The error says what is in the way, and what to do. */
+    int (*check_startable)(struct domain_host *host, const struct domain_start *start,
+                           struct error *e);
 
     /* End it now. A domain that is gone is no error. */
     int (*destroy)(struct domain_host *host, const struct domain_id *id, struct error *e);

@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "domain/savefile.h"
 
 /* libxl's stream: a head, whose numbers are big-endian, and records. One of them says that libxc's
@@ -46,6 +47,8 @@ enum libxc_record {
     LIBXC_PAGE_DATA = 1,
     LIBXC_VERIFY = 13, /* 13 to 15: of debugging, and of replication */
     LIBXC_CHECKPOINT_DIRTY_PFN_LIST = 15,
+    LIBXC_STATIC_DATA_END = 16, /* what comes before describes the domain, and not its state */
+    LIBXC_X86_CPUID_POLICY = 17,
     LIBXC_X86_MSR_POLICY = 18, /* the last that there is */
     LIBXC_OPTIONAL = 0x80000000,
 };
@@ -325,6 +328,108 @@ static int scan(struct scan *s, struct error *e)
         return e->status;
     return scan_skip(s, s->p->bytes - s->at, e);
 }
+
+/* ---- the beginning of a save file ---- */
+
+/* More than any processor's leaves take. */
+#define START_RECORD_MAX (64u << 10)
+
+static int start_read(int fd, void *to, size_t bytes, struct error *e)
+{
+    return read_full(fd, to, bytes) < 0 ? cut_short(e) : OK;
+}
+
+/* The next record's head, and its body, padded, to free(). */
+static int start_record(int fd, struct record *record, char **body, struct error *e)
+{
+    *body = NULL;
+    if (start_read(fd, record, sizeof *record, e) < 0)
+        return e->status;
+    record->type = le32toh(record->type);
+    record->bytes = le32toh(record->bytes);
+    if (record->type == LIBXC_PAGE_DATA || record->type == LIBXC_END)
+        return OK;
+    if (record->bytes > START_RECORD_MAX)
+        return error_set(e, UNSUPPORTED,
+                         "the save stream begins with a record of %" PRIu32 " bytes",
+                         record->bytes);
+    *body = malloc(padded(record->bytes) + 1);
+    if (!*body)
+        return error_set(e, NO_SPACE, "out of memory");
+    return start_read(fd, *body, padded(record->bytes), e);
+}
+
+static int take_leaves(struct save_start *s, const char *body, uint32_t bytes, struct error *e)
+{
+    size_t count = bytes / sizeof *s->leaves;
+
+    free(s->leaves);
+    s->leaves = calloc(count + 1, sizeof *s->leaves);
+    if (!s->leaves)
+        return error_set(e, NO_SPACE, "out of memory");
+    memcpy(s->leaves, body, count * sizeof *s->leaves);
+    s->leaf_count = count;
+    return OK;
+}
+
+static int start_libxl(int fd, struct error *e)
+{
+    struct libxl_head head;
+    struct record record;
+
+    if (start_read(fd, &head, sizeof head, e) < 0)
+        return e->status;
+    if (be64toh(head.ident) != LIBXL_IDENT)
+        return error_set(e, DAMAGED, "this is not a stream of libxl");
+    do {
+        AUTO_FREE char *body = NULL;
+
+        if (start_record(fd, &record, &body, e) < 0)
+            return e->status;
+    } while (record.type != LIBXL_LIBXC_CONTEXT);
+    return OK;
+}
+
+static int start_libxc(struct save_start *s, int fd, struct error *e)
+{
+    struct libxc_heads heads;
+    struct record record;
+
+    if (start_read(fd, &heads, sizeof heads, e) < 0)
+        return e->status;
+    do {
+        AUTO_FREE char *body = NULL;
+
+        if (start_record(fd, &record, &body, e) < 0)
+            return e->status;
+        if (record.type == LIBXC_X86_CPUID_POLICY && take_leaves(s, body, record.bytes, e) < 0)
+            return e->status;
+    } while (record.type != LIBXC_STATIC_DATA_END && record.type != LIBXC_PAGE_DATA &&
+             record.type != LIBXC_END);
+    return OK;
+}
+
+int save_start_read(struct save_start *s, int fd, struct error *e)
+{
+    struct error not_understood;
+
+    *s = (struct save_start){0};
+    if (savefile_read_head(fd, &s->config, e) < 0)
+        return e->status;
+    /* It is for the toolstack to say what it can't restore. */
+    if (start_libxl(fd, &not_understood) < 0 || start_libxc(s, fd, &not_understood) < 0)
+        log_debug("the beginning of the save stream: %s", not_understood.text);
+    return OK;
+}
+
+void save_start_release(struct save_start *s)
+{
+    json_decref(s->config);
+    free(s->leaves);
+    *s = (struct save_start){0};
+}
+
+/* ---- out of a save file ---- */
 
 int save_pages_find(struct save_pages **out, int fd, uint64_t bytes, struct error *e)
 {

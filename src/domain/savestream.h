@@ -17,6 +17,20 @@
 
 #include "domain/domain.h"
 
+/* ---- the beginning of a save file ---- */
+
+/* What is needed of it to tell whether it can be restored here. */
+struct save_start {
+    json_t *config;            /* libxl's JSON */
+    struct cpuid_leaf *leaves; /* the processor that the domain has seen; none: it is not told */
+    size_t leaf_count;
+};
+
+/* Read it from `fd`, a pipe say, as far as need be. On failure `s` holds nothing; of a stream that is not
+ * understood it has the configuration alone. */
+int save_start_read(struct save_start *s, int fd, struct error *e);
+void save_start_release(struct save_start *s);
+
 /* ---- out of a save file ---- */
 
 struct save_pages;

@@ -28,6 +28,7 @@
 #include "domain/xen_monitor.h"
 #include "domain/xen_ram.h"
 #include "domain/xen_saver.h"
+#include "domain/xen_start.h"
 
 /* At less than that, and more than an hour, it hangs. */
 #define RESTORE_LEAST_S          3600
@@ -666,6 +667,7 @@ const struct domain_driver domain_xen = {
     .saved_by_others = xen_saved_by_others,
     .release = xen_release,
     .resume = xen_resume,
+    .check_startable = xen_check_startable,
     .destroy = xen_destroy,
     .restore = xen_restore,
     .boot = xen_boot,

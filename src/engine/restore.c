@@ -36,6 +36,7 @@
 #include "engine/aside.h"
 #include "engine/journal.h"
 #include "engine/place.h"
+#include "engine/startable.h"
 
 #define RELEASE_TIMEOUT_NS (30 * UINT64_C(1000000000))
 #define RELEASE_POLL_US    20000
@@ -269,8 +270,14 @@ static int read_all(struct restoration *r, struct error *e)
             return e->status;
     if (check_all_covered(r, e) < 0)
         return e->status;
-    if (look_for_running(r, e) < 0 || check_unused(r, e) < 0 ||
-        open_targets(r, r->running.domid ? ONLY_NEW : ALL, e) < 0)
+    if (look_for_running(r, e) < 0)
+        return e->status;
+    if (check_unused(r, e) < 0)
+        return e->status;
+    if (open_targets(r, r->running.domid ? ONLY_NEW : ALL, e) < 0)
+        return e->status;
+    if (with_ram(r) &&
+        startable_check(r->engine, r->driver, r->place, &r->m, r->running.domid, e) < 0)
         return e->status;
     return mark_volumes(r, e);
 }

@@ -310,6 +310,15 @@ static int boot(struct domain_host *host, const struct domain_launch *l, struct 
     return OK;
 }
 
+static int check_startable(struct domain_host *host, const struct domain_start *start,
+                           struct error *e)
+{
+    (void)host;
+    if (!start->config || start->restored_count != 2)
+        return error_set(e, FAILED, "it was not told what is to be started");
+    return call("check_startable", "", e);
+}
+
 static int unpause(struct domain_host *host, const struct domain_id *id, struct error *e)
 {
     (void)host, (void)id;
@@ -347,6 +356,7 @@ static const struct domain_driver domains = {
     .saved_by_others = saved_by_others,
     .release = release,
     .resume = resume,
+    .check_startable = check_startable,
     .destroy = destroy,
     .restore = restore,
     .boot = boot,

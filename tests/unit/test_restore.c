@@ -130,6 +130,24 @@ static void a_guest_that_cannot_have_its_ram_back_boots(void **state)
     assert_int_equal(e.status, NOT_FOUND);
 }
 
+/* It is found out before anything is touched that the guest could not be started. */
+static void a_guest_that_could_not_start_is_left_alone(void **state)
+{
+    struct error e;
+
+    (void)state;
+    assert_int_equal(create(CREATE_SNAPSHOT, &e), OK);
+    fill("a.img", 'x');
+    fake->fail_at = "check_startable";
+    assert_int_equal(restore(true, &e), FAILED);
+    assert_null(strstr(fake->trace, "destroy"));
+    assert_int_equal(fake->state, DOMAIN_RUNNING);
+    assert_int_equal(byte_at("a.img", 0), 'x');
+    assert_int_equal(fake_file_count(fake_path("journal")), 0);
+    fake->fail_at = NULL;
+    assert_int_equal(restore(true, &e), OK);
+}
+
 static void a_restore_can_be_abandoned(void **state)
 {
     static const char *const fails[] = {"restore:linux01", "destroy"};
@@ -306,6 +324,7 @@ int main(void)
         SCENE(a_volume_that_must_not_be_renamed_in_use_is_renamed_after),
         SCENE(a_restore_cut_short_is_finished_by_recover),
         SCENE(a_guest_that_cannot_have_its_ram_back_boots),
+        SCENE(a_guest_that_could_not_start_is_left_alone),
         SCENE(a_restore_can_be_abandoned),
         SCENE(a_guest_that_came_to_life_is_not_taken_back),
         SCENE(a_guest_is_let_run_last),

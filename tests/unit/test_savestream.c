@@ -258,6 +258,37 @@ static void what_is_not_understood(void **state)
     }
 }
 
+static void the_processor_that_a_guest_has_seen(void **state)
+{
+    static const struct cpuid_leaf leaf = {7, 0, 1, 2, 3, 4};
+    struct save_start start;
+    struct error e;
+    int fd = memory();
+
+    (void)state;
+    begin(fd);
+    add32(fd, 17);
+    add32(fd, sizeof leaf);
+    add(fd, &leaf, sizeof leaf);
+    add_record(fd, 16, "");
+    assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+    assert_int_equal(save_start_read(&start, fd, &e), OK);
+    assert_int_equal(start.leaf_count, 1);
+    assert_memory_equal(start.leaves, &leaf, sizeof leaf);
+    assert_non_null(json_object_get(start.config, "c_info"));
+    save_start_release(&start);
+    close(fd);
+
+    /* A stream that is not understood is for the toolstack to judge. */
+    fd = memory();
+    begin(fd);
+    assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+    assert_int_equal(save_start_read(&start, fd, &e), OK);
+    assert_int_equal(start.leaf_count, 0);
+    save_start_release(&start);
+    close(fd);
+}
+
 static void cut_short_anywhere(void **state)
 {
     int fd = make_stream();
@@ -320,8 +351,11 @@ static void parts_that_do_not_fit(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(apart_and_joined),      cmocka_unit_test(what_is_not_understood),
-        cmocka_unit_test(cut_short_anywhere),    cmocka_unit_test(damaged_anywhere),
+        cmocka_unit_test(apart_and_joined),
+        cmocka_unit_test(what_is_not_understood),
+        cmocka_unit_test(the_processor_that_a_guest_has_seen),
+        cmocka_unit_test(cut_short_anywhere),
+        cmocka_unit_test(damaged_anywhere),
         cmocka_unit_test(parts_that_do_not_fit),
     };
 
