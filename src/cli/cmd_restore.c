@@ -11,7 +11,7 @@ static const char doc[] =
     "the images, and are overwritten; an image file that is "
     "gone is made anew.";
 
-enum { OPTION_FROM = 256, OPTION_PAUSED, OPTION_REPLACE, OPTION_BOOT };
+enum { OPTION_FROM = 256, OPTION_PAUSED, OPTION_REPLACE, OPTION_BOOT, OPTION_EJECT };
 
 static const struct argp_option options[] = {
     {"from", OPTION_FROM, "DIR", 0,
@@ -19,6 +19,7 @@ static const struct argp_option options[] = {
     CLI_REPO_OPTION,
     {"replace", OPTION_REPLACE, NULL, 0, "destroy the guest if it is running", 0},
     {"boot", OPTION_BOOT, NULL, 0, "without its RAM: the guest boots from its disks", 0},
+    {"eject", OPTION_EJECT, NULL, 0, "leave CD-ROM drives empty whose image is gone", 0},
     {"paused", OPTION_PAUSED, NULL, 0, "leave the guest paused (xl unpause)", 0},
     {0},
 };
@@ -36,6 +37,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case OPTION_REPLACE:
         p->replace = true;
+        return 0;
+    case OPTION_EJECT:
+        p->eject = true;
         return 0;
     case OPTION_BOOT:
         p->boot = true;

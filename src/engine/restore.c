@@ -35,8 +35,7 @@
 #include "base/time.h"
 #include "engine/aside.h"
 #include "engine/journal.h"
-#include "engine/place.h"
-#include "engine/startable.h"
+#include "engine/launch.h"
 
 #define RELEASE_TIMEOUT_NS (30 * UINT64_C(1000000000))
 #define RELEASE_POLL_US    20000
@@ -61,9 +60,18 @@ static bool was_off(const struct restoration *r)
     return strcmp(r->m.method, "off") == 0;
 }
 
-static bool with_ram(const struct restoration *r)
+/* Who has the domain's lock is alive: recover must not begin beside a toolstack that outlives us. */
+static struct launch launch_of(const struct restoration *r)
 {
-    return manifest_has(&r->m.ram) && !r->params->boot;
+    return (struct launch){
+        .engine = r->engine,
+        .driver = r->driver,
+        .place = r->place,
+        .m = &r->m,
+        .boot = r->params->boot,
+        .eject = r->params->eject,
+        .held_fd = r->journal.lock,
+    };
 }
 
 /* Nothing that is there is touched; nor has anything been before. */
@@ -262,6 +270,8 @@ static int check_unwritten(struct restoration *r, struct error *e)
 
 static int read_all(struct restoration *r, struct error *e)
 {
+    struct launch launch = launch_of(r);
+
     progress_begin(&r->engine->progress, "read", 0);
     if (allocate(r, e) < 0 || r->driver->check(r->place, &r->m, e) < 0)
         return error_prefix(e, "%s", r->path);
@@ -276,8 +286,7 @@ static int read_all(struct restoration *r, struct error *e)
         return e->status;
     if (open_targets(r, r->running.domid ? ONLY_NEW : ALL, e) < 0)
         return e->status;
-    if (with_ram(r) &&
-        startable_check(r->engine, r->driver, r->place, &r->m, r->running.domid, e) < 0)
+    if (!was_off(r) && launch_check(&launch, r->running.domid, e) < 0)
         return e->status;
     return mark_volumes(r, e);
 }
@@ -384,11 +393,12 @@ static int write_journal(struct restoration *r, const char *phase, json_t *aside
     AUTO_JSON json_t *entry = NULL;
 
     time_utc_iso8601(started);
-    entry = json_pack("{s:s, s:s, s:s, s:{s:s, s:s}, s:s, s:s*, s:b, s:b, s:O}", "operation",
+    entry = json_pack("{s:s, s:s, s:s, s:{s:s, s:s}, s:s, s:s*, s:b, s:b, s:b, s:O}", "operation",
                       OPERATION_RESTORE, "phase", phase, "started", started, "domain", "name",
                       r->m.domain_name, "uuid", r->m.domain_uuid,
                       r->params->from.folder ? "folder" : "repo", r->path, "name", r->m.name,
-                      "paused", r->params->paused, "boot", r->params->boot, "aside", aside);
+                      "paused", r->params->paused, "boot", r->params->boot, "eject",
+                      r->params->eject, "aside", aside);
     if (!entry)
         return error_set(e, NO_SPACE, "out of memory");
     return journal_write(&r->journal, entry, e);
@@ -493,71 +503,6 @@ static int put_back(struct restoration *r, struct error *e)
 
 /* ---- start ---- */
 
-struct feeder {
-    struct restoration *r;
-    int pipe;
-    struct error error; /* why it could not go on; OK if it is who reads that did not */
-};
-
-/* The toolstack reads from a pipe, so that a save file need not exist as one. */
-static void *feed(void *arg)
-{
-    struct feeder *f = arg;
-    struct pollfd fd = {f->pipe, 0, 0};
-    struct restoration *r = f->r;
-
-    if (r->driver->write_ram(r->place, &r->m, f->pipe, &r->engine->progress, &f->error) < 0 &&
-        poll(&fd, 1, 0) == 1)
-        f->error.status = OK;
-    close(f->pipe);
-    return NULL;
-}
-
-/* Who has the domain's lock is alive: recover must not begin beside a toolstack that outlives us. */
-static struct domain_launch launch_of(const struct restoration *r, int fd)
-{
-    return (struct domain_launch){r->m.domain_name, fd, with_ram(r) ? ram_bytes(r) : 0,
-                                  r->journal.lock};
-}
-
-static int restore_ram(struct restoration *r, struct error *e)
-{
-    struct feeder feeder = {.r = r};
-    struct domain_launch launch;
-    pthread_t thread;
-    int fds[2], rc;
-
-    progress_begin(&r->engine->progress, "start", ram_bytes(r));
-    if (pipe2(fds, O_CLOEXEC) < 0)
-        return error_errno(e, "pipe for the RAM");
-    feeder.pipe = fds[1];
-    if ((errno = pthread_create(&thread, NULL, feed, &feeder)) != 0) {
-        close(fds[0]);
-        close(fds[1]);
-        return error_errno(e, "thread for the RAM");
-    }
-    launch = launch_of(r, fds[0]);
-    rc = r->engine->domains->restore(r->engine->host, &launch, e);
-    close(fds[0]);
-    pthread_join(thread, NULL);
-    /* The toolstack only sees a stream that ends too early. */
-    if (rc < 0 && feeder.error.status != OK)
-        *e = feeder.error;
-    return rc < 0 ? e->status : OK;
-}
-
-static int boot(struct restoration *r, struct error *e)
-{
-    struct domain_launch launch;
-    AUTO_CLOSE int fd = -1;
-
-    progress_begin(&r->engine->progress, "start", 0);
-    if (r->driver->open_config(r->place, &r->m, &fd, e) < 0)
-        return e->status;
-    launch = launch_of(r, fd);
-    return r->engine->domains->boot(r->engine->host, &launch, e);
-}
-
 static int let_run(struct restoration *r, struct error *e)
 {
     struct domain_id id;
@@ -570,9 +515,11 @@ static int let_run(struct restoration *r, struct error *e)
 
 static int start(struct restoration *r, struct error *e)
 {
+    struct launch launch = launch_of(r);
+
     if (was_off(r))
         return OK;
-    if ((with_ram(r) ? restore_ram(r, e) : boot(r, e)) < 0)
+    if (launch_start(&launch, e) < 0)
         return e->status;
     if (journal_phase(&r->journal, PHASE_STARTED, e) < 0)
         return e->status;
@@ -601,6 +548,8 @@ static int go_forward(struct restoration *r, struct error *e)
 
 static int replace_write_start(struct restoration *r, struct error *e)
 {
+    struct launch launch = launch_of(r);
+
     if (interrupt_check(e) < 0)
         return e->status;
     if (check_unwritten(r, e) < 0)
@@ -620,8 +569,9 @@ static int replace_write_start(struct restoration *r, struct error *e)
                  "the restore of %s has begun and is not complete: don't start it by other means; "
                  "once the cause is gone, `domsnap recover` finishes it%s",
                  r->m.domain_name,
-                 with_ram(r) ? "; without its RAM, from its disks, `domsnap recover --boot` does"
-                             : "");
+                 launch_has_ram(&launch)
+                     ? "; without its RAM, from its disks, `domsnap recover --boot` does"
+                     : "");
     return e->status = NEEDS_RECOVER;
 }
 

@@ -13,6 +13,8 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "engine/journal.h"
+#include "domain/savefile.h"
+#include "engine/eject.h"
 #include "scene.h"
 
 static void flip_byte(const char *name, uint64_t offset)
@@ -146,6 +148,38 @@ static void a_guest_that_could_not_start_is_left_alone(void **state)
     assert_int_equal(fake_file_count(fake_path("journal")), 0);
     fake->fail_at = NULL;
     assert_int_equal(restore(true, &e), OK);
+}
+
+static void drives_whose_image_is_gone_are_left_empty(void **state)
+{
+    AUTO_JSON json_t *config =
+        json_pack("{s:[{s:s, s:s, s:i}, {s:s, s:s, s:i}, {s:s, s:s, s:i}]}", "disks", "vdev", "hdc",
+                  "pdev_path", "/nowhere/gone.iso", "is_cdrom", 1, "vdev", "hdd", "pdev_path", "/",
+                  "is_cdrom", 1, "vdev", "xvda", "pdev_path", "/nowhere/gone.img", "is_cdrom", 0);
+    static const char *const paths[] = {"", "/", "/nowhere/gone.img"};
+    AUTO_JSON json_t *changed = NULL;
+    char rest[4] = "";
+    int from[2], to[2];
+    struct error e;
+
+    (void)state;
+    assert_int_equal(pipe(from), 0);
+    assert_int_equal(pipe(to), 0);
+    assert_int_equal(savefile_write_head(from[1], config, &e), OK);
+    assert_int_equal(write(from[1], "RAM", 3), 3);
+    close(from[1]);
+    assert_int_equal(eject_from_save(from[0], to[1], &e), OK);
+    close(to[1]);
+    assert_int_equal(savefile_read_head(to[0], &changed, &e), OK);
+    for (size_t i = 0; i < 3; i++) {
+        const json_t *disk = json_array_get(json_object_get(changed, "disks"), i);
+
+        assert_string_equal(json_string_value(json_object_get(disk, "pdev_path")), paths[i]);
+    }
+    assert_int_equal(read(to[0], rest, 3), 3);
+    assert_string_equal(rest, "RAM");
+    close(from[0]);
+    close(to[0]);
 }
 
 static void a_restore_can_be_abandoned(void **state)
@@ -325,6 +359,7 @@ int main(void)
         SCENE(a_restore_cut_short_is_finished_by_recover),
         SCENE(a_guest_that_cannot_have_its_ram_back_boots),
         SCENE(a_guest_that_could_not_start_is_left_alone),
+        SCENE(drives_whose_image_is_gone_are_left_empty),
         SCENE(a_restore_can_be_abandoned),
         SCENE(a_guest_that_came_to_life_is_not_taken_back),
         SCENE(a_guest_is_let_run_last),
