@@ -31,6 +31,8 @@ const char *status_name(enum status status)
         return "timed-out";
     case CANCELLED:
         return "cancelled";
+    case AGAIN:
+        return "again";
     case NEEDS_RECOVER:
         return "needs-recover";
     }

@@ -580,8 +580,8 @@ static int journalled(struct creation *c, struct error *e)
     return settle_create(c->engine, &c->journal, rc, e);
 }
 
-int engine_create(struct engine *engine, const struct create_params *params, struct manifest *m,
-                  struct create_stats *stats, struct error *e)
+static int create_once(struct engine *engine, const struct create_params *params,
+                       struct manifest *m, struct create_stats *stats, struct error *e)
 {
     struct creation c = {
         .engine = engine,
@@ -594,6 +594,7 @@ int engine_create(struct engine *engine, const struct create_params *params, str
     };
     int rc;
 
+    *m = (struct manifest){0};
     progress_begin(&engine->progress, "describe", 0);
     rc = domain_name_check(params->domain, e);
     if (rc == OK)
@@ -614,11 +615,22 @@ int engine_create(struct engine *engine, const struct create_params *params, str
     if (c.turn >= 0)
         close(c.turn);
     description_release(&c.d);
-    if (rc < 0) {
+    if (rc < 0)
         manifest_release(&c.m);
-        *m = (struct manifest){0};
-        return error_prefix(e, "create %s", params->domain);
+    else
+        *m = c.m;
+    return rc;
+}
+
+int engine_create(struct engine *engine, const struct create_params *params, struct manifest *m,
+                  struct create_stats *stats, struct error *e)
+{
+    int rc = create_once(engine, params, m, stats, e);
+
+    /* What was in the way, such as a command of LVM's, has mostly come and gone. */
+    if (rc == AGAIN) {
+        log_note("%s: trying once more", e->text);
+        rc = create_once(engine, params, m, stats, e);
     }
-    *m = c.m;
-    return OK;
+    return rc < 0 ? error_prefix(e, "create %s", params->domain) : OK;
 }

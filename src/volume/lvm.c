@@ -374,7 +374,7 @@ int lvm_open_snapshot(const struct volume *v, const char *device, int *fd, struc
     if (file_size(*fd, path, &size, e) == OK) {
         if (size == v->size_bytes)
             return OK;
-        error_set(e, BUSY, "%s changed its size while it was snapshotted", v->name);
+        error_set(e, AGAIN, "%s changed its size while it was snapshotted", v->name);
     }
     close(*fd);
     *fd = -1;

@@ -61,6 +61,20 @@ static bool only_maps(const char *table)
     return *table;
 }
 
+/* The size of what a table maps. */
+static uint64_t table_sectors(const char *table)
+{
+    uint64_t start, length, end = 0;
+
+    for (const char *line = table; *line; line = strchrnul(line, '\n') + 1) {
+        if (sscanf(line, "%" SCNu64 " %" SCNu64, &start, &length) == 2)
+            end = start + length;
+        if (!strchr(line, '\n'))
+            break;
+    }
+    return end;
+}
+
 static int transient_open(const char *path, struct volume **v, struct error *e)
 {
     AUTO_FREE char *table = NULL;
@@ -216,7 +230,7 @@ static int transient_prepare(struct volume *const vs[], size_t count, struct err
 static int changed_by_others(const struct volume *v, struct error *e)
 {
     return error_set(
-        e, FAILED,
+        e, AGAIN,
         "snapshot of %s: another program has changed the volume's table (lvextend, lvchange, "
         "pvmove?), so its image would be worth nothing; try again, or use --lvm-snapshot",
         v->name);
@@ -237,12 +251,34 @@ static int check_tables(const struct volume *v, const char *live, struct error *
     return strcmp(found, live) == 0 ? OK : changed_by_others(v, e);
 }
 
+/* real has the table that the volume had. If that lies elsewhere since (pvmove), so does real. */
+static int follow(struct volume *v, struct error *e)
+{
+    struct lvm_volume *l = lvm_of(v);
+    AUTO_FREE char *live = NULL;
+    const char *real = uuid_in(v->record, "real");
+
+    if (dm_table_read(l->device, DM_LIVE, &live, e) < 0)
+        return e->status;
+    if (strcmp(live, l->table) == 0)
+        return OK;
+    if (!only_maps(live) || table_sectors(live) != table_sectors(l->table))
+        return changed_by_others(v, e);
+    if (dm_table_load(real, live, e) < 0 || dm_device_resume(real, e) < 0)
+        return error_prefix(e, "snapshot of %s", v->name);
+    free(l->table);
+    l->table = live;
+    live = NULL;
+    return OK;
+}
+
 static int transient_hold(struct volume *const vs[], size_t count, struct error *e)
 {
     for (size_t i = 0; i < count; i++) {
-        const struct lvm_volume *l = lvm_of(vs[i]);
+        struct lvm_volume *l = lvm_of(vs[i]);
 
-        /* As it was when real was given the same. */
+        if (follow(vs[i], e) < 0)
+            return e->status;
         if (check_tables(vs[i], l->table, e) < 0)
             return e->status;
         if (dm_table_load(l->device, l->our_table, e) < 0)

@@ -497,6 +497,10 @@ static int open_image(const struct volume *v, int *fd, struct error *e)
 static int watch(struct volume *v, uint64_t done_bytes, struct error *e)
 {
     (void)done_bytes;
+    if (fake->others_disturb) {
+        fake->others_disturb--;
+        return error_set(e, AGAIN, "its table was changed");
+    }
     return call("watch", v->name, e);
 }
 

@@ -25,6 +25,7 @@ struct fake {
     int stops_late;                  /* the suspend fails, and it stops when that is waited for */
     int others_save;                 /* it, as saved_by_others tells */
     int others_resume;               /* it, after the last commit */
+    int others_disturb;              /* the snapshots, while they are copied: so many times */
     int others_attach;               /* another disk to it, once it was suspended */
     int resume_breaks;               /* in the guardian, too */
     int commit_hangs; /* the last commit waits until somebody resumes the guest, or lifts what is

@@ -58,6 +58,22 @@ static void a_guest_that_others_resume_has_no_snapshot(void **state)
     assert_as_before();
 }
 
+/* A command of LVM's in the midst of it: the second try is good; a third there is not. */
+static void what_was_disturbed_is_tried_again_once(void **state)
+{
+    struct error e;
+
+    (void)state;
+    fake->others_disturb = 100;
+    assert_int_equal(create(CREATE_SNAPSHOT, &e), AGAIN);
+    assert_as_before();
+    fake->others_disturb = 2;
+    assert_int_equal(create(CREATE_SNAPSHOT, &e), OK);
+    assert_int_equal(fake->state, DOMAIN_RUNNING);
+    assert_string_equal(fake->snapshots, "");
+    assert_int_equal(fake_file_count(fake_path("journal")), 0);
+}
+
 /* The guest was asked, and does not stop while domsnap waits for it, but later on. */
 static void a_guest_that_stops_late_is_resumed(void **state)
 {
@@ -618,6 +634,7 @@ int main(void)
         SCENE(ram_is_saved_live_where_possible),
         SCENE(a_guest_that_others_suspend_is_theirs_to_resume),
         SCENE(a_guest_that_others_resume_has_no_snapshot),
+        SCENE(what_was_disturbed_is_tried_again_once),
         SCENE(a_guest_that_stops_late_is_resumed),
         SCENE(a_guest_whose_disks_were_exchanged_has_no_snapshot),
         SCENE(past_its_deadline_the_guest_goes_on),
