@@ -11,7 +11,7 @@ static const char doc[] =
     "the images, and are overwritten; an image file that is "
     "gone is made anew.";
 
-enum { OPTION_FROM = 256, OPTION_PAUSED, OPTION_REPLACE, OPTION_BOOT, OPTION_EJECT };
+enum { OPTION_FROM = 256, OPTION_PAUSED, OPTION_REPLACE, OPTION_BOOT, OPTION_EJECT, OPTION_ANY_CPU };
 
 static const struct argp_option options[] = {
     {"from", OPTION_FROM, "DIR", 0,
@@ -20,6 +20,8 @@ static const struct argp_option options[] = {
     {"replace", OPTION_REPLACE, NULL, 0, "destroy the guest if it is running", 0},
     {"boot", OPTION_BOOT, NULL, 0, "without its RAM: the guest boots from its disks", 0},
     {"eject", OPTION_EJECT, NULL, 0, "leave CD-ROM drives empty whose image is gone", 0},
+    {"any-cpu", OPTION_ANY_CPU, NULL, 0,
+     "though its RAM knows a processor that this host's is not like", 0},
     {"paused", OPTION_PAUSED, NULL, 0, "leave the guest paused (xl unpause)", 0},
     {0},
 };
@@ -40,6 +42,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case OPTION_EJECT:
         p->eject = true;
+        return 0;
+    case OPTION_ANY_CPU:
+        p->any_cpu = true;
         return 0;
     case OPTION_BOOT:
         p->boot = true;

@@ -76,6 +76,7 @@ struct domain_start {
     size_t leaf_count;
     const char *const *restored; /* the disks that will be there by then, by their vdevs */
     size_t restored_count;
+    bool any_cpu;      /* its processor may be another: that is only warned of */
     uint32_t replaced; /* the domain that will be gone by then; 0: none */
 };
 

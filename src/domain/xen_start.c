@@ -196,6 +196,9 @@ static void put_vendor(char vendor[static 13], const struct cpuid_leaf *l)
 #define LEAF1_D_DYNAMIC (1u << 9)             /* APIC */
 #define LEAF7_C_DYNAMIC (1u << 4)             /* OSPKE */
 
+/* What AMD repeats of leaf 1, which the most that a processor can be leaves out. */
+#define EXTENDED1_D_REPEATED 0x0183f3ffu
+
 /* Which of the guest's features the host lacks; 0: none. */
 static uint32_t missing_features(const struct domain_start *start, const struct leaves *host,
                                  uint32_t *leaf)
@@ -211,6 +214,8 @@ static uint32_t missing_features(const struct domain_start *start, const struct 
             d &= ~LEAF1_D_DYNAMIC;
         } else if (leaves[i] == 7) {
             c &= ~LEAF7_C_DYNAMIC;
+        } else {
+            d &= ~EXTENDED1_D_REPEATED;
         }
         *leaf = leaves[i];
         if (b || c || d)
@@ -232,7 +237,7 @@ static int compare_processors(const struct domain_start *start, const struct lea
         return error_set(
             e, UNSUPPORTED,
             "its RAM is from a host with a processor of %s, and this one's is of %s: --boot "
-            "starts it without its RAM",
+            "starts it without its RAM, --any-cpu with it all the same",
             guest_vendor, host_vendor);
     missing = missing_features(start, host, &leaf);
     if (missing)
@@ -240,7 +245,7 @@ static int compare_processors(const struct domain_start *start, const struct lea
             e, UNSUPPORTED,
             "it has run with features of a processor that this host's does not have (CPUID "
             "leaf %#" PRIx32 ", bits %#" PRIx32 "), and would crash when it uses them: --boot "
-            "starts it without its RAM",
+            "starts it without its RAM, --any-cpu with it all the same",
             leaf, missing);
     return OK;
 }
@@ -259,6 +264,10 @@ static int check_processor(struct domain_host *host, const struct domain_start *
         rc = compare_processors(start, &leaves, e);
     else
         log_debug("what this host's processor can be for a guest can't be told");
+    if (rc < 0 && start->any_cpu) {
+        log_warning("%s", e->text);
+        rc = OK;
+    }
     free(leaves.list);
     if (xc)
         xc_interface_close(xc);

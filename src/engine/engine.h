@@ -159,6 +159,7 @@ struct restore_params {
     bool replace; /* a domain that runs under this name is destroyed first */
     bool paused;  /* it is left so */
     bool boot;    /* from its disks, though the snapshot has RAM */
+    bool any_cpu; /* though its RAM is of another kind of processor */
     bool eject;   /* CD-ROM drives whose image is gone are left empty */
 };
 

@@ -156,6 +156,7 @@ int launch_check(const struct launch *l, uint32_t replaced, struct error *e)
                                .leaf_count = start.leaf_count,
                                .restored = restored,
                                .restored_count = l->m->disk_count,
+                               .any_cpu = l->any_cpu,
                                .replaced = replaced},
         e);
     save_start_release(&start);

@@ -13,9 +13,10 @@ struct launch {
     const struct place_driver *driver;
     struct place *place; /* which was checked */
     const struct manifest *m;
-    bool boot;   /* though there is RAM */
-    bool eject;  /* drives whose file is gone are left empty (eject.h) */
-    int held_fd; /* of struct domain_launch */
+    bool boot;    /* though there is RAM */
+    bool eject;   /* drives whose file is gone are left empty (eject.h) */
+    bool any_cpu; /* of struct domain_start */
+    int held_fd;  /* of struct domain_launch */
 };
 
 /* Whether it starts with its RAM. */

@@ -121,6 +121,7 @@ static int recover_restore(struct engine *engine, struct journal *j, bool boot, 
         .replace = true,
         .paused = json_is_true(json_object_get(entry, "paused")),
         .eject = json_is_true(json_object_get(entry, "eject")),
+        .any_cpu = json_is_true(json_object_get(entry, "any_cpu")),
         .boot = boot || json_is_true(json_object_get(entry, "boot")),
     };
     struct manifest m;

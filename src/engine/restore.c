@@ -70,6 +70,7 @@ static struct launch launch_of(const struct restoration *r)
         .m = &r->m,
         .boot = r->params->boot,
         .eject = r->params->eject,
+        .any_cpu = r->params->any_cpu,
         .held_fd = r->journal.lock,
     };
 }
@@ -393,12 +394,12 @@ static int write_journal(struct restoration *r, const char *phase, json_t *aside
     AUTO_JSON json_t *entry = NULL;
 
     time_utc_iso8601(started);
-    entry = json_pack("{s:s, s:s, s:s, s:{s:s, s:s}, s:s, s:s*, s:b, s:b, s:b, s:O}", "operation",
-                      OPERATION_RESTORE, "phase", phase, "started", started, "domain", "name",
-                      r->m.domain_name, "uuid", r->m.domain_uuid,
+    entry = json_pack("{s:s, s:s, s:s, s:{s:s, s:s}, s:s, s:s*, s:b, s:b, s:b, s:b, s:O}",
+                      "operation", OPERATION_RESTORE, "phase", phase, "started", started, "domain",
+                      "name", r->m.domain_name, "uuid", r->m.domain_uuid,
                       r->params->from.folder ? "folder" : "repo", r->path, "name", r->m.name,
                       "paused", r->params->paused, "boot", r->params->boot, "eject",
-                      r->params->eject, "aside", aside);
+                      r->params->eject, "any_cpu", r->params->any_cpu, "aside", aside);
     if (!entry)
         return error_set(e, NO_SPACE, "out of memory");
     return journal_write(&r->journal, entry, e);
