@@ -40,8 +40,9 @@ struct save_progress {
     unsigned round; /* from 0; each one after the first writes what the domain changed during the
                        one before */
     uint64_t done, total; /* pages of this round */
-    bool last;            /* after it the domain stops, for one round more */
-    bool paused;          /* it has stopped */
+    bool resized; /* the domain has got or given RAM meanwhile, and Xen does not follow that */
+    bool last;    /* after it the domain stops, for one round more */
+    bool paused;  /* it has stopped */
 };
 
 /* What suspend_save calls, in its own thread. */

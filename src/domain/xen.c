@@ -86,6 +86,19 @@ int xen_failed(struct domain_host *host, struct error *e, const char *what, int 
 
 /* ---- connection ---- */
 
+/* Frames that enter a domain while it is saved live are marked as changed since 4.19.5, 4.20.3, 4.21.1 (Xen's
+ * commit 98fccdf0ac). */
+static bool follows_new_frames(const libxl_version_info *v)
+{
+    static const int since[] = {[19] = 5, [20] = 3, [21] = 1};
+    int minor = v->xen_version_minor, patch = 0;
+
+    if (v->xen_version_major != 4 || minor > 21)
+        return v->xen_version_major >= 4;
+    sscanf(v->xen_version_extra, ".%d", &patch);
+    return minor >= 19 && patch >= since[minor];
+}
+
 static int connect_to_xen(struct domain_host *host, struct error *e)
 {
     static const libxl_childproc_hooks hooks = {
@@ -107,6 +120,7 @@ static int connect_to_xen(struct domain_host *host, struct error *e)
     info = libxl_get_version_info(host->ctx);
     if (!info)
         return xen_failed(host, e, "version of Xen", ERROR_FAIL);
+    host->follows_new_frames = follows_new_frames(info);
     snprintf(host->version, sizeof host->version, "Xen %d.%d%s", info->xen_version_major,
              info->xen_version_minor, info->xen_version_extra);
     return OK;
@@ -294,6 +308,19 @@ static bool announces_suspend(struct domain_host *host, uint32_t domid)
     if (suspend && *suspend)
         return strcmp(suspend, "0") != 0;
     return !poweroff || !*poweroff;
+}
+
+uint64_t xen_size_kb(struct domain_host *host, uint32_t domid)
+{
+    libxl_dominfo info;
+    uint64_t kb = 0;
+
+    libxl_dominfo_init(&info);
+    if (libxl_domain_info(host->ctx, &info, domid) == 0)
+        kb = info.current_memkb;
+    libxl_dominfo_dispose(&info);
+    host->logger.first_error[0] = '\0';
+    return kb;
 }
 
 int xen_state_now(struct domain_host *host, const struct domain *d, enum domain_state *state,

@@ -28,6 +28,7 @@ struct save_log {
     char doing[64];      /* "": not yet */
     uint64_t looked_ns;  /* for others who save the guest */
     bool others;         /* there were some */
+    uint64_t size_kb;    /* of the domain's memory, when it began; 0: it does not matter */
     bool stopping;       /* the guest is, or has been, asked to stop */
     struct error failed; /* then */
 };
@@ -38,7 +39,11 @@ struct domain_host {
     struct logger logger;
     struct save_log save_log;
     char version[32];
+    bool follows_new_frames; /* what a domain gets to its RAM while it is saved live is saved too */
 };
+
+/* How much memory a domain has now; 0: that can't be told. */
+uint64_t xen_size_kb(struct domain_host *host, uint32_t domid);
 
 /* FAILED, with libxl's own explanation, if it has logged one since the last time. */
 int xen_failed(struct domain_host *host, struct error *e, const char *what, int libxl_rc);

@@ -25,14 +25,36 @@
 
 /* ---- others ---- */
 
-static void look_for_others(struct domain_host *host)
+static bool is_resized(struct domain_host *host)
+{
+    const struct save_log *log = &host->save_log;
+    uint64_t size_kb = log->size_kb ? xen_size_kb(host, log->domain->domid) : 0;
+
+    return size_kb && size_kb != log->size_kb;
+}
+
+static int check_size(struct domain_host *host, struct error *e)
+{
+    if (!is_resized(host))
+        return OK;
+    return error_set(
+        e, AGAIN,
+        "the guest's memory was changed while it was saved (xl mem-set, or its balloon), "
+        "which this Xen does not follow");
+}
+
+/* For others who save it, and for changes of its memory. */
+static void look_around(struct domain_host *host)
 {
     struct save_log *log = &host->save_log;
     uint64_t now_ns = time_monotonic_ns();
 
-    if (log->others || now_ns - log->looked_ns < OTHERS_LOOK_MS * UINT64_C(1000000))
+    if (now_ns - log->looked_ns < OTHERS_LOOK_MS * UINT64_C(1000000))
         return;
     log->looked_ns = now_ns;
+    log->at.resized |= is_resized(host);
+    if (log->others)
+        return;
     log->others = xen_other_saver(log->domain->domid) != 0;
     if (log->others)
         log_debug("another program saves or migrates %s too", log->domain->name);
@@ -99,8 +121,8 @@ static void before_stop(struct domain_host *host, bool runs)
     xen_monitor_hold(log->domain->name, log->domain->domid);
     if (log->failed.status < 0 || FAULT("monitor-held", &log->failed) < 0)
         return;
-    if (runs && log->save == SAVE_LIVE)
-        check_list_is_ours(host, &log->failed);
+    if (runs && log->save == SAVE_LIVE && check_list_is_ours(host, &log->failed) == OK)
+        check_size(host, &log->failed);
 }
 
 /* The ways that libxl has to ask a guest. */
@@ -136,7 +158,7 @@ void xen_save_progress(struct domain_host *host, const char *doing, uint64_t don
     if (at->paused)
         before_stop(host, false);
     else if (!log->stopping)
-        look_for_others(host);
+        look_around(host);
     log->watcher->see(log->watcher->arg, at);
 }
 
@@ -168,11 +190,16 @@ int xen_save(struct domain_host *host, const struct domain *d, enum domain_save 
     if (FAULT("save-begun", e) < 0)
         return e->status;
     host->save_log = (struct save_log){.watcher = watcher, .domain = d, .save = save};
+    if (save == SAVE_LIVE && !host->follows_new_frames)
+        host->save_log.size_kb = xen_size_kb(host, d->domid);
     rc = save == SAVE_NOTHING ? libxl_domain_suspend_only(host->ctx, d->domid, NULL)
                               : libxl_domain_suspend(host->ctx, d->domid, fd, flags, NULL);
     if (rc == 0)
         before_stop(host, false);
     host->save_log.watcher = NULL;
+    /* It is paused now: what it has is what it had at the end. */
+    if (rc == 0 && host->save_log.failed.status == OK)
+        check_size(host, &host->save_log.failed);
     if (host->save_log.failed.status < 0) {
         host->logger.first_error[0] = '\0';
         *e = host->save_log.failed;

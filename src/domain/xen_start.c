@@ -93,24 +93,11 @@ static int check_pool(struct domain_host *host, const char *pool, struct error *
 
 /* ---- memory ---- */
 
-static uint64_t memory_of(struct domain_host *host, uint32_t domid)
-{
-    libxl_dominfo info;
-    uint64_t kb = 0;
-
-    libxl_dominfo_init(&info);
-    if (libxl_domain_info(host->ctx, &info, domid) == 0)
-        kb = info.current_memkb;
-    libxl_dominfo_dispose(&info);
-    host->logger.first_error[0] = '\0';
-    return kb;
-}
-
 /* xl may take memory from dom0, so that only what not even that could give is known to fail. */
 static int check_memory(struct domain_host *host, const struct domain_start *start,
                         libxl_domain_config *config, struct error *e)
 {
-    uint64_t need_kb = 0, free_kb = 0, dom0_kb = memory_of(host, 0);
+    uint64_t need_kb = 0, free_kb = 0, dom0_kb = xen_size_kb(host, 0);
 
     if (libxl_domain_need_memory(host->ctx, config, INVALID_DOMID, &need_kb) != 0 ||
         libxl_get_free_memory(host->ctx, &free_kb) != 0) {
@@ -118,7 +105,7 @@ static int check_memory(struct domain_host *host, const struct domain_start *sta
         return OK;
     }
     if (start->replaced)
-        free_kb += memory_of(host, start->replaced);
+        free_kb += xen_size_kb(host, start->replaced);
     if (need_kb <= free_kb)
         return OK;
     if (need_kb > free_kb + dom0_kb)

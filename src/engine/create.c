@@ -14,6 +14,7 @@
  * Whatever fails, settle_create() leads back from the journal's entry alone.
  */
 #include <inttypes.h>
+#include <string.h>
 #include <sys/random.h>
 #include <unistd.h>
 
@@ -36,6 +37,10 @@
  * wait for the disk. */
 #define LIVE_SPOOL_BYTES (UINT64_C(128) << 20)
 
+/* How often a guest's RAM is written before it is stopped for the rest, at most. Each round is
+ * appended to the save file. */
+#define LIVE_WRITES_MAX 2
+
 struct creation {
     struct engine *engine;
     const struct create_params *params;
@@ -50,6 +55,7 @@ struct creation {
     int save_fd; /* the pipe that libxl writes to */
     struct spool *spool;
     enum domain_save save;
+    bool not_live; /* it was tried, and won't do */
     struct precopy precopy;
     bool too_long; /* RAM would take longer than the budget */
     struct guardian *guardian;
@@ -69,6 +75,14 @@ static bool is_cold(const struct creation *c)
 static bool suspends(const struct creation *c)
 {
     return is_cold(c) || c->save != SAVE_NOTHING;
+}
+
+/* At most what is written of it, unless the last round of a live save is as long as all of the RAM. */
+static uint64_t save_bytes(const struct creation *c)
+{
+    uint64_t ram = c->d.domain.memory_bytes;
+
+    return c->save == SAVE_NOTHING ? 0 : c->save == SAVE_LIVE ? LIVE_WRITES_MAX * ram : ram;
 }
 
 static uint64_t ram_bytes(const struct creation *c)
@@ -95,7 +109,7 @@ static int choose_save(struct creation *c, struct error *e)
     struct error why;
 
     c->save = c->params->disks_only ? SAVE_NOTHING : SAVE_STILL;
-    if (is_cold(c) || c->params->disks_only)
+    if (is_cold(c) || c->params->disks_only || c->not_live)
         return OK;
     if (c->engine->domains->can_save_live(c->engine->host, &c->d.domain, &why) == OK) {
         c->save = SAVE_LIVE;
@@ -171,7 +185,7 @@ static int prepare_keep(struct creation *c, struct error *e)
 
     if (xlcfg_from_json(c->d.domain.config, &config, e) < 0)
         return e->status;
-    return c->driver->prepare(c->keep, ram_bytes(c), config, e);
+    return c->driver->prepare(c->keep, save_bytes(c), config, e);
 }
 
 /* The stream is longer than the RAM by what is said of it: the frames' numbers, 1/512; the
@@ -322,6 +336,29 @@ static int put_ram(struct creation *c, struct error *e)
     return finish_spool(c, &bytes, e) < 0 ? e->status : c->driver->put_ram(c->keep, bytes, e);
 }
 
+/* What ends a live save that the guest still runs in. */
+static void give_up_live(struct creation *c, const char *why_text)
+{
+    struct error why;
+
+    c->not_live = true;
+    error_set(&why, AGAIN, "%s; it is paused while its RAM is written", why_text);
+    spool_break(c->spool, &why);
+}
+
+/* Whether the guest may be paused for all of its RAM. */
+static bool may_be_still(const struct creation *c)
+{
+    return !c->params->max_pause_ms || c->params->go_on;
+}
+
+static bool writes_too_much(const struct creation *c, const struct save_progress *at)
+{
+    return c->save == SAVE_LIVE && !at->paused && may_be_still(c) &&
+           c->precopy.written_pages + at->total > LIVE_WRITES_MAX * c->precopy.ram_pages &&
+           at->round > 0;
+}
+
 /* Within the save: let its end have all of the spool, and see whether the guest will be paused
  * for too long. */
 static void watch_save(void *arg, const struct save_progress *at)
@@ -336,6 +373,17 @@ static void watch_save(void *arg, const struct save_progress *at)
         return;
     }
     precopy_note(&c->precopy, at, now_ns);
+    if (at->resized) {
+        error_set(&why, AGAIN,
+                  "the guest's memory was changed while it was saved (xl mem-set, or its "
+                  "balloon), which this Xen does not follow");
+        spool_break(c->spool, &why);
+        return;
+    }
+    if (writes_too_much(c, at)) {
+        give_up_live(c, "the guest changes its RAM as fast as it can be written");
+        return;
+    }
     if (at->paused)
         spool_use_reserve(c->spool);
     pause_ns = at->last || at->paused ? precopy_pause_ns(&c->precopy, now_ns) : 0;
@@ -384,6 +432,29 @@ static int owe_resume(void *arg, struct error *e)
     return rc;
 }
 
+static int state_of(const struct creation *c, enum domain_state *state, struct error *e)
+{
+    struct domain_id id = domain_id_of(&c->d.domain);
+
+    return c->engine->domains->state(c->engine->host, &id, state, e);
+}
+
+/* A live save may fail before the guest is asked to stop, for lack of memory to follow what a PV guest
+ * writes to, say: that takes Xen's own. */
+static int judge_live(struct creation *c, struct error *e)
+{
+    enum domain_state state;
+    struct error ignored;
+
+    if (e->status != FAILED || c->save != SAVE_LIVE || c->asked_ns || !may_be_still(c))
+        return e->status;
+    if (state_of(c, &state, &ignored) < 0 || state != DOMAIN_RUNNING)
+        return e->status;
+    c->not_live = true;
+    error_append(e, "it is paused while its RAM is written");
+    return e->status = AGAIN;
+}
+
 /* libxl only sees that its pipe broke; the spool knows why: the user's wish, or a full disk. */
 static int suspend_and_save(struct creation *c, struct error *e)
 {
@@ -398,7 +469,7 @@ static int suspend_and_save(struct creation *c, struct error *e)
     else
         close_save_fd(c);
     c->has_stopped = rc == OK;
-    return rc < 0 ? e->status : OK;
+    return rc < 0 ? judge_live(c, e) : OK;
 }
 
 /* The budget is for all that the guest is paused for. The deadline runs from its stop too,
@@ -443,13 +514,6 @@ static uint64_t when_stopped(const struct creation *c, uint64_t saved_ns)
     return seen_ns < saved_ns ? seen_ns : saved_ns;
 }
 
-static int state_of(const struct creation *c, enum domain_state *state, struct error *e)
-{
-    struct domain_id id = domain_id_of(&c->d.domain);
-
-    return c->engine->domains->state(c->engine->host, &id, state, e);
-}
-
 /* What is of one instant must not run within it. */
 static int check_paused(struct creation *c, struct error *e)
 {
@@ -475,6 +539,18 @@ static int resume(struct creation *c, struct error *e)
                           : settle_guest(c->engine, c->journal.entry, e);
 }
 
+/* The device model of an HVM guest flushes its disks once the guest has stopped: what it finds to do then
+ * is not to be much. Should it fail, that one tells. */
+static void flush_disks(const struct creation *c)
+{
+    struct error ignored;
+
+    if (strcmp(c->d.domain.type, "hvm") != 0)
+        return;
+    for (size_t i = 0; i < c->d.disk_count; i++)
+        volume_flush(c->d.disks[i].volume, &ignored);
+}
+
 static int take_instant(struct creation *c, struct error *e)
 {
     uint64_t stopped, saved, fixed, resumed;
@@ -487,6 +563,7 @@ static int take_instant(struct creation *c, struct error *e)
     if (suspends(c) && (c->engine->domains->can_suspend(c->engine->host, &c->d.domain, e) < 0 ||
                         journal_phase(&c->journal, PHASE_SAVING, e) < 0))
         return e->status;
+    flush_disks(c);
     rc = fix_instant(c, &saved, e);
     fixed = time_monotonic_ns();
     /* If that was too late, it is the guardian who has resumed it. */
@@ -580,7 +657,8 @@ static int journalled(struct creation *c, struct error *e)
     return settle_create(c->engine, &c->journal, rc, e);
 }
 
-static int create_once(struct engine *engine, const struct create_params *params,
+/* `*not_live`: in, and, if it ends in AGAIN, out. */
+static int create_once(struct engine *engine, const struct create_params *params, bool *not_live,
                        struct manifest *m, struct create_stats *stats, struct error *e)
 {
     struct creation c = {
@@ -591,6 +669,7 @@ static int create_once(struct engine *engine, const struct create_params *params
         .journal = JOURNAL_NONE,
         .turn = -1,
         .save_fd = -1,
+        .not_live = *not_live,
     };
     int rc;
 
@@ -619,18 +698,20 @@ static int create_once(struct engine *engine, const struct create_params *params
         manifest_release(&c.m);
     else
         *m = c.m;
+    *not_live = c.not_live;
     return rc;
 }
 
 int engine_create(struct engine *engine, const struct create_params *params, struct manifest *m,
                   struct create_stats *stats, struct error *e)
 {
-    int rc = create_once(engine, params, m, stats, e);
+    bool not_live = false;
+    int rc = create_once(engine, params, &not_live, m, stats, e);
 
     /* What was in the way, such as a command of LVM's, has mostly come and gone. */
     if (rc == AGAIN) {
         log_note("%s: trying once more", e->text);
-        rc = create_once(engine, params, m, stats, e);
+        rc = create_once(engine, params, &not_live, m, stats, e);
     }
     return rc < 0 ? error_prefix(e, "create %s", params->domain) : OK;
 }

@@ -199,7 +199,7 @@ struct recovery {
 /* What becomes of what was interrupted. */
 enum recover_way {
     RECOVER_FINISH, /* it is finished, or undone */
-    RECOVER_BOOT,   /* the same, but the domain of a restore boots from its disks, without its RAM */
+    RECOVER_BOOT, /* the same, but the domain of a restore boots from its disks, without its RAM */
     RECOVER_ABANDON /* it is forgotten, however it is: for a person to go on from */
 };
 

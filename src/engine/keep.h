@@ -36,9 +36,9 @@ struct keep_driver {
      * is NULL: nothing. */
     int (*journal)(const struct keep *k, json_t **kept, struct error *e);
 
-    /* Make all that can be made before the guest stops; see that there is room for so much of RAM
-     * (the disks are known). `config`: in xl's format. */
-    int (*prepare)(struct keep *k, uint64_t ram_bytes, const char *config, struct error *e);
+    /* Make all that can be made before the guest stops; see that there is room for a save file of
+     * so many bytes (the disks are known). `config`: in xl's format. */
+    int (*prepare)(struct keep *k, uint64_t save_bytes, const char *config, struct error *e);
 
     /* A file that the save stream is to be written to, and its name for messages; borrowed. */
     int (*open_ram)(struct keep *k, int *fd, const char **name, struct error *e);

@@ -159,9 +159,9 @@ static int folder_journal(const struct keep *k, json_t **kept, struct error *e)
 
 /* ---- prepare ---- */
 
-static int check_space(const struct keep *k, uint64_t ram_bytes, struct error *e)
+static int check_space(const struct keep *k, uint64_t save_bytes, struct error *e)
 {
-    uint64_t need = ram_bytes + SLACK_BYTES, free_bytes;
+    uint64_t need = save_bytes + SLACK_BYTES, free_bytes;
 
     for (size_t i = 0; i < k->disk_count; i++)
         need += k->r->d->disks[i].volume->copy_bytes;
@@ -175,13 +175,13 @@ static int check_space(const struct keep *k, uint64_t ram_bytes, struct error *e
                      need >> 20, free_bytes >> 20);
 }
 
-static int make_folder(struct keep *k, uint64_t ram_bytes, struct error *e)
+static int make_folder(struct keep *k, uint64_t save_bytes, struct error *e)
 {
     if (k->dirfd < 0 && (mkdir(k->path, 0700) < 0 || sync_parent(k->path) < 0))
         return error_errno(e, "%s: mkdir", k->path);
     if (FAULT("folder-made", e) < 0 || (k->dirfd < 0 && take_folder(k, e) < 0))
         return e->status;
-    return check_space(k, ram_bytes, e) < 0 ? error_prefix(e, "%s", k->path) : OK;
+    return check_space(k, save_bytes, e) < 0 ? error_prefix(e, "%s", k->path) : OK;
 }
 
 /* Read a file once more, and note its sum. */
@@ -209,11 +209,11 @@ static int write_config(struct keep *k, const char *text, struct error *e)
     return sum_file(fd, f, strlen(text), e);
 }
 
-static int folder_prepare(struct keep *k, uint64_t ram_bytes, const char *config, struct error *e)
+static int folder_prepare(struct keep *k, uint64_t save_bytes, const char *config, struct error *e)
 {
     struct manifest *m = k->r->m;
 
-    if (make_folder(k, ram_bytes, e) < 0 || write_config(k, config, e) < 0 ||
+    if (make_folder(k, save_bytes, e) < 0 || write_config(k, config, e) < 0 ||
         (m->ram.file && folder_stage(k->dirfd, m->ram.file, &k->ram_fd, e) < 0))
         return e->status;
     for (size_t i = 0; i < k->disk_count; i++)

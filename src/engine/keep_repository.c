@@ -183,28 +183,28 @@ static int put_config(struct keep *k, const char *text, struct error *e)
 
 /* The save stream goes to a file without a name first, since only its end tells which pages are
  * the last of their frames. */
-static int make_ram_file(struct keep *k, uint64_t ram_bytes, struct error *e)
+static int make_ram_file(struct keep *k, uint64_t save_bytes, struct error *e)
 {
-    uint64_t free_bytes;
+    uint64_t need = save_bytes + k->r->d->domain.memory_bytes, free_bytes;
 
     if (!k->r->ram)
         return OK;
     if (store_temporary(k->store, &k->ram_fd, &free_bytes, e) < 0)
         return e->status;
-    if (free_bytes >= 2 * ram_bytes)
+    if (free_bytes >= need)
         return OK;
     return error_set(e, NO_SPACE,
                      "repository %s: RAM can take up to %" PRIu64 " MiB, and %" PRIu64
                      " MiB are free there; nothing was done",
-                     k->r->to->repo, 2 * ram_bytes >> 20, free_bytes >> 20);
+                     k->r->to->repo, need >> 20, free_bytes >> 20);
 }
 
-static int repository_prepare(struct keep *k, uint64_t ram_bytes, const char *config,
+static int repository_prepare(struct keep *k, uint64_t save_bytes, const char *config,
                               struct error *e)
 {
     if (ingest_new(&k->ingest, k->store, 0, k->r->progress, e) < 0 ||
         (k->before.name && store_worker_new(&k->worker, k->store, e) < 0) ||
-        make_ram_file(k, ram_bytes, e) < 0)
+        make_ram_file(k, save_bytes, e) < 0)
         return e->status;
     for (size_t i = 0; i < k->r->d->disk_count; i++) {
         const struct volume *v = k->r->d->disks[i].volume;

@@ -9,10 +9,12 @@ void precopy_note(struct precopy *p, const struct save_progress *at, uint64_t no
     double took_ns = (double)(now_ns - p->began_ns);
 
     if (!p->began_ns || at->round != p->at.round) {
-        if (p->began_ns && took_ns > 0) {
-            /* The first round goes through frame numbers that the guest has no RAM at, too. */
-            uint64_t written = p->at.total < p->ram_pages ? p->at.total : p->ram_pages;
+        /* The first round goes through frame numbers that the guest has no RAM at, too. */
+        uint64_t written = p->at.total < p->ram_pages ? p->at.total : p->ram_pages;
 
+        if (p->began_ns)
+            p->written_pages += written;
+        if (p->began_ns && took_ns > 0) {
             p->pages_per_ns = (double)written / took_ns;
             p->dirty_per_ns = (double)at->total / took_ns;
         }

@@ -15,6 +15,7 @@ struct precopy {
     uint64_t ram_pages;
     struct save_progress at; /* the last that was noted */
     uint64_t began_ns;       /* its round */
+    uint64_t written_pages;  /* in the rounds before */
     double pages_per_ns;     /* written in the last whole round; 0: there was none */
     double dirty_per_ns;     /* changed by the guest meanwhile */
 };

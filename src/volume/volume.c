@@ -102,6 +102,13 @@ int volume_open_live(const struct volume *v, int *fd, struct error *e)
     return open_volume(v, O_RDONLY, fd, e);
 }
 
+int volume_flush(const struct volume *v, struct error *e)
+{
+    AUTO_CLOSE int fd = open(v->path, O_RDONLY | O_CLOEXEC);
+
+    return fd < 0 || fsync(fd) < 0 ? error_errno(e, "volume %s: flush", v->name) : OK;
+}
+
 /* Whether a loop device, the way an image file becomes a guest's disk, is bound to this file. */
 static bool has_loop_device(const struct stat *file)
 {

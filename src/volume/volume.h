@@ -111,7 +111,10 @@ void volume_close(struct volume *v); /* NULL is fine */
  * what a guest has written is not in dom0's page cache, and what is there may be old. */
 int volume_open_live(const struct volume *v, int *fd, struct error *e);
 
-/* The same, `mode` being O_RDONLY or O_RDWR. BUSY: a mount or a loop device uses it, or another who claims it for itself. A guest's
+/* Write what dom0's cache holds of it, as of a disk that a device model emulates. */
+int volume_flush(const struct volume *v, struct error *e);
+
+/* Open it, `mode` being O_RDONLY or O_RDWR. BUSY: a mount or a loop device uses it, or another who claims it for itself. A guest's
  * driver does not claim a block device: who has it as a disk is for domain_driver's check_unused to tell. */
 int volume_open_idle(const struct volume *v, int mode, int *fd, struct error *e);
 

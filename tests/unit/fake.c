@@ -223,6 +223,8 @@ static int suspend_save(struct domain_host *host, const struct domain *d, enum d
         nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
         watcher->see(watcher->arg, &fake->progress);
     }
+    if (save == SAVE_LIVE && fake->live_breaks)
+        return error_set(e, FAILED, "suspend_save: no memory to follow it");
     for (size_t left = fake->ram_bytes; left;) {
         size_t n = left < sizeof block ? left : sizeof block;
 

@@ -19,6 +19,7 @@ struct fake {
     _Atomic enum domain_state state; /* of the one domain, "linux01"; DOMAIN_GONE: there is none */
     int suspendable;                 /* what can_suspend says */
     int unwatched;                   /* is_looked_after says no */
+    int live_breaks;                 /* suspend_save, of a live save, before the guest stops */
     int live;                        /* what can_save_live says */
     struct save_progress progress;   /* what suspend_save tells of, halfway; total 0: nothing */
     int others_suspend;              /* the guest, within a live save, which fails */

@@ -216,6 +216,42 @@ static void a_budget_stops_before_the_guest_stops(void **state)
     assert_int_equal(create(CREATE_SNAPSHOT, &e), OK);
 }
 
+/* What changes RAM faster than it is written, or can't be followed, is paused for all of it; not where that
+ * may not be. */
+static void what_cannot_be_saved_live_is_paused(void **state)
+{
+    struct error e;
+
+    (void)state;
+    fake->live = 1;
+    fake->ram_bytes = 8 << 20;
+    fake->progress = (struct save_progress){.round = 1, .total = 1 << 30};
+    assert_int_equal(create(CREATE_SNAPSHOT, &e), OK);
+    assert_null(strstr(fake->trace, "suspend_save:live"));
+    assert_non_null(strstr(fake->trace, "suspend_save "));
+    fake->progress = (struct save_progress){0};
+    fake->live_breaks = 1;
+    use_repository();
+    assert_int_equal(create(CREATE_SNAPSHOT, &e), OK);
+    params.max_pause_ms = 10000;
+    params.to.name = "two";
+    assert_int_equal(create(CREATE_SNAPSHOT, &e), FAILED);
+    assert_int_equal(fake->state, DOMAIN_RUNNING);
+}
+
+static void a_guest_whose_memory_changes_is_saved_anew(void **state)
+{
+    struct error e;
+
+    (void)state;
+    fake->live = 1;
+    fake->ram_bytes = 8 << 20;
+    fake->progress = (struct save_progress){.round = 1, .total = 1, .resized = true};
+    assert_int_equal(create(CREATE_SNAPSHOT, &e), AGAIN);
+    assert_non_null(strstr(e.text, "memory was changed"));
+    assert_as_before();
+}
+
 static void a_budget_is_kept_while_the_guest_is_paused(void **state)
 {
     struct error e;
@@ -643,6 +679,8 @@ int main(void)
         SCENE(a_kill_while_the_guest_is_paused_resumes_it),
         SCENE(what_the_guardian_can_not_resume_recover_does),
         SCENE(a_budget_stops_before_the_guest_stops),
+        SCENE(what_cannot_be_saved_live_is_paused),
+        SCENE(a_guest_whose_memory_changes_is_saved_anew),
         SCENE(a_budget_is_kept_while_the_guest_is_paused),
         SCENE(past_its_budget_the_guest_goes_on),
         SCENE(past_its_budget_a_cold_copy_ends),
