@@ -16,13 +16,14 @@
 #include "base/file.h"
 
 enum kind {
-    TEXT,    /* a string */
-    NUMBER,  /* an integer */
-    MIB,     /* an integer of KiB, written in MiB */
-    BOOLEAN, /* libxl's defbool, "True" or "False", or a JSON boolean: 1 or 0 */
-    LIST,    /* of strings */
-    ACTION,  /* what to do when the domain stops: xl and libxl have different words for it */
-    IGNORED  /* libxl works it out, or xl sets it, anew */
+    TEXT,       /* a string */
+    NUMBER,     /* an integer */
+    MIB,        /* an integer of KiB, written in MiB */
+    MIB_IF_SET, /* the same, rounded up; not if it is negative or 0, which is libxl's own choice */
+    BOOLEAN,    /* libxl's defbool, "True" or "False", or a JSON boolean: 1 or 0 */
+    LIST,       /* of strings */
+    ACTION,     /* what to do when the domain stops: xl and libxl have different words for it */
+    IGNORED     /* libxl works it out, or xl sets it, anew */
 };
 
 struct mapping {
@@ -46,9 +47,9 @@ static const struct mapping mappings[] = {
 
     {"b_info/target_memkb", "memory", MIB},
     {"b_info/max_memkb", "maxmem", MIB},
-    {"b_info/shadow_memkb", NULL, IGNORED},
+    {"b_info/shadow_memkb", "shadow_memory", MIB_IF_SET},
     {"b_info/iommu_memkb", NULL, IGNORED},
-    {"b_info/video_memkb", NULL, IGNORED},
+    {"b_info/video_memkb", "videoram", MIB_IF_SET},
     {"b_info/max_vcpus", "maxvcpus", NUMBER},
     {"b_info/claim_mode", NULL, IGNORED},
     {"b_info/numa_placement", NULL, IGNORED},
@@ -92,6 +93,9 @@ static const struct mapping mappings[] = {
     {"b_info/type.pvh/pvshim_extra", "pvshim_extra", TEXT},
     {"b_info/type.hvm/firmware", "firmware_override", TEXT},
     {"b_info/type.hvm/bios", "bios", TEXT},
+    {"b_info/type.hvm/system_firmware", "bios_path_override", TEXT},
+    {"b_info/type.hvm/acpi_firmware", "acpi_firmware", TEXT},
+    {"b_info/type.hvm/smbios_firmware", "smbios_firmware", TEXT},
     {"b_info/type.hvm/pae", "pae", BOOLEAN},
     {"b_info/type.hvm/apic", "apic", BOOLEAN},
     {"b_info/type.hvm/acpi_s3", "acpi_s3", BOOLEAN},
@@ -204,6 +208,7 @@ static bool can_put(const json_t *value, enum kind kind)
         return json_is_string(value) && quote_for(json_string_value(value));
     case NUMBER:
     case MIB:
+    case MIB_IF_SET:
         return json_is_integer(value);
     case BOOLEAN:
         return truth_of(value) >= 0;
@@ -217,7 +222,7 @@ static bool can_put(const json_t *value, enum kind kind)
 
 static void put(FILE *out, const char *key, const json_t *value, enum kind kind)
 {
-    if (kind == IGNORED)
+    if (kind == IGNORED || (kind == MIB_IF_SET && json_integer_value(value) <= 0))
         return;
     fprintf(out, "%s = ", key);
     if (kind == TEXT)
@@ -226,6 +231,8 @@ static void put(FILE *out, const char *key, const json_t *value, enum kind kind)
         put_action(out, json_string_value(value));
     else if (kind == NUMBER)
         fprintf(out, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
+    else if (kind == MIB_IF_SET)
+        fprintf(out, "%" JSON_INTEGER_FORMAT, (json_integer_value(value) + 1023) / 1024);
     else if (kind == MIB)
         fprintf(out, "%" JSON_INTEGER_FORMAT, json_integer_value(value) / 1024);
     else if (kind == BOOLEAN)
@@ -314,6 +321,68 @@ static void put_affinity(FILE *out, json_t *left, const char *path, const char *
     }
     fputs(" ]\n", out);
     json_object_del(build, path);
+}
+
+/* What Xen does for Windows, by libxl's numbers. */
+static const char *const viridian[] = {
+    "base",
+    "freq",
+    "time_ref_count",
+    "reference_tsc",
+    "hcall_remote_tlb_flush",
+    "apic_assist",
+    "crash_ctl",
+    "synic",
+    "stimer",
+    "hcall_ipi",
+    "ex_processor_masks",
+    "no_vp_limit",
+    "cpu_hotplug",
+};
+#define VIRIDIAN (json_int_t)(sizeof viridian / sizeof *viridian)
+
+static bool are_viridian(const json_t *list)
+{
+    const json_t *number;
+    size_t i;
+
+    json_array_foreach (list, i, number)
+        if (!json_is_integer(number) || json_integer_value(number) < 0 ||
+            json_integer_value(number) >= VIRIDIAN)
+            return false;
+    return true;
+}
+
+/* Names, and, of those that it is to do without, names with a '!'. */
+static void put_viridian(FILE *out, json_t *left)
+{
+    json_t *hvm = json_object_get(json_object_get(left, "b_info"), "type.hvm"), *number;
+    const json_t *enable = json_object_get(hvm, "viridian_enable"),
+                 *disable = json_object_get(hvm, "viridian_disable");
+    const char *separator = "";
+    size_t i;
+
+    if (json_array_size(enable) + json_array_size(disable) == 0)
+        return;
+    if (!are_viridian(enable) || !are_viridian(disable))
+        return;
+    fputs("viridian = [ ", out);
+    if (truth_of(json_object_get(hvm, "viridian")) == 1) {
+        fputs("\"defaults\"", out);
+        separator = ", ";
+    }
+    json_array_foreach (enable, i, number) {
+        fprintf(out, "%s\"%s\"", separator, viridian[json_integer_value(number)]);
+        separator = ", ";
+    }
+    json_array_foreach (disable, i, number) {
+        fprintf(out, "%s\"!%s\"", separator, viridian[json_integer_value(number)]);
+        separator = ", ";
+    }
+    fputs(" ]\n", out);
+    json_object_del(hvm, "viridian");
+    json_object_del(hvm, "viridian_enable");
+    json_object_del(hvm, "viridian_disable");
 }
 
 /* A device is a list of key=value, in one quoted string; commas separate, so none may be inside. */
@@ -429,9 +498,28 @@ static bool put_disk(FILE *out, json_t *disk)
     return true;
 }
 
+/* So many bytes in so many microseconds. */
+static void put_rate(FILE *out, json_t *nic)
+{
+    json_int_t bytes = json_integer_value(json_object_get(nic, "rate_bytes_per_interval"));
+    json_int_t interval_us = json_integer_value(json_object_get(nic, "rate_interval_usecs"));
+
+    if (bytes > 0 && bytes < INT64_MAX / 2000000 && interval_us > 0 && interval_us < INT32_MAX)
+        /* xl rounds down what it makes of it. */
+        fprintf(out, ",rate=%" JSON_INTEGER_FORMAT "B/s@%" JSON_INTEGER_FORMAT "us",
+                (bytes * 1000000 + interval_us - 1) / interval_us, interval_us);
+    else if (bytes)
+        return;
+    json_object_del(nic, "rate_bytes_per_interval");
+    json_object_del(nic, "rate_interval_usecs");
+}
+
 static bool put_nic(FILE *out, json_t *nic)
 {
-    return put_fields(out, nic, nic_fields, sizeof nic_fields / sizeof *nic_fields);
+    if (!put_fields(out, nic, nic_fields, sizeof nic_fields / sizeof *nic_fields))
+        return false;
+    put_rate(out, nic);
+    return true;
 }
 
 static bool put_vfb(FILE *out, json_t *vfb)
@@ -503,6 +591,7 @@ static void put_left_over(FILE *out, const json_t *value, const char *path, int 
 static void put_all(FILE *out, json_t *left)
 {
     fputs("# Written by domsnap from the running domain's configuration; see xl.cfg(5).\n", out);
+    put_viridian(out, left);
     put_mapped(out, left);
     put_vcpus(out, left);
     put_affinity(out, left, "vcpu_hard_affinity", "cpus");
@@ -511,6 +600,25 @@ static void put_all(FILE *out, json_t *left)
     put_devices(out, left, "nics", "vif", put_nic);
     put_devices(out, left, "vfbs", "vfb", put_vfb);
     put_left_over(out, left, "", 0);
+}
+
+char *xlcfg_left_out(const char *text)
+{
+    static const char begin[] = "\n# not carried over: ";
+    char *list = strdup("");
+
+    for (const char *p = text; list && (p = strstr(p, begin));) {
+        char *before = list;
+
+        p += strlen(begin);
+        list = format_text("%s%s%.*s", before, *before ? ", " : "", (int)strcspn(p, "\n"), p);
+        free(before);
+    }
+    if (list && !*list) {
+        free(list);
+        return NULL;
+    }
+    return list;
 }
 
 int xlcfg_from_json(const json_t *config, char **text, struct error *e)

@@ -182,9 +182,16 @@ static int describe(struct creation *c, struct error *e)
 static int prepare_keep(struct creation *c, struct error *e)
 {
     AUTO_FREE char *config = NULL;
+    AUTO_FREE char *left_out = NULL;
 
     if (xlcfg_from_json(c->d.domain.config, &config, e) < 0)
         return e->status;
+    /* With its RAM all of its configuration is kept. */
+    left_out = c->save == SAVE_NOTHING ? xlcfg_left_out(config) : NULL;
+    if (left_out)
+        log_note("xl.cfg(5) has no word for these of its settings, so that they are not in the "
+                 "snapshot: %s",
+                 left_out);
     return c->driver->prepare(c->keep, save_bytes(c), config, e);
 }
 

@@ -156,6 +156,40 @@ static void test_hvm(void **state)
     assert_non_null(strstr(text, "# not carried over: b_info.type.hvm.mmio_hole_memkb\n"));
 }
 
+/* What a guest would miss when it boots: graphics memory, shadow memory, the limit of its interface, what it knows
+ * of Xen as Windows, its firmware. */
+static void test_settings_of_hvm(void **state)
+{
+    (void)state;
+    AUTO_FREE char *text = written(
+        "{\"c_info\": {\"type\": \"hvm\", \"name\": \"w\"}, \"b_info\": {\"video_memkb\": 16384, "
+        "\"shadow_memkb\": 9000, \"iomem\": [{\"start\": 1}],"
+        " \"type.hvm\": {\"viridian\": \"True\", \"viridian_enable\": [1, 8], \"viridian_disable\": [6],"
+        " \"system_firmware\": \"/boot/OVMF.fd\", \"smbios_firmware\": \"/boot/smbios\"}},"
+        " \"nics\": [{\"bridge\": \"br0\", \"rate_bytes_per_interval\": 62500, "
+        "\"rate_interval_usecs\": 50000}]}");
+    XLU_Config *cfg = parsed(text);
+    AUTO_FREE char *left_out = xlcfg_left_out(text);
+    libxl_device_nic nic;
+
+    has_number(cfg, "videoram", 16);
+    has_number(cfg, "shadow_memory", 9);
+    has_text(cfg, "bios_path_override", "/boot/OVMF.fd");
+    has_text(cfg, "smbios_firmware", "/boot/smbios");
+    assert_string_equal(item(cfg, "viridian", 0), "defaults");
+    assert_string_equal(item(cfg, "viridian", 1), "freq");
+    assert_string_equal(item(cfg, "viridian", 2), "stimer");
+    assert_string_equal(item(cfg, "viridian", 3), "!crash_ctl");
+    assert_string_equal(item(cfg, "vif", 0), "bridge=br0,rate=1250000B/s@50000us");
+    libxl_device_nic_init(&nic);
+    assert_int_equal(xlu_vif_parse_rate(cfg, "1250000B/s@50000us", &nic), 0);
+    assert_int_equal(nic.rate_bytes_per_interval, 62500);
+    assert_int_equal(nic.rate_interval_usecs, 50000);
+    libxl_device_nic_dispose(&nic);
+    xlu_cfg_destroy(cfg);
+    assert_string_equal(left_out, "b_info.iomem[0].start");
+}
+
 /* A guest's owner may choose some of these; none may become a setting of its own. */
 static void test_hostile(void **state)
 {
@@ -201,6 +235,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pv),
         cmocka_unit_test(test_hvm),
+        cmocka_unit_test(test_settings_of_hvm),
         cmocka_unit_test(test_hostile),
         cmocka_unit_test(test_nameless),
     };
