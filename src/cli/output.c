@@ -306,9 +306,11 @@ void cli_print_manifest(const struct manifest *m)
     for (size_t i = 0; i < m->left_out_count; i++)
         printf("  %-6s left out: %s\n", m->left_out[i].vdev, m->left_out[i].why);
     if (m->pause.total_ns)
-        printf("  the guest was paused for %.3f s (RAM %.3f, disks %.3f, resume %.3f)\n",
+        printf("  the guest was paused for %.3f s (RAM %.3f, disks %.3f, resume %.3f), %.3f s after "
+               "it was asked\n",
                (double)m->pause.total_ns / 1e9, (double)m->pause.save_ns / 1e9,
-               (double)m->pause.disks_ns / 1e9, (double)m->pause.resume_ns / 1e9);
+               (double)m->pause.disks_ns / 1e9, (double)m->pause.resume_ns / 1e9,
+               (double)(m->pause.asked_ns - m->pause.total_ns) / 1e9);
     else if (m->pause.disks_ns)
         printf("  the guest ran on; its requests to the disks waited for %.3f s\n",
                (double)m->pause.disks_ns / 1e9);

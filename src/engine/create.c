@@ -589,7 +589,7 @@ static int take_instant(struct creation *c, struct error *e)
     stopped = when_stopped(c, saved);
     if (suspends(c))
         c->m.pause = (struct manifest_pause){saved - stopped, fixed - saved, resumed - fixed,
-                                             resumed - stopped};
+                                             resumed - stopped, resumed - c->asked_ns};
     else
         c->m.pause.disks_ns = fixed - saved;
     /* From here on who stops it is somebody else, whatever has become of the snapshot. */

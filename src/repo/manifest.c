@@ -110,9 +110,10 @@ json_t *manifest_to_json(const struct manifest *m)
                                m->domain_uuid, "type", m->domain_type, "vcpus", (int)m->vcpus,
                                "memory_bytes", (json_int_t)m->memory_bytes);
     json_t *pause =
-        json_pack("{s:I, s:I, s:I, s:I}", "save_ns", (json_int_t)m->pause.save_ns, "disks_ns",
+        json_pack("{s:I, s:I, s:I, s:I, s:I}", "save_ns", (json_int_t)m->pause.save_ns, "disks_ns",
                   (json_int_t)m->pause.disks_ns, "resume_ns", (json_int_t)m->pause.resume_ns,
-                  "total_ns", (json_int_t)m->pause.total_ns);
+                  "total_ns", (json_int_t)m->pause.total_ns, "asked_ns",
+                  (json_int_t)m->pause.asked_ns);
     bool ok = json_object_set_new(json, "domain", domain) == 0;
 
     if (m->name)
@@ -299,7 +300,8 @@ static int take_pause(struct manifest_pause *p, const json_t *from, struct error
     if (take_number(&p->save_ns, pause, "save_ns", e) < 0 ||
         take_number(&p->disks_ns, pause, "disks_ns", e) < 0 ||
         take_number(&p->resume_ns, pause, "resume_ns", e) < 0 ||
-        take_number(&p->total_ns, pause, "total_ns", e) < 0)
+        take_number(&p->total_ns, pause, "total_ns", e) < 0 ||
+        take_number(&p->asked_ns, pause, "asked_ns", e) < 0)
         return error_prefix(e, "\"pause\"");
     return OK;
 }

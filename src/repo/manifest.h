@@ -14,7 +14,7 @@
  *                     "image": { "file": "linux01.xvda.img", "bytes": …, "root": … } } ],
  *       "left_out": [ { "vdev": "xvdb", "why": "read-only" } ],
  *       "pause": { "save_ns": …, "disks_ns": …, "resume_ns": …,         0: did not stop, or not
- *                  "total_ns": … },                                     measured
+ *                  "total_ns": …, "asked_ns": … },                                     measured
  *       "sha256": … }                                                   of all the above
  *
  * A "root" is a SHA-256 that many processors can work out at once: the name of the file's tree of
@@ -74,6 +74,7 @@ struct manifest_pause {
     uint64_t disks_ns;  /* fixing the instant on the disks, or copying them (cold) */
     uint64_t resume_ns; /* until it ran again */
     uint64_t total_ns;  /* 0 with disks_ns: it ran on, and only its requests to the disks waited */
+    uint64_t asked_ns;  /* from when it was asked to suspend until it ran again: it stops its own programs first */
 };
 
 struct manifest {

@@ -458,7 +458,7 @@ static void manifests_are_not_trusted(void **state)
         "'method':'cold','domain':{'name':'n','uuid':'u','type':'pv','vcpus':1,'memory_bytes':1},"
         "'ram':{'file':'n.sav','bytes':1,'root':'%064d'},'disks':[{'vdev':'xvda','path':'/p',"
         "'driver':'lvm','image':{'file':'i','bytes':1,'root':'%064d'}}],'left_out':[],"
-        "'pause':{'save_ns':0,'disks_ns':0,'resume_ns':0,'total_ns':0}}";
+        "'pause':{'save_ns':0,'disks_ns':0,'resume_ns':0,'total_ns':0,'asked_ns':0}}";
     static const struct {
         const char *from, *to;
     } changes[] = {
