@@ -110,6 +110,11 @@ struct domain_driver {
     int (*state)(struct domain_host *host, const struct domain_id *id, enum domain_state *state,
                  struct error *e);
 
+    /* The block device that a running domain has for a disk now: what the path in its configuration leads to may be another by
+     * now, or gone (lvrename). `*path`, to free(): "/dev/dm-7"; NULL: it has none, or that can't be told. */
+    int (*disk_now)(struct domain_host *host, uint32_t domid, const char *vdev, char **path,
+                    struct error *e);
+
     /* Whether the device or file at `path` is a disk of no domain but `except` (0: of none at all): BUSY
      * names the other. That it can be opened with O_EXCL does not say so. */
     int (*check_unused)(struct domain_host *host, const char *path, uint32_t except,

@@ -682,6 +682,7 @@ const struct domain_driver domain_xen = {
     .describe = xen_describe,
     .describe_config = xen_describe_config,
     .state = xen_state,
+    .disk_now = xen_disk_now,
     .check_unused = xen_check_unused,
     .check_keeper = xen_check_keeper,
     .is_looked_after = xen_is_looked_after,

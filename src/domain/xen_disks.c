@@ -6,11 +6,15 @@
 #include "domain/xen_disks.h"
 
 #include <libxl_utils.h>
+#include <limits.h>
+#include <linux/major.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/file.h"
@@ -59,6 +63,58 @@ static bool has_device(struct domain_host *host, uint32_t domid, const struct st
             return true;
     }
     return false;
+}
+
+static char *backend_read(struct domain_host *host, uint32_t domid, const char *devid,
+                          const char *key)
+{
+    AUTO_FREE char *path =
+        format_text("/local/domain/0/backend/vbd/%u/%s/%s", domid, devid, key);
+
+    return path ? xs_read(host->xs, XBT_NULL, path, NULL) : NULL;
+}
+
+/* The kernel's own node of a device: a link of udev's may be another's by now, too. */
+static char *node_of(unsigned major, unsigned minor)
+{
+    AUTO_FREE char *link = format_text("/sys/dev/block/%u:%u", major, minor);
+    char target[PATH_MAX];
+    ssize_t n = link ? readlink(link, target, sizeof target - 1) : -1;
+    char *name, *node;
+
+    if (n < 0)
+        return NULL;
+    target[n] = '\0';
+    name = strrchr(target, '/');
+    node = format_text("/dev/%s", name ? name + 1 : target);
+    for (char *p = node; p && (p = strchr(p, '!'));)
+        *p = '/';
+    return node;
+}
+
+int xen_disk_now(struct domain_host *host, uint32_t domid, const char *vdev, char **path,
+                 struct error *e)
+{
+    AUTO_FREE char *folder = format_text("/local/domain/0/backend/vbd/%u", domid);
+    unsigned count = 0;
+    AUTO_FREE char **devices = folder ? xs_directory(host->xs, XBT_NULL, folder, &count) : NULL;
+
+    *path = NULL;
+    if (!folder)
+        return error_set(e, NO_SPACE, "out of memory");
+    for (unsigned i = 0; devices && i < count; i++) {
+        AUTO_FREE char *dev = backend_read(host, domid, devices[i], "dev");
+        AUTO_FREE char *number = backend_read(host, domid, devices[i], "physical-device");
+        unsigned major, minor;
+
+        if (!dev || strcmp(dev, vdev) != 0)
+            continue;
+        /* An image file is behind a loop device. */
+        if (number && sscanf(number, "%x:%x", &major, &minor) == 2 && major != LOOP_MAJOR)
+            *path = node_of(major, minor);
+        return OK;
+    }
+    return OK;
 }
 
 int xen_check_unused(struct domain_host *host, const char *path, uint32_t except, struct error *e)

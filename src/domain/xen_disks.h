@@ -6,6 +6,8 @@
 #include "domain/driver.h"
 
 /* domain_driver's check_unused. */
+int xen_disk_now(struct domain_host *host, uint32_t domid, const char *vdev, char **path,
+                 struct error *e);
 int xen_check_unused(struct domain_host *host, const char *path, uint32_t except, struct error *e);
 
 #endif

@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/time.h"
 
@@ -22,7 +24,40 @@ const char *describe_left_out(const struct domain_disk *disk)
     return NULL;
 }
 
-static int open_disk(struct described_disk *to, const struct engine *engine,
+/* `path` is as in a configuration: without a leading '/', it is below /dev. */
+static bool leads_to(const char *path, const char *device)
+{
+    AUTO_FREE char *full = format_text("%s%s", *path == '/' ? "" : "/dev/", path);
+    struct stat there, wanted;
+
+    if (!full || stat(full, &there) < 0 || stat(device, &wanted) < 0)
+        return false;
+    if (S_ISBLK(there.st_mode) && S_ISBLK(wanted.st_mode))
+        return there.st_rdev == wanted.st_rdev;
+    return there.st_dev == wanted.st_dev && there.st_ino == wanted.st_ino;
+}
+
+/* The volume that the guest has, by whatever name. */
+static int open_volume(struct described_disk *to, const struct engine *engine, uint32_t domid,
+                       struct error *e)
+{
+    const struct domain_disk *disk = to->disk;
+    AUTO_FREE char *now = NULL;
+
+    if (domid && engine->domains->disk_now(engine->host, domid, disk->vdev, &now, e) < 0)
+        return e->status;
+    if (!now || leads_to(disk->path, now))
+        return volume_open(engine->volumes, disk->path, &to->volume, e);
+    if (volume_open(engine->volumes, now, &to->volume, e) < 0)
+        return e->status;
+    log_warning(
+        "disk %s: the guest has %s by now, and not what %s, in its configuration, leads to; that "
+        "is snapshotted, and a restore will look for it as %s",
+        disk->vdev, to->volume->name, disk->path, disk->path);
+    return OK;
+}
+
+static int open_disk(struct described_disk *to, const struct engine *engine, uint32_t domid,
                      const struct domain_disk *disk, struct error *e)
 {
     *to = (struct described_disk){.disk = disk, .source = -1, .lock = -1};
@@ -36,7 +71,7 @@ static int open_disk(struct described_disk *to, const struct engine *engine,
                          "disk %s: it is served by a script or another domain, not by a device or "
                          "file of this host",
                          disk->vdev);
-    if (volume_open(engine->volumes, disk->path, &to->volume, e) < 0)
+    if (open_volume(to, engine, domid, e) < 0)
         return error_prefix(e, "disk %s", disk->vdev);
     if (to->volume->size_bytes == 0)
         log_warning("disk %s: %s has 0 bytes; is its device set up?", disk->vdev, disk->path);
@@ -59,7 +94,7 @@ int description_open_disks(struct description *d, const struct engine *engine, s
 
         if (why)
             d->left_out[d->left_out_count++] = (struct undescribed_disk){disk, why};
-        else if (open_disk(&d->disks[d->disk_count++], engine, disk, e) < 0)
+        else if (open_disk(&d->disks[d->disk_count++], engine, d->domain.domid, disk, e) < 0)
             return e->status;
     }
     return OK;

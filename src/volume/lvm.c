@@ -291,7 +291,8 @@ static const char *tag_of(const struct volume *v)
 
 /* Tagged from its first moment, its head zeroed (else the kernel would take what lies there for an
  * old store). On `devices`, a list of physical volumes; of an empty one, on any. */
-static int make_store(const struct lvm_volume *l, const json_t *devices, struct error *e)
+static int make_store(const struct lvm_volume *l, const char *vg, const json_t *devices,
+                      struct error *e)
 {
     AUTO_FREE char *size = format_text("%" PRIu64 "b", l->store.size_bytes);
     const char *const create[] = {"lvcreate",
@@ -312,7 +313,7 @@ static int make_store(const struct lvm_volume *l, const json_t *devices, struct 
                                   "--name",
                                   lvm_store_of(&l->base),
                                   "--",
-                                  l->vg};
+                                  vg};
     size_t words = sizeof create / sizeof *create;
     AUTO_FREE const char **argv = calloc(words + json_array_size(devices) + 1, sizeof *argv);
     const json_t *device;
@@ -326,24 +327,28 @@ static int make_store(const struct lvm_volume *l, const json_t *devices, struct 
     return lvm_run(argv, NULL, e);
 }
 
-static int make_store_somewhere(const struct lvm_volume *l, struct error *e)
+static int make_store_somewhere(const struct lvm_volume *l, const char *vg, struct error *e)
 {
     log_debug("%s: exception store of %" PRIu64 " MiB, at most %" PRIu64 " MiB", l->base.name,
               l->store.size_bytes >> 20, l->store.full_bytes >> 20);
-    if (make_store(l, l->devices, e) == OK)
+    if (make_store(l, vg, l->devices, e) == OK)
         return OK;
     if (json_array_size(l->devices)) {
         log_debug("%s: not on the physical volumes that it lies on: %s", l->base.name, e->text);
-        if (make_store(l, NULL, e) == OK)
+        if (make_store(l, vg, NULL, e) == OK)
             return OK;
     }
     return e->status;
 }
 
+/* In its volume group, by the name that it has now. */
 int lvm_store_make(struct lvm_volume *l, struct error *e)
 {
-    if (make_store_somewhere(l, e) == OK &&
-        dm_lvm_uuid_of(l->vg, lvm_store_of(&l->base), &l->store_device, e) == OK)
+    AUTO_FREE char *vg = NULL;
+    AUTO_FREE char *lv = NULL;
+
+    if (dm_lvm_names(l->device, &vg, &lv, e) == OK && make_store_somewhere(l, vg, e) == OK &&
+        dm_lvm_uuid_of(vg, lvm_store_of(&l->base), &l->store_device, e) == OK)
         return OK;
     return error_prefix(e, "exception store of %s", l->base.name);
 }

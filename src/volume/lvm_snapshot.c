@@ -32,12 +32,15 @@ static int snapshot_can(const struct volume *v, struct error *e)
 /* lvconvert wants the store inactive. */
 static int make_store(struct lvm_volume *l, struct error *e)
 {
-    AUTO_FREE char *full = format_text("%s/%s", l->vg, lvm_store_of(&l->base));
-    const char *const deactivate[] = {"lvchange", "--activate", "n", full, NULL};
+    AUTO_FREE char *name = NULL;
+    const char *deactivate[] = {"lvchange", "--activate", "n", "--", NULL, NULL};
 
-    if (!full)
-        return error_set(e, NO_SPACE, "out of memory");
-    return lvm_store_make(l, e) < 0 ? e->status : lvm_run(deactivate, NULL, e);
+    if (lvm_store_make(l, e) < 0)
+        return e->status;
+    if (lvm_name_now(l->store_device, &name, e) < 0)
+        return e->status;
+    deactivate[4] = name;
+    return lvm_run(deactivate, NULL, e);
 }
 
 static int snapshot_prepare(struct volume *const vs[], size_t count, struct error *e)

@@ -120,6 +120,14 @@ static int state(struct domain_host *host, const struct domain_id *id, enum doma
     return call("state", "", e);
 }
 
+static int disk_now(struct domain_host *host, uint32_t domid, const char *vdev, char **path,
+                    struct error *e)
+{
+    (void)host, (void)domid, (void)e;
+    *path = fake->renamed && strcmp(vdev, "xvda") == 0 ? strdup(fake_path(fake->renamed)) : NULL;
+    return OK;
+}
+
 static int check_unused(struct domain_host *host, const char *path, uint32_t except,
                         struct error *e)
 {
@@ -346,6 +354,7 @@ static const struct domain_driver domains = {
     .describe = describe,
     .describe_config = describe_config,
     .state = state,
+    .disk_now = disk_now,
     .check_unused = check_unused,
     .check_keeper = check_keeper,
     .is_looked_after = is_looked_after,
@@ -407,6 +416,7 @@ static int can_snapshot(const struct volume *v, struct error *e)
 
 static int plan(struct volume *const vs[], size_t count, const char *id, struct error *e)
 {
+    fake->planned++;
     for (size_t i = 0; i < count; i++)
         vs[i]->record =
             json_pack("{s:s, s:s, s:s}", "driver", "fake", "id", id, "volume", vs[i]->name);
@@ -499,10 +509,8 @@ static int open_image(const struct volume *v, int *fd, struct error *e)
 static int watch(struct volume *v, uint64_t done_bytes, struct error *e)
 {
     (void)done_bytes;
-    if (fake->others_disturb) {
-        fake->others_disturb--;
+    if (fake->planned <= fake->others_disturb)
         return error_set(e, AGAIN, "its table was changed");
-    }
     return call("watch", v->name, e);
 }
 

@@ -18,6 +18,7 @@ struct fake {
     unsigned fail_times;             /* so often, then works; 0: always */
     _Atomic enum domain_state state; /* of the one domain, "linux01"; DOMAIN_GONE: there is none */
     int suspendable;                 /* what can_suspend says */
+    const char *renamed;             /* what xvda is by now; NULL: as its configuration has it */
     int unwatched;                   /* is_looked_after says no */
     int live_breaks;                 /* suspend_save, of a live save, before the guest stops */
     int live;                        /* what can_save_live says */
@@ -26,7 +27,8 @@ struct fake {
     int stops_late;                  /* the suspend fails, and it stops when that is waited for */
     int others_save;                 /* it, as saved_by_others tells */
     int others_resume;               /* it, after the last commit */
-    int others_disturb;              /* the snapshots, while they are copied: so many times */
+    unsigned others_disturb;         /* the snapshots, while they are copied: of so many runs */
+    unsigned planned;                /* snapshots, in so many runs */
     int others_attach;               /* another disk to it, once it was suspended */
     int resume_breaks;               /* in the guardian, too */
     int commit_hangs; /* the last commit waits until somebody resumes the guest, or lifts what is
