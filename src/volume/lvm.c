@@ -206,8 +206,9 @@ static int make_record(struct lvm_volume *l, const char *id, struct error *e)
     AUTO_FREE char *tag = format_text("domsnap.%s", id);
 
     if (store && tag)
-        l->base.record = json_pack("{s:s, s:s, s:s, s:s, s:s}", "driver", l->base.driver->name,
-                                   "device", l->device, "vg", l->vg, "store", store, "tag", tag);
+        l->base.record =
+            json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "driver", l->base.driver->name, "device",
+                      l->device, "vg", l->vg, "store", store, "tag", tag, "lock_dir", l->lock_dir);
     if (!l->base.record)
         return error_set(e, NO_SPACE, "out of memory");
     if (strlen(store) > NAME_MAX_BYTES)
@@ -254,9 +255,9 @@ int lvm_plan(struct volume *const vs[], size_t count, const char *id, struct err
 
         if (plan_group(vs, count, i, copied_bytes, e) < 0)
             return e->status;
-        if (make_record(l, id, e) < 0)
-            return e->status;
         if (!l->lock_dir && lvm_lock_dir(&l->lock_dir, e) < 0)
+            return e->status;
+        if (make_record(l, id, e) < 0)
             return e->status;
     }
     return OK;

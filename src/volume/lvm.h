@@ -45,7 +45,7 @@ struct lvm_volume *lvm_of(const struct volume *v);
 int lvm_run(const char *const argv[], char **out, struct error *e);
 
 /* volume.h's open, for `driver`, and close, can_snapshot, plan, lock, hold, aside, rename. The
- * records that plan makes hold what the functions below need: "device", a UUID, "vg", "store", "tag". */
+ * records that plan makes hold what the functions below need: "device", a UUID, "vg", "store", "tag", and "lock_dir" (lvm_lock.h). */
 int lvm_open(const struct volume_driver *driver, const char *path, struct volume **v,
              struct error *e);
 void lvm_close(struct volume *v);

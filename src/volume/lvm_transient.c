@@ -125,12 +125,12 @@ static int transient_plan(struct volume *const vs[], size_t count, const char *i
     return OK;
 }
 
-/* A device's UUID in a record, "" if it has none. */
-static const char *uuid_in(const json_t *record, const char *which)
+/* In a record, of a device its UUID; "" if there is none. */
+static const char *text_in(const json_t *record, const char *which)
 {
-    const char *uuid = json_string_value(json_object_get(record, which));
+    const char *text = json_string_value(json_object_get(record, which));
 
-    return uuid ? uuid : "";
+    return text ? text : "";
 }
 
 /* ---- prepare ---- */
@@ -169,7 +169,7 @@ static int make_real(const struct volume *v, char number[static DM_NUMBER_BYTES]
         return e->status;
     if (make_device(v, "real", l->table, e) < 0)
         return e->status;
-    return number_of(uuid_in(v->record, "real"), number, e);
+    return number_of(text_in(v->record, "real"), number, e);
 }
 
 static int make_snapshot(const struct volume *v, const char *real, struct error *e)
@@ -197,7 +197,7 @@ static int make_origin(const struct volume *v, const char *real, struct error *e
         return error_set(e, NO_SPACE, "out of memory");
     if (make_device(v, "origin", table, e) < 0)
         return e->status;
-    if (number_of(uuid_in(v->record, "origin"), origin, e) < 0)
+    if (number_of(text_in(v->record, "origin"), origin, e) < 0)
         return e->status;
     params = format_text("%s 0", origin);
     lvm_of(v)->our_table = params ? whole(v, "linear", params) : NULL;
@@ -256,7 +256,7 @@ static int follow(struct volume *v, struct error *e)
 {
     struct lvm_volume *l = lvm_of(v);
     AUTO_FREE char *live = NULL;
-    const char *real = uuid_in(v->record, "real");
+    const char *real = text_in(v->record, "real");
 
     if (dm_table_read(l->device, DM_LIVE, &live, e) < 0)
         return e->status;
@@ -314,7 +314,7 @@ static int transient_commit(struct volume *const vs[], size_t count, struct erro
 
 static int transient_open_image(const struct volume *v, int *fd, struct error *e)
 {
-    return lvm_open_snapshot(v, uuid_in(v->record, "snapshot"), fd, e);
+    return lvm_open_snapshot(v, text_in(v->record, "snapshot"), fd, e);
 }
 
 enum owner {
@@ -333,15 +333,15 @@ static int owner_of(const json_t *record, enum dm_slot slot, enum owner *owner, 
     uint64_t start = 0, from = 1;
     const char *last;
 
-    if (dm_table_read(uuid_in(record, "device"), slot, &table, e) < 0)
+    if (dm_table_read(text_in(record, "device"), slot, &table, e) < 0)
         return e->status;
     *owner = NOBODY;
     if (!*table)
         return OK;
-    if (dm_table_read(uuid_in(record, "real"), DM_LIVE, &kept, e) < 0)
+    if (dm_table_read(text_in(record, "real"), DM_LIVE, &kept, e) < 0)
         return e->status;
     *owner = strcmp(table, kept) == 0 ? BACK : OTHERS;
-    if (number_of(uuid_in(record, "origin"), origin, e) < 0)
+    if (number_of(text_in(record, "origin"), origin, e) < 0)
         return e->status;
     table[strlen(table) - 1] = '\0';
     last = strrchr(table, '\n');
@@ -362,9 +362,9 @@ static int recede_to(struct lvm_volume *l, uint64_t done_bytes, struct error *e)
     char real[DM_NUMBER_BYTES], origin[DM_NUMBER_BYTES];
     char *table;
 
-    if (number_of(uuid_in(l->base.record, "real"), real, e) < 0)
+    if (number_of(text_in(l->base.record, "real"), real, e) < 0)
         return e->status;
-    if (number_of(uuid_in(l->base.record, "origin"), origin, e) < 0)
+    if (number_of(text_in(l->base.record, "origin"), origin, e) < 0)
         return e->status;
     table =
         format_text("0 %" PRIu64 " linear %s 0\n%" PRIu64 " %" PRIu64 " linear %s %" PRIu64 "\n",
@@ -411,7 +411,7 @@ static int transient_watch(struct volume *v, uint64_t done_bytes, struct error *
         return changed_by_others(v, e);
     if (recede(v, done_bytes, e) < 0)
         return e->status;
-    return lvm_store_watch(v, uuid_in(v->record, "snapshot"), e);
+    return lvm_store_watch(v, text_in(v->record, "snapshot"), e);
 }
 
 /* ---- lift, discard ---- */
@@ -419,9 +419,9 @@ static int transient_watch(struct volume *v, uint64_t done_bytes, struct error *
 static int check_record(const json_t *record, struct error *e)
 {
     for (size_t i = 0; i < MADE; i++)
-        if (strncmp(uuid_in(record, made[i]), DM_OWN_UUID, strlen(DM_OWN_UUID)) != 0)
+        if (strncmp(text_in(record, made[i]), DM_OWN_UUID, strlen(DM_OWN_UUID)) != 0)
             return error_set(e, DAMAGED, "the journal's record of a snapshot is garbled");
-    if (!*uuid_in(record, "device"))
+    if (!*text_in(record, "device") || *text_in(record, "lock_dir") != '/')
         return error_set(e, DAMAGED, "the journal's record of a snapshot is garbled");
     return OK;
 }
@@ -430,7 +430,7 @@ static int check_record(const json_t *record, struct error *e)
  * not wait for somebody else's resume. */
 static int transient_lift(const json_t *record, struct error *e)
 {
-    const char *device = uuid_in(record, "device");
+    const char *device = text_in(record, "device");
     enum owner waiting = NOBODY;
     struct dm_state state;
 
@@ -451,10 +451,10 @@ static int transient_lift(const json_t *record, struct error *e)
  * for ours. */
 static int restore_table(const json_t *record, struct error *e)
 {
-    const char *device = uuid_in(record, "device");
+    const char *device = text_in(record, "device");
     AUTO_FREE char *mapping = NULL;
 
-    if (dm_table_read(uuid_in(record, "real"), DM_LIVE, &mapping, e) < 0)
+    if (dm_table_read(text_in(record, "real"), DM_LIVE, &mapping, e) < 0)
         return e->status;
     if (dm_table_load(device, mapping, e) < 0)
         return e->status;
@@ -483,27 +483,24 @@ static int restore_volume(const json_t *record, struct error *e)
         return OK;
     if (waiting == OTHERS)
         return error_set(e, BUSY, "another program is about to change the table of the volume %s",
-                         uuid_in(record, "device"));
+                         text_in(record, "device"));
     return restore_table(record, e);
 }
 
 static int restore_volume_locked(const json_t *record, struct error *e)
 {
-    const char *device = uuid_in(record, "device");
+    const char *device = text_in(record, "device");
     struct dm_state origin, volume;
-    AUTO_FREE char *lock_dir = NULL;
     AUTO_CLOSE int lock = -1;
 
-    if (dm_device_state(uuid_in(record, "origin"), &origin, e) < 0)
+    if (dm_device_state(text_in(record, "origin"), &origin, e) < 0)
         return e->status;
     if (dm_device_state(device, &volume, e) < 0)
         return e->status;
     /* Without origin there never was a table on top of it. */
     if (!origin.exists || !volume.exists)
         return OK;
-    if (lvm_lock_dir(&lock_dir, e) < 0)
-        return e->status;
-    if (lvm_lock_take(lock_dir, device, DISCARD_LOCK_MS, &lock, e) < 0)
+    if (lvm_lock_take(text_in(record, "lock_dir"), device, DISCARD_LOCK_MS, &lock, e) < 0)
         return e->status;
     return restore_volume(record, e);
 }
@@ -515,7 +512,7 @@ static int transient_discard(const json_t *record, struct error *e)
     if (restore_volume_locked(record, e) < 0)
         return e->status;
     for (size_t i = 0; i < MADE; i++)
-        if (dm_device_remove(uuid_in(record, made[i]), e) < 0)
+        if (dm_device_remove(text_in(record, made[i]), e) < 0)
             return e->status;
     return lvm_store_remove(record, e);
 }
