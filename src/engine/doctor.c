@@ -101,11 +101,9 @@ static void examine_journal(struct examination *x)
 
         /* Only looked at: released, the entry stays. */
         if (journal_adopt(&j, x->engine, json_string_value(name), &e) == OK) {
-            const char *operation = json_string_value(json_object_get(j.entry, "operation"));
-
             idle = false;
             find(x, FINDING_BAD, "journal",
-                 operation && strcmp(operation, OPERATION_RESTORE) == 0
+                 journal_operation_of(j.entry) == OPERATION_RESTORE
                      ? "a restore of %s is not complete; don't start it: run `domsnap recover`"
                      : "a run on %s was interrupted: run `domsnap recover`",
                  json_string_value(name));
@@ -266,7 +264,7 @@ static void examine_domain(struct examination *x, const char *name)
         return;
     }
     /* Xen keeps one list of changed pages for all who look. */
-    if (journal_open(&j, x->engine, name, NULL, &e) < 0)
+    if (journal_open(&j, x->engine, name, OPERATION_NONE, &e) < 0)
         find(x, FINDING_NOTE, "RAM", "%s", e.text);
     else
         examine_ram(x, &d.domain);

@@ -16,6 +16,41 @@
 #define ENTRY_MAX_BYTES (1u << 20)
 #define VERSION         1
 
+static const char *const operations[] = {
+    [OPERATION_CREATE] = "create",
+    [OPERATION_RESTORE] = "restore",
+};
+
+static const char *const phases[] = {
+    [PHASE_PREPARED] = "prepared", [PHASE_SAVING] = "saving",   [PHASE_SUSPENDED] = "suspended",
+    [PHASE_LET_GO] = "let-go",     [PHASE_RUNNING] = "running", [PHASE_PUBLISH] = "publish",
+    [PHASE_ASIDE] = "aside",       [PHASE_WRITING] = "writing", [PHASE_STARTING] = "starting",
+    [PHASE_STARTED] = "started",
+};
+
+/* Which of these words it is; 0: none. */
+static size_t find_word(const json_t *entry, const char *key, const char *const words[],
+                        size_t count)
+{
+    const char *word = json_string_value(json_object_get(entry, key));
+
+    for (size_t i = 1; word && i < count; i++)
+        if (strcmp(words[i], word) == 0)
+            return i;
+    return 0;
+}
+
+enum operation journal_operation_of(const json_t *entry)
+{
+    return (enum operation)find_word(entry, "operation", operations,
+                                     sizeof operations / sizeof *operations);
+}
+
+enum phase journal_phase_of(const json_t *entry)
+{
+    return (enum phase)find_word(entry, "phase", phases, sizeof phases / sizeof *phases);
+}
+
 static int open_folder(const char *path, int *fd, struct error *e)
 {
     return dir_make(path, e) < 0 ? e->status
@@ -80,20 +115,20 @@ static int open_entry(struct journal *j, const struct engine *engine, const char
 }
 
 int journal_open(struct journal *j, const struct engine *engine, const char *domain,
-                 const char *supersedes, struct error *e)
+                 enum operation supersedes, struct error *e)
 {
-    const char *operation;
+    enum operation operation;
     int rc = open_entry(j, engine, domain, e);
 
     if (rc == NOT_FOUND)
         return OK;
-    operation = json_string_value(json_object_get(j->entry, "operation"));
-    if (rc == OK && supersedes && operation && strcmp(operation, supersedes) == 0)
+    operation = journal_operation_of(j->entry);
+    if (rc == OK && supersedes && operation == supersedes)
         return OK;
     if (rc == OK)
         rc = error_set(e, NEEDS_RECOVER,
                        "an earlier `domsnap %s` of %s was interrupted; run `domsnap recover` first",
-                       operation ? operation : "run", domain);
+                       operation ? operations[operation] : "run", domain);
     journal_release(j);
     return rc;
 }
@@ -107,7 +142,7 @@ static int take_back(const struct journal *j, struct error *e)
     return e->status = NEEDS_RECOVER;
 }
 
-int journal_write(struct journal *j, json_t *entry, struct error *e)
+static int write_entry(struct journal *j, json_t *entry, struct error *e)
 {
     if (json_object_set_new(entry, "version", json_integer(VERSION)) < 0)
         return error_set(e, NO_SPACE, "out of memory");
@@ -122,18 +157,20 @@ int journal_write(struct journal *j, json_t *entry, struct error *e)
     return OK;
 }
 
-int journal_phase(struct journal *j, const char *phase, struct error *e)
+int journal_write(struct journal *j, enum operation operation, enum phase phase, json_t *entry,
+                  struct error *e)
 {
-    if (json_object_set_new(j->entry, "phase", json_string(phase)) < 0)
+    if (json_object_set_new(entry, "operation", json_string(operations[operation])) < 0 ||
+        json_object_set_new(entry, "phase", json_string(phases[phase])) < 0)
         return error_set(e, NO_SPACE, "out of memory");
-    return journal_write(j, j->entry, e);
+    return write_entry(j, entry, e);
 }
 
-const char *journal_phase_of(const struct journal *j)
+int journal_phase(struct journal *j, enum phase phase, struct error *e)
 {
-    const char *phase = json_string_value(json_object_get(j->entry, "phase"));
-
-    return phase ? phase : "";
+    if (json_object_set_new(j->entry, "phase", json_string(phases[phase])) < 0)
+        return error_set(e, NO_SPACE, "out of memory");
+    return write_entry(j, j->entry, e);
 }
 
 int journal_close(struct journal *j, struct error *e)

@@ -29,19 +29,21 @@
 
 #include "engine/engine.h"
 
-#define OPERATION_CREATE  "create"
-#define OPERATION_RESTORE "restore"
+enum operation { OPERATION_NONE, OPERATION_CREATE, OPERATION_RESTORE };
 
-#define PHASE_PREPARED  "prepared"
-#define PHASE_SAVING    "saving"
-#define PHASE_SUSPENDED "suspended"
-#define PHASE_LET_GO    "let-go"
-#define PHASE_RUNNING   "running"
-#define PHASE_PUBLISH   "publish"
-#define PHASE_ASIDE     "aside"
-#define PHASE_WRITING   "writing"
-#define PHASE_STARTING  "starting"
-#define PHASE_STARTED   "started"
+enum phase {
+    PHASE_NONE,
+    PHASE_PREPARED,
+    PHASE_SAVING,
+    PHASE_SUSPENDED,
+    PHASE_LET_GO,
+    PHASE_RUNNING,
+    PHASE_PUBLISH,
+    PHASE_ASIDE,
+    PHASE_WRITING,
+    PHASE_STARTING,
+    PHASE_STARTED
+};
 
 struct journal {
     int dirfd, lock;
@@ -54,19 +56,24 @@ struct journal {
 
 /*
  * Take the domain's lock. BUSY: another domsnap works on it. NEEDS_RECOVER: there is an entry of a
- * run that died, unless its operation is `supersedes`, which is for the caller to go on from (NULL:
- * none).
+ * run that died, unless its operation is `supersedes`, which is for the caller to go on from
+ * (OPERATION_NONE: none).
  */
 int journal_open(struct journal *j, const struct engine *engine, const char *domain,
-                 const char *supersedes, struct error *e);
+                 enum operation supersedes, struct error *e);
 
 /* What is on the disk, into j->entry: for another process that shares the lock. */
 int journal_read(struct journal *j, struct error *e);
 
-/* Write `entry` (a reference is taken), then each phase, before what they announce is done. */
-int journal_write(struct journal *j, json_t *entry, struct error *e);
-int journal_phase(struct journal *j, const char *phase, struct error *e);
-const char *journal_phase_of(const struct journal *j);
+/* Write `entry` (a reference is taken) of this operation, then each phase, before what they announce is
+ * done. */
+int journal_write(struct journal *j, enum operation operation, enum phase phase, json_t *entry,
+                  struct error *e);
+int journal_phase(struct journal *j, enum phase phase, struct error *e);
+
+/* What an entry says (NULL: there is none); NONE: nothing that is known. */
+enum operation journal_operation_of(const json_t *entry);
+enum phase journal_phase_of(const json_t *entry);
 
 /* Everything is settled: remove the entry. NEEDS_RECOVER: it may still be there. */
 int journal_close(struct journal *j, struct error *e);

@@ -26,7 +26,7 @@ static int abandon_create(struct engine *engine, struct journal *j, char **done,
 /* Its disks get their names back, so that a person can do with them what is right. */
 static int abandon_restore(struct engine *engine, struct journal *j, char **done, struct error *e)
 {
-    bool writing = strcmp(journal_phase_of(j), PHASE_WRITING) == 0;
+    bool writing = journal_phase_of(j->entry) == PHASE_WRITING;
 
     if (aside_put_back(engine, json_object_get(j->entry, "aside"), e) < 0)
         return e->status;
@@ -39,7 +39,7 @@ static int abandon_restore(struct engine *engine, struct journal *j, char **done
 
 static int recover_create(struct engine *engine, struct journal *j, char **done, struct error *e)
 {
-    *done = strdup(strcmp(journal_phase_of(j), PHASE_PUBLISH) == 0
+    *done = strdup(journal_phase_of(j->entry) == PHASE_PUBLISH
                        ? "an interrupted create was past its commit point: published"
                        : "an interrupted create was undone");
     return settle_create(engine, j, OK, e);
@@ -55,7 +55,7 @@ static int has_come_to_life(struct engine *engine, const struct journal *j, bool
     struct domain_id id;
 
     *alive = false;
-    if (strcmp(journal_phase_of(j), PHASE_STARTING) != 0)
+    if (journal_phase_of(j->entry) != PHASE_STARTING)
         return OK;
     if (engine_connect(engine, e) < 0) /* without Xen only what was off is restored */
         return e->status == UNSUPPORTED ? OK : e->status;
@@ -127,9 +127,9 @@ static int recover_restore(struct engine *engine, struct journal *j, bool boot, 
     struct manifest m;
     bool alive;
 
-    if (strcmp(journal_phase_of(j), PHASE_ASIDE) == 0)
+    if (journal_phase_of(j->entry) == PHASE_ASIDE)
         return undo_restore(engine, j, done, e);
-    if (strcmp(journal_phase_of(j), PHASE_STARTED) == 0)
+    if (journal_phase_of(j->entry) == PHASE_STARTED)
         return let_run(engine, entry, done, e) < 0 ? e->status : journal_close(j, e);
     if (has_come_to_life(engine, j, &alive, e) < 0)
         return e->status;
@@ -151,15 +151,17 @@ static int recover_restore(struct engine *engine, struct journal *j, bool boot, 
 static int carry_out(struct engine *engine, struct journal *j, enum recover_way way, char **done,
                      struct error *e)
 {
-    const char *operation = json_string_value(json_object_get(j->entry, "operation"));
-    bool create = operation && strcmp(operation, OPERATION_CREATE) == 0;
-
-    if (!create && (!operation || strcmp(operation, OPERATION_RESTORE) != 0))
-        return error_set(e, DAMAGED, "the journal's %s names no operation", j->file);
-    if (way == RECOVER_ABANDON)
-        return create ? abandon_create(engine, j, done, e) : abandon_restore(engine, j, done, e);
-    return create ? recover_create(engine, j, done, e)
-                  : recover_restore(engine, j, way == RECOVER_BOOT, done, e);
+    switch (journal_operation_of(j->entry)) {
+    case OPERATION_CREATE:
+        return way == RECOVER_ABANDON ? abandon_create(engine, j, done, e)
+                                      : recover_create(engine, j, done, e);
+    case OPERATION_RESTORE:
+        return way == RECOVER_ABANDON ? abandon_restore(engine, j, done, e)
+                                      : recover_restore(engine, j, way == RECOVER_BOOT, done, e);
+    case OPERATION_NONE:
+        break;
+    }
+    return error_set(e, DAMAGED, "the journal's %s names no operation", j->file);
 }
 
 /* Without `r->done` there was nothing to do. */
@@ -249,13 +251,11 @@ int engine_restoring(const struct engine *engine, json_t **domains, struct error
     *domains = json_array();
     json_array_foreach (names, i, name) {
         AUTO_JSON json_t *entry = NULL;
-        const char *operation;
         struct error gone;
 
         if (journal_peek(engine, json_string_value(name), &entry, &gone) < 0)
             continue;
-        operation = json_string_value(json_object_get(entry, "operation"));
-        if (operation && strcmp(operation, OPERATION_RESTORE) == 0)
+        if (journal_operation_of(entry) == OPERATION_RESTORE)
             json_array_append_new(*domains, json_string(json_string_value(name)));
     }
     return OK;

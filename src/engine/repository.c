@@ -83,15 +83,17 @@ static int check_not_needed(const struct engine *engine, const char *repo,
 {
     AUTO_FREE char *path = realpath(repo, NULL);
     AUTO_JSON json_t *entry = NULL;
-    const char *operation, *from, *name;
+    const char *from, *name;
 
     if (journal_peek(engine, ref->domain, &entry, e) < 0)
         return e->status == NOT_FOUND ? OK : e->status;
-    operation = json_string_value(json_object_get(entry, "operation"));
     from = json_string_value(json_object_get(entry, "repo"));
     name = json_string_value(json_object_get(entry, "name"));
-    if (!path || !operation || strcmp(operation, OPERATION_RESTORE) != 0 || !from ||
-        strcmp(from, path) != 0 || !name || strcmp(name, ref->name) != 0)
+    if (journal_operation_of(entry) != OPERATION_RESTORE)
+        return OK;
+    if (!path || !from || strcmp(from, path) != 0)
+        return OK;
+    if (!name || strcmp(name, ref->name) != 0)
         return OK;
     return error_set(
         e, BUSY,

@@ -388,21 +388,20 @@ static int write_images(struct restoration *r, struct error *e)
 
 /* ---- aside ---- */
 
-static int write_journal(struct restoration *r, const char *phase, json_t *aside, struct error *e)
+static int write_journal(struct restoration *r, enum phase phase, json_t *aside, struct error *e)
 {
     char started[sizeof "2026-11-23T01:55:03Z"];
     AUTO_JSON json_t *entry = NULL;
 
     time_utc_iso8601(started);
-    entry = json_pack("{s:s, s:s, s:s, s:{s:s, s:s}, s:s, s:s*, s:b, s:b, s:b, s:b, s:O}",
-                      "operation", OPERATION_RESTORE, "phase", phase, "started", started, "domain",
-                      "name", r->m.domain_name, "uuid", r->m.domain_uuid,
+    entry = json_pack("{s:s, s:{s:s, s:s}, s:s, s:s*, s:b, s:b, s:b, s:b, s:O}", "started", started,
+                      "domain", "name", r->m.domain_name, "uuid", r->m.domain_uuid,
                       r->params->from.folder ? "folder" : "repo", r->path, "name", r->m.name,
                       "paused", r->params->paused, "boot", r->params->boot, "eject",
                       r->params->eject, "any_cpu", r->params->any_cpu, "aside", aside);
     if (!entry)
         return error_set(e, NO_SPACE, "out of memory");
-    return journal_write(&r->journal, entry, e);
+    return journal_write(&r->journal, OPERATION_RESTORE, phase, entry, e);
 }
 
 /* The volumes that are there; one that an earlier restore has set aside, with the names it has. */
@@ -474,7 +473,7 @@ static int undo_aside(struct restoration *r, struct error *e)
 /* An earlier restore that was cut short: its disks are not whole. */
 static bool has_begun(const struct restoration *r)
 {
-    return r->journal.entry && strcmp(journal_phase_of(&r->journal), PHASE_ASIDE) != 0;
+    return r->journal.entry && journal_phase_of(r->journal.entry) != PHASE_ASIDE;
 }
 
 /* After it the journal says "aside", unless an earlier restore has begun to write. */

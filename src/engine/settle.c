@@ -51,13 +51,12 @@ int settle_begin(struct journal *j, const struct description *d, const char *id,
     for (size_t i = 0; i < d->disk_count; i++)
         if (d->disks[i].volume->record)
             json_array_append(volumes, d->disks[i].volume->record);
-    entry = json_pack("{s:s, s:s, s:s, s:s, s:{s:s, s:s, s:I}, s:b, s:O}", "operation",
-                      OPERATION_CREATE, "phase", PHASE_PREPARED, "id", id, "started", started,
+    entry = json_pack("{s:s, s:s, s:{s:s, s:s, s:I}, s:b, s:O}", "id", id, "started", started,
                       "domain", "name", d->domain.name, "uuid", d->domain.uuid, "domid",
                       (json_int_t)d->domain.domid, "suspends", suspends, "volumes", volumes);
     if (!entry || json_object_update(entry, rest) < 0)
         return error_set(e, NO_SPACE, "out of memory");
-    return journal_write(j, entry, e);
+    return journal_write(j, OPERATION_CREATE, PHASE_PREPARED, entry, e);
 }
 
 /* True: the domain, to which something is owed. */
@@ -190,25 +189,44 @@ static int settle_files(const json_t *entry, bool publish, struct error *e)
     return sync_parent(folder) < 0 ? error_errno(e, "%s: make that durable", folder) : OK;
 }
 
+/* What is owed to the guest if a create has died in a phase, as journal.h has it. */
+enum debt { NOTHING, RELEASE, RESUME };
+
+static const enum debt debts[] = {
+    [PHASE_SAVING] = RELEASE,
+    [PHASE_SUSPENDED] = RESUME,
+    [PHASE_STARTED] = NOTHING,
+};
+
+static int pay(struct engine *engine, const json_t *entry, enum debt debt, struct error *e)
+{
+    switch (debt) {
+    case NOTHING:
+        break;
+    case RELEASE:
+        return settle_release(engine, entry, e);
+    case RESUME:
+        settle_lift(engine, entry);
+        return settle_guest(engine, entry, e);
+    }
+    return OK;
+}
+
 static int settle(struct engine *engine, struct journal *j, struct error *e)
 {
-    bool suspended = strcmp(journal_phase_of(j), PHASE_SUSPENDED) == 0;
-    bool saving = strcmp(journal_phase_of(j), PHASE_SAVING) == 0;
-    bool publish = strcmp(journal_phase_of(j), PHASE_PUBLISH) == 0;
+    enum phase phase = journal_phase_of(j->entry);
+    bool publish = phase == PHASE_PUBLISH;
     struct error guest, volumes, files;
-    int guest_rc = OK, volumes_rc, files_rc;
+    int guest_rc, volumes_rc, files_rc;
 
     /* The guest first. */
-    if (suspended)
-        settle_lift(engine, j->entry);
-    if (suspended || saving)
-        guest_rc = (suspended ? settle_guest : settle_release)(engine, j->entry, &guest);
+    guest_rc = pay(engine, j->entry, debts[phase], &guest);
     volumes_rc = settle_volumes(engine, j->entry, &volumes);
     files_rc = settle_files(j->entry, publish, &files);
     if (guest_rc == OK && volumes_rc == OK && files_rc == OK)
         return journal_close(j, e);
     /* Once it runs, who stops it is somebody else. */
-    if (guest_rc == OK && suspended)
+    if (guest_rc == OK && debts[phase] == RESUME)
         journal_phase(j, PHASE_LET_GO, e);
     error_set(e, NEEDS_RECOVER,
               publish ? "it is not published yet" : "what it had made is not all undone");
@@ -223,7 +241,7 @@ static int settle(struct engine *engine, struct journal *j, struct error *e)
 
 int settle_create(struct engine *engine, struct journal *j, int rc, struct error *e)
 {
-    bool past_commit = strcmp(journal_phase_of(j), PHASE_PUBLISH) == 0;
+    bool past_commit = journal_phase_of(j->entry) == PHASE_PUBLISH;
     struct error why = {0};
 
     if (settle(engine, j, &why) == OK)

@@ -476,23 +476,22 @@ static void a_discard_that_fails_is_settled_by_the_next_create(void **state)
 
 static void a_run_that_died_is_undone(void **state)
 {
-    static const char *const phases[] = {PHASE_PREPARED, PHASE_SAVING, PHASE_SUSPENDED,
-                                         PHASE_LET_GO, PHASE_RUNNING};
+    static const enum phase phases[] = {PHASE_PREPARED, PHASE_SAVING, PHASE_SUSPENDED, PHASE_LET_GO,
+                                        PHASE_RUNNING};
     struct journal j = JOURNAL_NONE;
     struct error e;
 
     (void)state;
     for (size_t i = 0; i < sizeof phases / sizeof *phases; i++) {
-        AUTO_JSON json_t *entry =
-            json_pack("{s:s, s:s, s:{s:s, s:s, s:i}, s:s, s:b, s:[s, s], s:[{s:s, s:s, s:s}]}",
-                      "operation", "create", "phase", phases[i], "domain", "name", "linux01",
-                      "uuid", "11111111-2222-3333-4444-555555555555", "domid", 7, "folder",
-                      fake_path("out"), "folder_made", 1, "files", "linux01.sav", "manifest.json",
-                      "volumes", "driver", "fake", "id", "dead", "volume", "a.img");
-        bool suspended = strcmp(phases[i], PHASE_SUSPENDED) == 0;
+        AUTO_JSON json_t *entry = json_pack(
+            "{s:{s:s, s:s, s:i}, s:s, s:b, s:[s, s], s:[{s:s, s:s, s:s}]}", "domain", "name",
+            "linux01", "uuid", "11111111-2222-3333-4444-555555555555", "domid", 7, "folder",
+            fake_path("out"), "folder_made", 1, "files", "linux01.sav", "manifest.json", "volumes",
+            "driver", "fake", "id", "dead", "volume", "a.img");
+        bool suspended = phases[i] == PHASE_SUSPENDED;
 
-        assert_int_equal(journal_open(&j, &fake->engine, "linux01", NULL, &e), OK);
-        assert_int_equal(journal_write(&j, entry, &e), OK);
+        assert_int_equal(journal_open(&j, &fake->engine, "linux01", OPERATION_NONE, &e), OK);
+        assert_int_equal(journal_write(&j, OPERATION_CREATE, phases[i], entry, &e), OK);
         journal_release(&j);
         strcpy(fake->snapshots, " other/a.img dead/a.img");
         fake->state = DOMAIN_SUSPENDED;
@@ -510,18 +509,17 @@ static void a_run_that_died_is_undone(void **state)
 
 static void past_the_commit_point_it_is_published(void **state)
 {
-    AUTO_JSON json_t *entry =
-        json_pack("{s:s, s:s, s:{s:s, s:s, s:i}, s:s, s:b, s:[s, s], s:[]}", "operation", "create",
-                  "phase", PHASE_PUBLISH, "domain", "name", "linux01", "uuid",
-                  "11111111-2222-3333-4444-555555555555", "domid", 7, "folder", fake_path("out"),
-                  "folder_made", 1, "files", "linux01.sav", "manifest.json", "volumes");
+    AUTO_JSON json_t *entry = json_pack(
+        "{s:{s:s, s:s, s:i}, s:s, s:b, s:[s, s], s:[]}", "domain", "name", "linux01", "uuid",
+        "11111111-2222-3333-4444-555555555555", "domid", 7, "folder", fake_path("out"),
+        "folder_made", 1, "files", "linux01.sav", "manifest.json", "volumes");
     struct journal j = JOURNAL_NONE;
     struct error e;
 
     (void)state;
     assert_int_equal(mkdir(fake_path("out"), 0700), 0);
-    assert_int_equal(journal_open(&j, &fake->engine, "linux01", NULL, &e), OK);
-    assert_int_equal(journal_write(&j, entry, &e), OK);
+    assert_int_equal(journal_open(&j, &fake->engine, "linux01", OPERATION_NONE, &e), OK);
+    assert_int_equal(journal_write(&j, OPERATION_CREATE, PHASE_PUBLISH, entry, &e), OK);
     journal_release(&j);
     /* The first was renamed before the crash. */
     close(open(fake_path("out/linux01.sav"), O_CREAT | O_RDWR, 0600));
@@ -550,7 +548,7 @@ static void two_creates_of_one_domain(void **state)
     struct error e;
 
     (void)state;
-    assert_int_equal(journal_open(&other, &fake->engine, "linux01", NULL, &e), OK);
+    assert_int_equal(journal_open(&other, &fake->engine, "linux01", OPERATION_NONE, &e), OK);
     assert_int_equal(create(CREATE_SNAPSHOT, &e), BUSY);
     journal_release(&other);
     assert_as_before();

@@ -266,7 +266,7 @@ static void a_volume_that_must_not_be_renamed_in_use_is_renamed_after(void **sta
 static void a_guest_that_came_to_life_is_not_taken_back(void **state)
 {
     static const struct {
-        const char *phase;
+        enum phase phase;
         enum domain_state state;
         bool again;
         enum domain_state then;
@@ -287,13 +287,12 @@ static void a_guest_that_came_to_life_is_not_taken_back(void **state)
     (void)state;
     assert_int_equal(create(CREATE_SNAPSHOT, &e), OK);
     for (size_t i = 0; i < sizeof left / sizeof *left; i++) {
-        AUTO_JSON json_t *entry = json_pack("{s:s, s:s, s:{s:s, s:s}, s:s}", "operation", "restore",
-                                            "phase", left[i].phase, "domain", "name", "linux01",
+        AUTO_JSON json_t *entry = json_pack("{s:{s:s, s:s}, s:s}", "domain", "name", "linux01",
                                             "uuid", FAKE_UUID, "folder", fake_path("out"));
         struct journal j = JOURNAL_NONE;
 
-        assert_int_equal(journal_open(&j, &fake->engine, "linux01", NULL, &e), OK);
-        assert_int_equal(journal_write(&j, entry, &e), OK);
+        assert_int_equal(journal_open(&j, &fake->engine, "linux01", OPERATION_NONE, &e), OK);
+        assert_int_equal(journal_write(&j, OPERATION_RESTORE, left[i].phase, entry, &e), OK);
         journal_release(&j);
         fake->state = left[i].state;
         fill("a.img", 'x');
