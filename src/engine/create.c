@@ -720,5 +720,7 @@ int engine_create(struct engine *engine, const struct create_params *params, str
         log_note("%s: trying once more", e->text);
         rc = create_once(engine, params, &not_live, m, stats, e);
     }
+    if (rc == AGAIN)
+        error_append(e, "this was the second time; try again when that is done");
     return rc < 0 ? error_prefix(e, "create %s", params->domain) : OK;
 }

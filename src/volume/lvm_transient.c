@@ -229,11 +229,10 @@ static int transient_prepare(struct volume *const vs[], size_t count, struct err
 
 static int changed_by_others(const struct volume *v, struct error *e)
 {
-    return error_set(
-        e, AGAIN,
-        "snapshot of %s: another program has changed the volume's table (lvextend, lvchange, "
-        "pvmove?), so its image would be worth nothing; try again, or use --lvm-snapshot",
-        v->name);
+    return error_set(e, AGAIN,
+                     "snapshot of %s: another program has changed the volume's table meanwhile "
+                     "(lvextend, lvrename, lvchange, pvmove?), so that its image is worth nothing",
+                     v->name);
 }
 
 /* Whether its live table is `live`, and nothing waits to take its place. */
