@@ -68,7 +68,9 @@ static int check_nic(const libxl_device_nic *nic, struct error *e)
     if (check_script(nic->script, "network interface", nic->devid, e) < 0)
         return e->status;
     /* Of other scripts a bridge may be the name of anything. */
-    if (!nic->bridge || !*nic->bridge || !nic->script || !strstr(nic->script, "vif-bridge"))
+    if (!nic->bridge || !*nic->bridge)
+        return OK;
+    if (nic->script && *nic->script && !strstr(nic->script, "vif-bridge"))
         return OK;
     bridge = format_text("/sys/class/net/%s", nic->bridge);
     if (!bridge)
