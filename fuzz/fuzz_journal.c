@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * An entry of the journal, and what recover makes of it, with drivers that do nothing. Its seal is put
- * right, or nothing behind it would be reached; and what it names as a folder or a repository is
- * one of ours, since it would be changed.
+ * An entry of the journal, and what recover makes of it, with drivers that do nothing. Its seal is
+ * put right, or nothing behind it would be reached; and what it names as a folder or a repository
+ * is one of ours, since it would be changed.
  */
 #include "fuzz.h"
 

@@ -11,7 +11,14 @@ static const char doc[] =
     "the images, and are overwritten; an image file that is "
     "gone is made anew.";
 
-enum { OPTION_FROM = 256, OPTION_PAUSED, OPTION_REPLACE, OPTION_BOOT, OPTION_EJECT, OPTION_ANY_CPU };
+enum {
+    OPTION_FROM = 256,
+    OPTION_PAUSED,
+    OPTION_REPLACE,
+    OPTION_BOOT,
+    OPTION_EJECT,
+    OPTION_ANY_CPU
+};
 
 static const struct argp_option options[] = {
     {"from", OPTION_FROM, "DIR", 0,

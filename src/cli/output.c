@@ -208,7 +208,8 @@ static int exit_status(int rc)
     }
 }
 
-/* JSON takes UTF-8 alone, and the names and words of others that a message quotes may be anything. */
+/* JSON takes UTF-8 alone, and the names and words of others that a message quotes may be anything.
+ */
 json_t *cli_text(const char *text)
 {
     json_t *json = json_string(text);
@@ -261,7 +262,8 @@ int cli_finish(int rc, const struct error *e, json_t *json, void (*print)(void *
         fprintf(stderr, "domsnap: %s\n", e->text);
     json_decref(json);
     if (fflush(stdout) != 0 && rc == OK) {
-        fprintf(stderr, "domsnap: done, but its result could not be printed: standard output: %m\n");
+        fprintf(stderr,
+                "domsnap: done, but its result could not be printed: standard output: %m\n");
         return 4;
     }
     return exit_status(rc);
@@ -306,11 +308,12 @@ void cli_print_manifest(const struct manifest *m)
     for (size_t i = 0; i < m->left_out_count; i++)
         printf("  %-6s left out: %s\n", m->left_out[i].vdev, m->left_out[i].why);
     if (m->pause.total_ns)
-        printf("  the guest was paused for %.3f s (RAM %.3f, disks %.3f, resume %.3f), %.3f s after "
-               "it was asked\n",
-               (double)m->pause.total_ns / 1e9, (double)m->pause.save_ns / 1e9,
-               (double)m->pause.disks_ns / 1e9, (double)m->pause.resume_ns / 1e9,
-               (double)(m->pause.asked_ns - m->pause.total_ns) / 1e9);
+        printf(
+            "  the guest was paused for %.3f s (RAM %.3f, disks %.3f, resume %.3f), %.3f s after "
+            "it was asked\n",
+            (double)m->pause.total_ns / 1e9, (double)m->pause.save_ns / 1e9,
+            (double)m->pause.disks_ns / 1e9, (double)m->pause.resume_ns / 1e9,
+            (double)(m->pause.asked_ns - m->pause.total_ns) / 1e9);
     else if (m->pause.disks_ns)
         printf("  the guest ran on; its requests to the disks waited for %.3f s\n",
                (double)m->pause.disks_ns / 1e9);

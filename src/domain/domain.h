@@ -61,8 +61,8 @@ int domain_parse(struct domain *d, json_t *config, struct error *e);
 /* Free what it holds; an all-zero domain holds nothing. */
 void domain_release(struct domain *d);
 
-/* Refuse names that can't be file names of ours, or words of the command line: empty, too long, with '/', '@', control
- * characters, or a '.' or '-' in front. */
+/* Refuse names that can't be file names of ours, or words of the command line: empty, too long,
+ * with '/', '@', control characters, or a '.' or '-' in front. */
 int domain_name_check(const char *name, struct error *e);
 
 #endif

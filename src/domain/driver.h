@@ -66,7 +66,8 @@ struct domain_launch {
     const char *name;
     int fd;             /* the save stream, or a file with the configuration */
     uint64_t ram_bytes; /* of the stream, about; 0: it boots */
-    int held_fd; /* who starts it holds this open for as long as it is at that, though we may be dead */
+    int held_fd; /* who starts it holds this open for as long as it is at that, though we may be
+                    dead */
 };
 
 /* What is to be started, before anything is touched for it. */
@@ -95,14 +96,15 @@ struct domain_driver {
     /* The hypervisor and its version, "Xen 4.17.5", valid until close. */
     const char *(*version)(struct domain_host *host);
 
-    /* Tell who has this name, in whatever state, half-made too; `id` keeps `name`. NOT_FOUND: nobody. */
+    /* Tell who has this name, in whatever state, half-made too; `id` keeps `name`. NOT_FOUND:
+     * nobody. */
     int (*find)(struct domain_host *host, const char *name, struct domain_id *id, struct error *e);
 
     /* Describe the running domain `name`. NOT_FOUND: there is none. */
     int (*describe)(struct domain_host *host, const char *name, struct domain *d, struct error *e);
 
-    /* Describe a domain from its configuration, `bytes` of the toolstack's own format, out of `file` (for
-     * messages). Needs no connection, and no hypervisor on this machine. */
+    /* Describe a domain from its configuration, `bytes` of the toolstack's own format, out of
+     * `file` (for messages). Needs no connection, and no hypervisor on this machine. */
     int (*describe_config)(const char *text, size_t bytes, const char *file, struct domain *d,
                            struct error *e);
 
@@ -110,21 +112,24 @@ struct domain_driver {
     int (*state)(struct domain_host *host, const struct domain_id *id, enum domain_state *state,
                  struct error *e);
 
-    /* The block device that a running domain has for a disk now: what the path in its configuration leads to may be another by
-     * now, or gone (lvrename). `*path`, to free(): "/dev/dm-7"; NULL: it has none, or that can't be told. */
+    /* The block device that a running domain has for a disk now: what the path in its configuration
+     * leads to may be another by now, or gone (lvrename). `*path`, to free(): "/dev/dm-7"; NULL: it
+     * has none, or that can't be told. */
     int (*disk_now)(struct domain_host *host, uint32_t domid, const char *vdev, char **path,
                     struct error *e);
 
-    /* Whether the device or file at `path` is a disk of no domain but `except` (0: of none at all): BUSY
-     * names the other. That it can be opened with O_EXCL does not say so. */
+    /* Whether the device or file at `path` is a disk of no domain but `except` (0: of none at all):
+     * BUSY names the other. That it can be opened with O_EXCL does not say so. */
     int (*check_unused)(struct domain_host *host, const char *path, uint32_t except,
                         struct error *e);
 
-    /* Whether `restore` and `boot` are the toolstack that looks after the domain of this name: UNSUPPORTED names
-     * another one, which would not hear of a suspend, or start the domain a second time. */
+    /* Whether `restore` and `boot` are the toolstack that looks after the domain of this name:
+     * UNSUPPORTED names another one, which would not hear of a suspend, or start the domain a
+     * second time. */
     int (*check_keeper)(struct domain_host *host, const char *name, struct error *e);
 
-    /* Whether the toolstack would start it again, or whatever its configuration says, when it reboots or crashes. */
+    /* Whether the toolstack would start it again, or whatever its configuration says, when it
+     * reboots or crashes. */
     bool (*is_looked_after)(struct domain_host *host, const struct domain_id *id);
 
     /* Whether it would answer a suspend request: UNSUPPORTED or BUSY say why it would not. */
@@ -148,8 +153,8 @@ struct domain_driver {
      * and return with the domain suspended. On failure the domain may be suspended too: resume is
      * owed either way, once `stopping` was called. Blocks until all is written; ends with an error
      * once the reader of the pipe has closed it, without a stop of the domain if it has not stopped
-     * by then. Another program that saves the domain is waited for; BUSY: what SAVE_LIVE had written
-     * is of no use then.
+     * by then. Another program that saves the domain is waited for; BUSY: what SAVE_LIVE had
+     * written is of no use then.
      */
     int (*suspend_save)(struct domain_host *host, const struct domain *d, enum domain_save save,
                         int fd, const struct save_watcher *watcher, struct error *e);
@@ -161,30 +166,31 @@ struct domain_driver {
     int (*wait_stopped)(struct domain_host *host, const struct domain_id *id, int wake_fd,
                         int timeout_ms, struct error *e);
 
-    /* Whether another program saves it just now: who stops it then is that. Takes a second to tell. */
+    /* Whether another program saves it just now: who stops it then is that. Takes a second to tell.
+     */
     bool (*saved_by_others)(struct domain_host *host, const struct domain_id *id);
 
-    /* End what suspend_save does to a domain that runs, and to its monitor: it may have been broken off. One that is
-     * suspended stays so. May be called twice, or when nothing is owed. */
+    /* End what suspend_save does to a domain that runs, and to its monitor: it may have been broken
+     * off. One that is suspended stays so. May be called twice, or when nothing is owed. */
     int (*release)(struct domain_host *host, const struct domain_id *id, struct error *e);
 
     /* Make a domain that suspend_save left suspended run on in place; a request to suspend that it
      * has not taken is taken back. May be called twice, by another process, or when nothing is
-     * owed: a domain that is not suspended, or gone, is left alone. `*may_stop`: it runs, and may have taken
-     * such a request, to stop yet. */
+     * owed: a domain that is not suspended, or gone, is left alone. `*may_stop`: it runs, and may
+     * have taken such a request, to stop yet. */
     int (*resume)(struct domain_host *host, const struct domain_id *id, bool *may_stop,
                   struct error *e);
 
-    /* Whether it could be started here, as far as that can be told: what it names is there, and there is
-     * memory and a processor for it. The error says what is in the way, and what to do. */
+    /* Whether it could be started here, as far as that can be told: what it names is there, and
+     * there is memory and a processor for it. The error says what is in the way, and what to do. */
     int (*check_startable)(struct domain_host *host, const struct domain_start *start,
                            struct error *e);
 
     /* End it now. A domain that is gone is no error. */
     int (*destroy)(struct domain_host *host, const struct domain_id *id, struct error *e);
 
-    /* Make a domain from the save stream, and leave it paused, under the toolstack's usual care: it lives from its `unpause` on.
-     * What was half-made when it fails is taken down again. */
+    /* Make a domain from the save stream, and leave it paused, under the toolstack's usual care: it
+     * lives from its `unpause` on. What was half-made when it fails is taken down again. */
     int (*restore)(struct domain_host *host, const struct domain_launch *l, struct error *e);
 
     /* The same, but boot it, from its configuration. */

@@ -92,7 +92,8 @@ static bool type_has_content(unsigned type)
 #define LEAF_FRAMES (1u << 15) /* 128 MiB of RAM */
 #define LEAVES_MAX  (1u << 17) /* 16 TiB: more than Xen gives to a guest */
 
-/* Where in the file a frame's last content is, and in the lowest bits its type. 0: it was not sent. */
+/* Where in the file a frame's last content is, and in the lowest bits its type. 0: it was not sent.
+ */
 #define SLOT_TYPE_BITS 4
 #define SLOT_TYPE_MASK ((1u << SLOT_TYPE_BITS) - 1)
 

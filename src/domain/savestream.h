@@ -26,8 +26,8 @@ struct save_start {
     size_t leaf_count;
 };
 
-/* Read it from `fd`, a pipe say, as far as need be. On failure `s` holds nothing; of a stream that is not
- * understood it has the configuration alone. */
+/* Read it from `fd`, a pipe say, as far as need be. On failure `s` holds nothing; of a stream that
+ * is not understood it has the configuration alone. */
 int save_start_read(struct save_start *s, int fd, struct error *e);
 void save_start_release(struct save_start *s);
 
@@ -46,8 +46,8 @@ void save_pages_free(struct save_pages *p); /* NULL is fine */
 /* One more than the highest frame's number. */
 uint64_t save_pages_frames(const struct save_pages *p);
 
-/* Read a part of the image; both numbers are multiples of DOMAIN_PAGE_BYTES. Frames that have no content
- * read as zeros. */
+/* Read a part of the image; both numbers are multiples of DOMAIN_PAGE_BYTES. Frames that have no
+ * content read as zeros. */
 int save_pages_read(const struct save_pages *p, void *to, size_t bytes, uint64_t offset,
                     struct error *e);
 

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Xen, through libxl. libxl is not a stable binary interface, so all that touches it is in the files
- * xen*.c.
- * Facts relied on: a domain that libxl_domain_suspend() left shut down with reason "suspend" runs
- * on in place after libxl_domain_resume(..., 1), called from any process.
+ * Xen, through libxl. libxl is not a stable binary interface, so all that touches it is in the
+ * files xen*.c. Facts relied on: a domain that libxl_domain_suspend() left shut down with reason
+ * "suspend" runs on in place after libxl_domain_resume(..., 1), called from any process.
  */
 #include <libxl_event.h>
 #include <libxl_utils.h>
@@ -86,8 +85,8 @@ int xen_failed(struct domain_host *host, struct error *e, const char *what, int 
 
 /* ---- connection ---- */
 
-/* Frames that enter a domain while it is saved live are marked as changed since 4.19.5, 4.20.3, 4.21.1 (Xen's
- * commit 98fccdf0ac). */
+/* Frames that enter a domain while it is saved live are marked as changed
+ * since 4.19.5, 4.20.3, 4.21.1 (Xen's commit 98fccdf0ac). */
 static bool follows_new_frames(const libxl_version_info *v)
 {
     static const int since[] = {[19] = 5, [20] = 3, [21] = 1};
@@ -623,7 +622,8 @@ static unsigned timeout_s(const struct domain_launch *l)
 }
 
 /* The program, not libxl: it stays behind as the domain's monitor (on_reboot, on_crash). As that it
- * has its log for its standard output; before, it is what is to be held, and the few words that xl has for it go there. */
+ * has its log for its standard output; before, it is what is to be held, and the few words that xl
+ * has for it go there. */
 static int run_xl(struct domain_host *host, const char *verb, const struct domain_launch *l,
                   struct error *e)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * xen-blkback opens a guest's disks without claiming them (no FMODE_EXCL), so that dom0's kernel does not tell that they are
- * in use. xl's own hotplug scripts look in xenstore, too.
+ * xen-blkback opens a guest's disks without claiming them (no FMODE_EXCL), so that dom0's kernel
+ * does not tell that they are in use. xl's own hotplug scripts look in xenstore, too.
  */
 #include "domain/xen_disks.h"
 
@@ -68,8 +68,7 @@ static bool has_device(struct domain_host *host, uint32_t domid, const struct st
 static char *backend_read(struct domain_host *host, uint32_t domid, const char *devid,
                           const char *key)
 {
-    AUTO_FREE char *path =
-        format_text("/local/domain/0/backend/vbd/%u/%s/%s", domid, devid, key);
+    AUTO_FREE char *path = format_text("/local/domain/0/backend/vbd/%u/%s/%s", domid, devid, key);
 
     return path ? xs_read(host->xs, XBT_NULL, path, NULL) : NULL;
 }

@@ -48,7 +48,8 @@ uint64_t xen_size_kb(struct domain_host *host, uint32_t domid);
 /* FAILED, with libxl's own explanation, if it has logged one since the last time. */
 int xen_failed(struct domain_host *host, struct error *e, const char *what, int libxl_rc);
 
-/* domain_driver's state; the same, of a domain that was described; BUSY says why it does not run. */
+/* domain_driver's state; the same, of a domain that was described; BUSY says why it does not run.
+ */
 int xen_state(struct domain_host *host, const struct domain_id *id, enum domain_state *state,
               struct error *e);
 int xen_state_now(struct domain_host *host, const struct domain *d, enum domain_state *state,

@@ -121,8 +121,8 @@ static bool is_monitor_of(int process, long pid, const char *name, uint32_t domi
     return has_log_of(process, name);
 }
 
-/* The descriptor is taken before the look, so that no other process can get the signal. False: it is
- * none, or has ended. */
+/* The descriptor is taken before the look, so that no other process can get the signal. False: it
+ * is none, or has ended. */
 static bool signal_if_monitor(int proc, const char *entry, const char *name, uint32_t domid,
                               int signo)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * A save by libxl, which tells no more of it than what it logs: so that is listened to. Others may
- * save the same domain; who has stopped it, and whose list of changed pages Xen keeps, is to be told
- * apart.
+ * save the same domain; who has stopped it, and whose list of changed pages Xen keeps, is to be
+ * told apart.
  */
 #include <poll.h>
 #include <stdio.h>
@@ -60,8 +60,8 @@ static void look_around(struct domain_host *host)
         log_debug("another program saves or migrates %s too", log->domain->name);
 }
 
-/* Another program (xl save, xl migrate) may be at work on the guest by now, and have suspended it. It
- * has to be done first, lest their resume and ours meet. Nothing tells when it is. */
+/* Another program (xl save, xl migrate) may be at work on the guest by now, and have suspended it.
+ * It has to be done first, lest their resume and ours meet. Nothing tells when it is. */
 static void let_others_finish(struct domain_host *host)
 {
     struct save_log *log = &host->save_log;

@@ -19,7 +19,8 @@
  */
 int xlcfg_from_json(const json_t *config, char **text, struct error *e);
 
-/* What such a text says that it does not carry over, "b_info.iomem, nics[0].bridge", to free(); NULL: nothing. */
+/* What such a text says that it does not carry over, "b_info.iomem, nics[0].bridge", to free();
+ * NULL: nothing. */
 char *xlcfg_left_out(const char *text);
 
 #endif

@@ -77,7 +77,8 @@ static bool suspends(const struct creation *c)
     return is_cold(c) || c->save != SAVE_NOTHING;
 }
 
-/* At most what is written of it, unless the last round of a live save is as long as all of the RAM. */
+/* At most what is written of it, unless the last round of a live save is as long as all of the RAM.
+ */
 static uint64_t save_bytes(const struct creation *c)
 {
     uint64_t ram = c->d.domain.memory_bytes;
@@ -446,8 +447,8 @@ static int state_of(const struct creation *c, enum domain_state *state, struct e
     return c->engine->domains->state(c->engine->host, &id, state, e);
 }
 
-/* A live save may fail before the guest is asked to stop, for lack of memory to follow what a PV guest
- * writes to, say: that takes Xen's own. */
+/* A live save may fail before the guest is asked to stop, for lack of memory to follow what a PV
+ * guest writes to, say: that takes Xen's own. */
 static int judge_live(struct creation *c, struct error *e)
 {
     enum domain_state state;
@@ -511,7 +512,8 @@ static int fix_instant(struct creation *c, uint64_t *saved_ns, struct error *e)
     return is_cold(c) ? copy_disks(c, e) : description_commit(&c->d, e);
 }
 
-/* The guardian sees the guest stop, if it is not too late for that: the save may be over by then. */
+/* The guardian sees the guest stop, if it is not too late for that: the save may be over by then.
+ */
 static uint64_t when_stopped(const struct creation *c, uint64_t saved_ns)
 {
     uint64_t seen_ns = guardian_stopped_ns(c->guardian);
@@ -546,8 +548,8 @@ static int resume(struct creation *c, struct error *e)
                           : settle_guest(c->engine, c->journal.entry, e);
 }
 
-/* The device model of an HVM guest flushes its disks once the guest has stopped: what it finds to do then
- * is not to be much. Should it fail, that one tells. */
+/* The device model of an HVM guest flushes its disks once the guest has stopped: what it finds to
+ * do then is not to be much. Should it fail, that one tells. */
 static void flush_disks(const struct creation *c)
 {
     struct error ignored;

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * create, of a domain that does not run: its disks, into a folder or a repository. Nothing else is changed.
+ * create, of a domain that does not run: its disks, into a folder or a repository. Nothing else is
+ * changed.
  *
- *     describe   its configuration; that it does not run; the volumes, which nobody may use meanwhile
- *     put        the disks and the configuration; that it still does not run
- *     publish    commit point
+ *     describe   its configuration; that it does not run; the volumes, which nobody may use
+ * meanwhile put        the disks and the configuration; that it still does not run publish commit
+ * point
  */
 #include <errno.h>
 #include <fcntl.h>

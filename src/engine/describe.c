@@ -133,8 +133,8 @@ void description_close_sources(struct description *d)
     }
 }
 
-/* The disk whose volume's group comes next after `after` by its name; NULL: none. So all who lock several
- * groups do it in one order. */
+/* The disk whose volume's group comes next after `after` by its name; NULL: none. So all who lock
+ * several groups do it in one order. */
 static struct described_disk *next_locked(struct description *d, const char *after)
 {
     struct described_disk *next = NULL;
@@ -295,7 +295,8 @@ int description_to_manifest(const struct description *d, const struct engine *en
 
 /* ---- snapshots ---- */
 
-/* The next driver of d's volumes, and into d->group all that are its; NULL: no more. `*first` is 0 at first. */
+/* The next driver of d's volumes, and into d->group all that are its; NULL: no more. `*first` is 0
+ * at first. */
 static const struct volume_driver *next_group(struct description *d, size_t *first, size_t *count)
 {
     for (; *first < d->disk_count; ++*first) {

@@ -51,7 +51,8 @@ void description_close_sources(struct description *d);
 int description_to_manifest(const struct description *d, const struct engine *engine,
                             const char *method, struct manifest *m, struct error *e);
 
-/* Parts of that: why a disk need not be in a snapshot (NULL: it must be); whose it is, when, where and how it was taken. */
+/* Parts of that: why a disk need not be in a snapshot (NULL: it must be); whose it is, when, where
+ * and how it was taken. */
 const char *describe_left_out(const struct domain_disk *disk);
 int describe_origin(struct manifest *m, const struct domain *domain, const char *method,
                     const char *hypervisor, struct error *e);
@@ -61,8 +62,8 @@ int description_plan_snapshots(struct description *d, const char *id, struct err
 int description_prepare(struct description *d, struct error *e);
 int description_commit(struct description *d, struct error *e);
 
-/* Between those two: keep others from changing the volumes (volume.h's lock) from right before the guest is
- * asked to stop until after the commit. Unlocking twice is fine, and release does so. */
+/* Between those two: keep others from changing the volumes (volume.h's lock) from right before the
+ * guest is asked to stop until after the commit. Unlocking twice is fine, and release does so. */
 int description_lock(struct description *d, struct error *e);
 void description_unlock(struct description *d);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A guest that had a medium in a drive which is gone since can't be started until the drive is empty:
- * its configuration is changed on its way to the toolstack.
+ * A guest that had a medium in a drive which is gone since can't be started until the drive is
+ * empty: its configuration is changed on its way to the toolstack.
  */
 #ifndef ENGINE_EJECT_H
 #define ENGINE_EJECT_H

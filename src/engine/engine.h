@@ -31,7 +31,8 @@ struct engine {
 /* Wait for a turn to take a snapshot: a descriptor that holds it (turn.h). */
 int engine_take_turn(const struct engine *engine, int *turn, struct error *e);
 
-/* The absolute path of a folder or repository that is there, to free(). UNSUPPORTED: the journal could not name it. */
+/* The absolute path of a folder or repository that is there, to free(). UNSUPPORTED: the journal
+ * could not name it. */
 int engine_resolve(const char *path, char **absolute, struct error *e);
 
 /* Connect to the hypervisor, once. */
@@ -42,7 +43,8 @@ void engine_disconnect(struct engine *engine);
 int engine_find_domain(const struct engine *engine, const char *name, struct domain_id *id,
                        struct error *e);
 
-/* Whether no domain but `except` (0: none at all) has the volume as a disk; without a hypervisor none has. BUSY names it. */
+/* Whether no domain but `except` (0: none at all) has the volume as a disk; without a hypervisor
+ * none has. BUSY names it. */
 int engine_check_unused(const struct engine *engine, const struct volume *v, uint32_t except,
                         struct error *e);
 
@@ -98,8 +100,8 @@ struct create_off_params {
     struct create_target to;
 };
 
-/* Snapshot the disks of a domain that does not run. With image files this needs neither root nor a hypervisor, but on a hypervisor's host. BUSY: it
- * runs. */
+/* Snapshot the disks of a domain that does not run. With image files this needs neither root nor a
+ * hypervisor, but on a hypervisor's host. BUSY: it runs. */
 int engine_create_off(struct engine *engine, const struct create_off_params *params,
                       struct manifest *m, struct create_stats *stats, struct error *e);
 
@@ -126,7 +128,8 @@ struct delete_stats {
     uint64_t freed_bytes;
 };
 
-/* Forget snapshots, all of them or (one is not there, or is being restored) none, and free what no snapshot needs. */
+/* Forget snapshots, all of them or (one is not there, or is being restored) none, and free what no
+ * snapshot needs. */
 int engine_delete(struct engine *engine, const char *repo, const struct snapshot_ref *refs,
                   size_t count, struct delete_stats *stats, struct error *e);
 
@@ -163,10 +166,10 @@ struct restore_params {
     bool eject;   /* CD-ROM drives whose image is gone are left empty */
 };
 
-/* Bring a domain back; from a snapshot without RAM it boots, from one of when it did not run, only its disks come back.
- * Everything is checked before anything
- * is touched. Once disks are being overwritten there is no way back: a failure is then
- * NEEDS_RECOVER, and recover goes on forward. */
+/* Bring a domain back; from a snapshot without RAM it boots, from one of when it did not run, only
+ * its disks come back. Everything is checked before anything is touched. Once disks are being
+ * overwritten there is no way back: a failure is then NEEDS_RECOVER, and recover goes on forward.
+ */
 int engine_restore(struct engine *engine, const struct restore_params *params, struct manifest *m,
                    struct error *e);
 
@@ -208,15 +211,15 @@ struct recover_params {
     enum recover_way way;
 };
 
-/* Settle every run that was interrupted. Runs that are alive are left alone. `*list`, of `*count`, is
- * to be released with recovery_release(). Fails if anything could not be settled. NOT_FOUND: none of
- * `domain` was interrupted. */
+/* Settle every run that was interrupted. Runs that are alive are left alone. `*list`, of `*count`,
+ * is to be released with recovery_release(). Fails if anything could not be settled. NOT_FOUND:
+ * none of `domain` was interrupted. */
 int engine_recover(struct engine *engine, const struct recover_params *params,
                    struct recovery **list, size_t *count, struct error *e);
 void recovery_release(struct recovery *list, size_t count);
 
-/* The domains, a JSON list of names, whose restore has begun and is not complete: their disks are of
- * no use until it is. Somebody is at work on it, or recover is needed. */
+/* The domains, a JSON list of names, whose restore has begun and is not complete: their disks are
+ * of no use until it is. Somebody is at work on it, or recover is needed. */
 int engine_restoring(const struct engine *engine, json_t **domains, struct error *e);
 
 /* ---- doctor ---- */

@@ -96,7 +96,8 @@ static void fire(struct watch *w)
     say(w, w->let_go ? LET_GO : COULD_NOT);
 }
 
-/* It may have held the disks back since it was too late, or not have come to resume the guest itself. */
+/* It may have held the disks back since it was too late, or not have come to resume the guest
+ * itself. */
 static int let_go(struct watch *w)
 {
     struct error ignored;

@@ -26,9 +26,9 @@ struct guardian;
 int guardian_start(struct guardian **g, const struct engine *engine, const struct journal *journal,
                    struct error *e);
 
-/* Have it read the journal's entry, which names the domain and the volumes; its phase is "let-go" once
- * the guardian has done its work after a death. `suspends`: the guest, not only its disks, is to be
- * paused. */
+/* Have it read the journal's entry, which names the domain and the volumes; its phase is "let-go"
+ * once the guardian has done its work after a death. `suspends`: the guest, not only its disks, is
+ * to be paused. */
 int guardian_brief(struct guardian *g, bool suspends, struct error *e);
 
 /* From here on it watches. If the guest is not suspended, its disks are held back from now on. */
@@ -44,11 +44,12 @@ uint64_t guardian_stopped_ns(const struct guardian *g);
 /* Whether it has let the guest go on already: then there is no instant to be fixed any more. */
 bool guardian_has_fired(const struct guardian *g);
 
-/* Whether it has, and the guest runs on since: who stops it from then on is somebody else. Waits until it is done, or dead. */
+/* Whether it has, and the guest runs on since: who stops it from then on is somebody else. Waits
+ * until it is done, or dead. */
 bool guardian_has_let_go(struct guardian *g);
 
-/* The caller resumes the guest itself, and, if it dies over that, the guardian. False: too late, the
- * guardian has done it, and what was saved is of no use. */
+/* The caller resumes the guest itself, and, if it dies over that, the guardian. False: too late,
+ * the guardian has done it, and what was saved is of no use. */
 bool guardian_disarm(struct guardian *g);
 
 /* End it and free; NULL is fine. */

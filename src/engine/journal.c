@@ -133,7 +133,8 @@ int journal_open(struct journal *j, const struct engine *engine, const char *dom
     return rc;
 }
 
-/* An entry that could not be written may be there all the same; of what was never begun nothing must be left to recover. */
+/* An entry that could not be written may be there all the same; of what was never begun nothing
+ * must be left to recover. */
 static int take_back(const struct journal *j, struct error *e)
 {
     if (unlinkat(j->dirfd, j->file, 0) == 0 || errno == ENOENT)

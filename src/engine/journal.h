@@ -16,7 +16,7 @@
  *              "suspended"  the same, and resume the domain
  *              "let-go"     as prepared: the run has died, and its guardian has done the rest
  *              "running"    as prepared
- *              "publish"    past the commit point: discard the volumes, publish the files (of a folder)
+ *              "publish"    past the commit point: discard the volumes, publish a folder's files
  *     restore  "aside"      put the volumes back under their names: nothing was touched
  *              "writing"    past the commit point: write the disks and start the domain
  *              "starting"   the same, unless the domain runs: the disks are its own then
@@ -65,8 +65,8 @@ int journal_open(struct journal *j, const struct engine *engine, const char *dom
 /* What is on the disk, into j->entry: for another process that shares the lock. */
 int journal_read(struct journal *j, struct error *e);
 
-/* Write `entry` (a reference is taken) of this operation, then each phase, before what they announce is
- * done. */
+/* Write `entry` (a reference is taken) of this operation, then each phase, before what they
+ * announce is done. */
 int journal_write(struct journal *j, enum operation operation, enum phase phase, json_t *entry,
                   struct error *e);
 int journal_phase(struct journal *j, enum phase phase, struct error *e);

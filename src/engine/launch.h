@@ -22,8 +22,8 @@ struct launch {
 /* Whether it starts with its RAM. */
 bool launch_has_ram(const struct launch *l);
 
-/* Whether it could be started, as far as that can be told before anything is touched. `replaced` is the
- * domain that will be gone by then; 0: none. */
+/* Whether it could be started, as far as that can be told before anything is touched. `replaced` is
+ * the domain that will be gone by then; 0: none. */
 int launch_check(const struct launch *l, uint32_t replaced, struct error *e);
 
 /* Start it, and leave it paused. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * recover: every journal entry whose owner has died. A create is undone, or published if it was
- * past its commit point; a restore that had begun to write is done again, unless its guest may have come
- * to life: that is not taken back. Run twice, the second finds nothing.
+ * past its commit point; a restore that had begun to write is done again, unless its guest may have
+ * come to life: that is not taken back. Run twice, the second finds nothing.
  */
 #include <string.h>
 
@@ -69,7 +69,8 @@ static int has_come_to_life(struct engine *engine, const struct journal *j, bool
     return OK;
 }
 
-/* Its disks are its own: it is only let run, if it is still there. Who has its name since is somebody else. */
+/* Its disks are its own: it is only let run, if it is still there. Who has its name since is
+ * somebody else. */
 static int let_run(struct engine *engine, const json_t *entry, char **done, struct error *e)
 {
     const json_t *domain = json_object_get(entry, "domain");

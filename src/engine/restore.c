@@ -8,12 +8,12 @@
  *     replace  commit point: the journal says so; a running domain of this name is destroyed
  *     write    the images onto the volumes, which are whole then, and get their names back
  *     start    RAM through a pipe into the toolstack's own restore; without RAM, a boot from the
- *              configuration; not at all if the domain did not run. It stays paused until the journal says
- *              that what is on the disks from then on is its own
+ *              configuration; not at all if the domain did not run. It stays paused until the
+ *              journal says that what is on the disks from then on is its own
  *
  * Past the commit point there is only forward: the journal names the snapshot, and recover does it
- * again. Image files that do not exist yet have no names until all of it is written, so for them alone nothing needs to be verified
- * before, or finished after.
+ * again. Image files that do not exist yet have no names until all of it is written, so for them
+ * alone nothing needs to be verified before, or finished after.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -60,7 +60,8 @@ static bool was_off(const struct restoration *r)
     return strcmp(r->m.method, "off") == 0;
 }
 
-/* Who has the domain's lock is alive: recover must not begin beside a toolstack that outlives us. */
+/* Who has the domain's lock is alive: recover must not begin beside a toolstack that outlives us.
+ */
 static struct launch launch_of(const struct restoration *r)
 {
     return (struct launch){

@@ -109,11 +109,10 @@ json_t *manifest_to_json(const struct manifest *m)
     json_t *domain = json_pack("{s:s, s:s, s:s, s:i, s:I}", "name", m->domain_name, "uuid",
                                m->domain_uuid, "type", m->domain_type, "vcpus", (int)m->vcpus,
                                "memory_bytes", (json_int_t)m->memory_bytes);
-    json_t *pause =
-        json_pack("{s:I, s:I, s:I, s:I, s:I}", "save_ns", (json_int_t)m->pause.save_ns, "disks_ns",
-                  (json_int_t)m->pause.disks_ns, "resume_ns", (json_int_t)m->pause.resume_ns,
-                  "total_ns", (json_int_t)m->pause.total_ns, "asked_ns",
-                  (json_int_t)m->pause.asked_ns);
+    json_t *pause = json_pack(
+        "{s:I, s:I, s:I, s:I, s:I}", "save_ns", (json_int_t)m->pause.save_ns, "disks_ns",
+        (json_int_t)m->pause.disks_ns, "resume_ns", (json_int_t)m->pause.resume_ns, "total_ns",
+        (json_int_t)m->pause.total_ns, "asked_ns", (json_int_t)m->pause.asked_ns);
     bool ok = json_object_set_new(json, "domain", domain) == 0;
 
     if (m->name)

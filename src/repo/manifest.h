@@ -18,8 +18,9 @@
  *       "sha256": … }                                                   of all the above
  *
  * A "root" is a SHA-256 that many processors can work out at once: the name of the file's tree of
- * chunks of 256 KiB, as docs/domsnap-repository.5 has it. In a repository there is no "file"; and RAM is kept frame by
- * frame, unless it is not understood: then "ram" is the save stream without its pages, and has
+ * chunks of 256 KiB, as docs/domsnap-repository.5 has it. In a repository there is no "file"; and
+ * RAM is kept frame by frame, unless it is not understood: then "ram" is the save stream without
+ * its pages, and has
  *
  *       "pages_at": …,           so much of it comes before them
  *       "frames": {…},           frame n's last content at n × 4096
@@ -38,8 +39,8 @@
 struct manifest_file {
     char *file; /* a name in the snapshot's folder; NULL: there is none, or it is in a repository */
     uint64_t bytes;
-    char root
-        [65]; /* the name of its tree (repo/tree.h), lower-case hexadecimal; "": there is none */
+    char root[65]; /* the name of its tree (repo/tree.h), lower-case hexadecimal; "": there is none
+                    */
 };
 
 static inline bool manifest_has(const struct manifest_file *f)
@@ -47,7 +48,8 @@ static inline bool manifest_has(const struct manifest_file *f)
     return f->file || f->root[0];
 }
 
-/* Whether it can be the name of a file in the snapshot's own folder, never of one elsewhere. NULL: no. */
+/* Whether it can be the name of a file in the snapshot's own folder, never of one elsewhere. NULL:
+ * no. */
 bool manifest_is_file_name(const char *name);
 
 #define MANIFEST_DISKS_MAX 256
@@ -74,7 +76,8 @@ struct manifest_pause {
     uint64_t disks_ns;  /* fixing the instant on the disks, or copying them (cold) */
     uint64_t resume_ns; /* until it ran again */
     uint64_t total_ns;  /* 0 with disks_ns: it ran on, and only its requests to the disks waited */
-    uint64_t asked_ns;  /* from when it was asked to suspend until it ran again: it stops its own programs first */
+    uint64_t asked_ns;  /* from when it was asked to suspend until it ran again: it stops its own
+                           programs first */
 };
 
 struct manifest {

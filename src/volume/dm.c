@@ -70,7 +70,8 @@ static int task_of(int type, const char *uuid, struct dm_task **task, struct err
 
 /* ---- logical volumes ---- */
 
-/* What `task`, which is to ask for its state, tells of a device; NULL: nothing, or it is none of LVM's. */
+/* What `task`, which is to ask for its state, tells of a device; NULL: nothing, or it is none of
+ * LVM's. */
 static const char *lvm_uuid(struct dm_task *task, struct dm_info *info)
 {
     const char *uuid;

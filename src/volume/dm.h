@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Device-mapper, through libdevmapper: the one user of it. Devices go by their UUIDs, which lvrename
- * and vgrename leave alone.
+ * Device-mapper, through libdevmapper: the one user of it. Devices go by their UUIDs, which
+ * lvrename and vgrename leave alone.
  *
  * A table is text, one target a line, as `dmsetup table` prints it: "0 131072 linear 253:1 2048\n".
  */
@@ -45,9 +45,10 @@ int dm_table_read(const char *uuid, enum dm_slot slot, char **table, struct erro
 #define DM_NUMBER_BYTES 24 /* "253:7", as tables name a device */
 
 /*
- * Make a device of our own and activate it. No rule of udev looks into it; nor does LVM, which takes it by
- * its UUID for an internal device of a volume group that it does not know. (What a guest has on its
- * disk may well be a physical volume.) `name` is unique, and its UUID is dm_own_uuid() of it.
+ * Make a device of our own and activate it. No rule of udev looks into it; nor does LVM, which
+ * takes it by its UUID for an internal device of a volume group that it does not know. (What a
+ * guest has on its disk may well be a physical volume.) `name` is unique, and its UUID is
+ * dm_own_uuid() of it.
  */
 #define DM_UUID_BYTES 80
 #define DM_OWN_NAME   "domsnap-"    /* begins `name` */

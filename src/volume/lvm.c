@@ -124,8 +124,8 @@ int lvm_open(const struct volume_driver *driver, const char *path, struct volume
     return e->status;
 }
 
-/* While it is moved, its table leads to the device that mirrors it, and that has to go when the move
- * is done. */
+/* While it is moved, its table leads to the device that mirrors it, and that has to go when the
+ * move is done. */
 int lvm_can_snapshot(const struct volume *v, struct error *e)
 {
     const struct lvm_volume *l = lvm_of(v);

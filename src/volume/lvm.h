@@ -12,9 +12,9 @@
 #include "volume/store_size.h"
 #include "volume/volume.h"
 
-/* For commands on our own stores. dmeventd is not to watch our snapshots: we do, and it would be left
- * running. Nobody wants what was before them back: LVM would archive it for each, and keep that for
- * a month. Discards of a large store take longer than all the rest. */
+/* For commands on our own stores. dmeventd is not to watch our snapshots: we do, and it would be
+ * left running. Nobody wants what was before them back: LVM would archive it for each, and keep
+ * that for a month. Discards of a large store take longer than all the rest. */
 #define LVM_OWN_CONFIG                                                                             \
     "--config=activation{monitoring=0} backup{archive=0} devices{issue_discards=0}"
 
@@ -45,7 +45,8 @@ struct lvm_volume *lvm_of(const struct volume *v);
 int lvm_run(const char *const argv[], char **out, struct error *e);
 
 /* volume.h's open, for `driver`, and close, can_snapshot, plan, lock, hold, aside, rename. The
- * records that plan makes hold what the functions below need: "device", a UUID, "vg", "store", "tag", and "lock_dir" (lvm_lock.h). */
+ * records that plan makes hold what the functions below need: "device", a UUID, "vg", "store",
+ * "tag", and "lock_dir" (lvm_lock.h). */
 int lvm_open(const struct volume_driver *driver, const char *path, struct volume **v,
              struct error *e);
 void lvm_close(struct volume *v);

@@ -38,7 +38,8 @@ int lvm_lock_dir(char **dir, struct error *e)
     return *dir ? OK : error_set(e, NO_SPACE, "out of memory");
 }
 
-/* Whoever gives the lock back removes the file, so the one that was waited for may not be it any more. */
+/* Whoever gives the lock back removes the file, so the one that was waited for may not be it any
+ * more. */
 static bool is_there_yet(int fd, const char *file)
 {
     struct stat ours, there;

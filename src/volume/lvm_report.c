@@ -49,7 +49,8 @@ static bool contains(const json_t *list, const char *s, size_t len)
     return false;
 }
 
-/* "/dev/sda3(0),/dev/sdb(7)", the device and the extent in it, for each stripe of a segment; a row a segment. */
+/* "/dev/sda3(0),/dev/sdb(7)", the device and the extent in it, for each stripe of a segment; a row
+ * a segment. */
 static int add_devices(json_t *devices, const json_t *row, struct error *e)
 {
     for (const char *s = field(row, "devices"); *s; s += strcspn(s, ","), s += *s == ',') {

@@ -51,9 +51,9 @@ static int snapshot_prepare(struct volume *const vs[], size_t count, struct erro
     return OK;
 }
 
-/* The guest is paused, and LVM's lock is ours: no waiting for udev's rules (open_image does not need
- * their links), no copy of the metadata in /etc/lvm (removing the snapshot makes one, of what is then
- * the same as before). */
+/* The guest is paused, and LVM's lock is ours: no waiting for udev's rules (open_image does not
+ * need their links), no copy of the metadata in /etc/lvm (removing the snapshot makes one, of what
+ * is then the same as before). */
 static int convert(const char *origin, const char *store, struct error *e)
 {
     AUTO_FREE char *chunk = format_text("%ub", STORE_CHUNK_BYTES);

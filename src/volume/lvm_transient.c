@@ -17,8 +17,9 @@
  * further down. The price: an LVM command that loads a table into the volume meanwhile (lvextend,
  * lvchange --refresh, pvmove) ends the snapshot without knowing. So watch looks at the volume's
  * table: an image is good only if it was ours all the time. And our table is loaded only in hold,
- * though that costs the guest a moment: whatever resumes the volume brings it to life, and LVM loads
- * none of its own where it finds one, so that a pvmove would copy what the guest still writes to.
+ * though that costs the guest a moment: whatever resumes the volume brings it to life, and LVM
+ * loads none of its own where it finds one, so that a pvmove would copy what the guest still writes
+ * to.
  *
  * Whatever is done to the volume's tables is done under LVM's lock, by the volume's UUID, and only
  * where both of its slots hold what they should: LVM loads its tables in one step, and makes them
@@ -425,8 +426,8 @@ static int check_record(const json_t *record, struct error *e)
     return OK;
 }
 
-/* Whom hold has suspended has a table of ours waiting. Where it did not come to that, the table must
- * not wait for somebody else's resume. */
+/* Whom hold has suspended has a table of ours waiting. Where it did not come to that, the table
+ * must not wait for somebody else's resume. */
 static int transient_lift(const json_t *record, struct error *e)
 {
     const char *device = text_in(record, "device");
@@ -446,8 +447,8 @@ static int transient_lift(const json_t *record, struct error *e)
     return state.suspended ? dm_device_resume(device, e) : dm_table_clear(device, e);
 }
 
-/* Back to the table that real has kept. A volume is never left suspended with a table that is not known
- * for ours. */
+/* Back to the table that real has kept. A volume is never left suspended with a table that is not
+ * known for ours. */
 static int restore_table(const json_t *record, struct error *e)
 {
     const char *device = text_in(record, "device");

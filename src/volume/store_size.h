@@ -26,7 +26,8 @@ struct store_size {
 /*
  * Sizes for the stores of volumes in one volume group. `copied_bytes` is what is copied in all (in
  * other volume groups too): the time that the stores must last is proportional to it. NO_SPACE if
- * even the least sensible sizes don't fit into `free_bytes`. They are full if that leaves half of it.
+ * even the least sensible sizes don't fit into `free_bytes`. They are full if that leaves half of
+ * it.
  */
 int store_size_plan(struct store_size *stores, size_t count, uint64_t copied_bytes,
                     uint64_t free_bytes, uint64_t extent_bytes, struct error *e);

@@ -130,7 +130,8 @@ static bool has_loop_device(const struct stat *file)
     return false;
 }
 
-/* How many writes the device has done: the fifth of the numbers of its kind (Documentation/block/stat.rst). */
+/* How many writes the device has done: the fifth of the numbers of its kind
+ * (Documentation/block/stat.rst). */
 static int device_writes(dev_t device, uint64_t *count, struct error *e)
 {
     AUTO_FREE char *path = format_text("/sys/dev/block/%u:%u/stat", major(device), minor(device));

@@ -50,10 +50,10 @@ struct volume_driver {
     int (*plan)(struct volume *const vs[], size_t count, const char *id, struct error *e);
     int (*prepare)(struct volume *const vs[], size_t count, struct error *e);
 
-    /* Keep the programs that manage such volumes from changing any of v's group, right before the guest
-     * is asked to stop, so that nothing has to be waited for once it is paused: `*lock` is a descriptor,
-     * to be closed. hold and commit rely on it; nothing else may be called meanwhile. BUSY: one of them
-     * is at work for longer than `timeout_ms`. */
+    /* Keep the programs that manage such volumes from changing any of v's group, right before the
+     * guest is asked to stop, so that nothing has to be waited for once it is paused: `*lock` is a
+     * descriptor, to be closed. hold and commit rely on it; nothing else may be called meanwhile.
+     * BUSY: one of them is at work for longer than `timeout_ms`. */
     int (*lock)(const struct volume *v, int timeout_ms, int *lock, struct error *e);
 
     /* Hold the guest's requests back: those under way are finished, new ones wait. Then fix the
@@ -114,8 +114,9 @@ int volume_open_live(const struct volume *v, int *fd, struct error *e);
 /* Write what dom0's cache holds of it, as of a disk that a device model emulates. */
 int volume_flush(const struct volume *v, struct error *e);
 
-/* Open it, `mode` being O_RDONLY or O_RDWR. BUSY: a mount or a loop device uses it, or another who claims it for itself. A guest's
- * driver does not claim a block device: who has it as a disk is for domain_driver's check_unused to tell. */
+/* Open it, `mode` being O_RDONLY or O_RDWR. BUSY: a mount or a loop device uses it, or another who
+ * claims it for itself. A guest's driver does not claim a block device: who has it as a disk is for
+ * domain_driver's check_unused to tell. */
 int volume_open_idle(const struct volume *v, int mode, int *fd, struct error *e);
 
 /* BUSY: a loop device has been bound to the image file behind `fd`, as for a guest. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A create, a restore and a recover of the fakes' domain, and what is on its disks: what the stories of
- * the engine are made of. All of them are of one snapshot, "one" in a repository or the folder out/.
+ * A create, a restore and a recover of the fakes' domain, and what is on its disks: what the
+ * stories of the engine are made of. All of them are of one snapshot, "one" in a repository or the
+ * folder out/.
  */
 #ifndef TESTS_SCENE_H
 #define TESTS_SCENE_H
@@ -10,7 +11,8 @@
 
 extern struct create_params params; /* of create(): reset by scene_setup() */
 
-/* Of a group: signals are caught, as by the program: a broken pipe is an error. Of each test: new fakes. */
+/* Of a group: signals are caught, as by the program: a broken pipe is an error. Of each test: new
+ * fakes. */
 int scene_group_setup(void **state);
 int scene_setup(void **state);
 int scene_teardown(void **state);

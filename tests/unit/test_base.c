@@ -345,10 +345,12 @@ static void scarce_space_is_shared_and_some_kept_back(void **state)
 static void a_report_of_lvs_is_read_whatever_lvm_conf_says(void **state)
 {
     static const char *const reports[] = {
-        "{\"report\":[{\"lv\":[{\"lv_size\":\"8388608\",\"vg_free\":\"0\",\"vg_extent_size\":\"4194304\","
+        "{\"report\":[{\"lv\":[{\"lv_size\":\"8388608\",\"vg_free\":\"0\",\"vg_extent_size\":"
+        "\"4194304\","
         "\"lv_layout\":\"linear\",\"lv_allocation_locked\":\"\",\"vg_shared\":\"\","
         "\"devices\":\"/dev/sda3(0)\"},{\"devices\":\"/dev/sdb(7),/dev/sda3(9)\"}]}]}",
-        "{\"report\":[{\"lv\":[{\"lv_size\":\"8388608\",\"vg_free\":\"0\",\"vg_extent_size\":\"4194304\","
+        "{\"report\":[{\"lv\":[{\"lv_size\":\"8388608\",\"vg_free\":\"0\",\"vg_extent_size\":"
+        "\"4194304\","
         "\"lv_layout\":\"linear\",\"lv_allocation_locked\":\"0\",\"vg_shared\":\"1\","
         "\"devices\":\"\"}]}]}",
     };

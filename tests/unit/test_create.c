@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The stories of create with fakes: what is called in which order, and what is left when any call fails. */
+/* The stories of create with fakes: what is called in which order, and what is left when any call
+ * fails. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -217,8 +218,8 @@ static void a_budget_stops_before_the_guest_stops(void **state)
     assert_int_equal(create(CREATE_SNAPSHOT, &e), OK);
 }
 
-/* What changes RAM faster than it is written, or can't be followed, is paused for all of it; not where that
- * may not be. */
+/* What changes RAM faster than it is written, or can't be followed, is paused for all of it; not
+ * where that may not be. */
 static void what_cannot_be_saved_live_is_paused(void **state)
 {
     struct error e;

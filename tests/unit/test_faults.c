@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Every fault point, and every call of a driver, that the stories with fakes pass: there the process is killed, or the
- * step fails. Whatever it was, once recover has run the guest runs, nothing is left, and what is listed is good.
+ * Every fault point, and every call of a driver, that the stories with fakes pass: there the
+ * process is killed, or the step fails. Whatever it was, once recover has run the guest runs,
+ * nothing is left, and what is listed is good.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -156,15 +156,16 @@ static void test_hvm(void **state)
     assert_non_null(strstr(text, "# not carried over: b_info.type.hvm.mmio_hole_memkb\n"));
 }
 
-/* What a guest would miss when it boots: graphics memory, shadow memory, the limit of its interface, what it knows
- * of Xen as Windows, its firmware. */
+/* What a guest would miss when it boots: graphics memory, shadow memory, the limit of its
+ * interface, what it knows of Xen as Windows, its firmware. */
 static void test_settings_of_hvm(void **state)
 {
     (void)state;
     AUTO_FREE char *text = written(
         "{\"c_info\": {\"type\": \"hvm\", \"name\": \"w\"}, \"b_info\": {\"video_memkb\": 16384, "
         "\"shadow_memkb\": 9000, \"iomem\": [{\"start\": 1}],"
-        " \"type.hvm\": {\"viridian\": \"True\", \"viridian_enable\": [1, 8], \"viridian_disable\": [6],"
+        " \"type.hvm\": {\"viridian\": \"True\", \"viridian_enable\": [1, 8], "
+        "\"viridian_disable\": [6],"
         " \"system_firmware\": \"/boot/OVMF.fd\", \"smbios_firmware\": \"/boot/smbios\"}},"
         " \"nics\": [{\"bridge\": \"br0\", \"rate_bytes_per_interval\": 62500, "
         "\"rate_interval_usecs\": 50000}]}");
