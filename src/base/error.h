@@ -20,8 +20,8 @@ enum status {
     DAMAGED = -7,       /* data are not what they were when written */
     TIMED_OUT = -8,     /* a deadline passed */
     CANCELLED = -9,     /* the user asked to stop */
-    AGAIN = -11,        /* somebody came in between; a second try may succeed */
-    NEEDS_RECOVER = -10 /* it could not be undone: `domsnap recover` has work to do */
+    AGAIN = -10,        /* somebody came in between; a second try may succeed */
+    NEEDS_RECOVER = -11 /* it could not be undone: `domsnap recover` has work to do */
 };
 
 struct error {

@@ -236,16 +236,23 @@ static int changed_by_others(const struct volume *v, struct error *e)
                      v->name);
 }
 
-/* Whether its live table is `live`, and nothing waits to take its place. */
-static int check_tables(const struct volume *v, const char *live, struct error *e)
+/* Whether nothing waits to take the place of its live table. */
+static int check_at_rest(const struct volume *v, struct error *e)
 {
-    AUTO_FREE char *found = NULL;
     struct dm_state state;
 
     if (dm_device_state(lvm_of(v)->device, &state, e) < 0)
         return e->status;
-    if (!state.exists || state.suspended || state.loaded)
-        return changed_by_others(v, e);
+    return state.exists && !state.suspended && !state.loaded ? OK : changed_by_others(v, e);
+}
+
+/* The same, and that the live table is `live`. */
+static int check_tables(const struct volume *v, const char *live, struct error *e)
+{
+    AUTO_FREE char *found = NULL;
+
+    if (check_at_rest(v, e) < 0)
+        return e->status;
     if (dm_table_read(lvm_of(v)->device, DM_LIVE, &found, e) < 0)
         return e->status;
     return strcmp(found, live) == 0 ? OK : changed_by_others(v, e);
@@ -277,9 +284,9 @@ static int transient_hold(struct volume *const vs[], size_t count, struct error 
     for (size_t i = 0; i < count; i++) {
         struct lvm_volume *l = lvm_of(vs[i]);
 
-        if (follow(vs[i], e) < 0)
+        if (check_at_rest(vs[i], e) < 0)
             return e->status;
-        if (check_tables(vs[i], l->table, e) < 0)
+        if (follow(vs[i], e) < 0)
             return e->status;
         if (dm_table_load(l->device, l->our_table, e) < 0)
             return e->status;
