@@ -15,6 +15,7 @@
 #include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -622,6 +623,7 @@ static void *take_turn(void *arg)
 static void snapshots_wait_for_their_turn(void **state)
 {
     struct turn_taker first = {0}, second = {0}, third = {0};
+    struct timespec deadline;
     pthread_t thread;
 
     (void)state;
@@ -633,7 +635,9 @@ static void snapshots_wait_for_their_turn(void **state)
     assert_int_equal(first.rc, OK);
     assert_int_equal(second.rc, OK);
     pthread_create(&thread, NULL, take_turn, &third);
-    sem_wait(&waits);
+    clock_gettime(CLOCK_REALTIME, &deadline);
+    deadline.tv_sec += 60;
+    assert_int_equal(sem_timedwait(&waits, &deadline), 0);
     assert_false(third.has);
     close(first.turn);
     pthread_join(thread, NULL);
