@@ -142,6 +142,6 @@ int xen_check_unused(struct domain_host *host, const char *path, uint32_t except
                        name ? name : "a domain");
     }
     libxl_dominfo_list_free(domains, count);
-    host->logger.first_error[0] = '\0';
+    xen_forget_error(host);
     return rc;
 }

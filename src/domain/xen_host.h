@@ -12,38 +12,44 @@
 
 #include "domain/driver.h"
 
+/* Who wants to hear what libxl logs, while it is at something. */
+struct listener {
+    void (*message)(void *arg, const char *line);
+    void (*progress)(void *arg, const char *doing, uint64_t done, uint64_t total);
+    void *arg;
+};
+
 /* libxl reports an error as a number and explains it in its log: keep the first explanation. */
 struct logger {
     xentoollog_logger vtable;
     char first_error[400];
-};
-
-/* libxl says how far a save is in its log only, and there no more than "Frames iteration 2", so
- * many of so many; and that it is about to ask the guest to stop. */
-struct save_log {
-    const struct save_watcher *watcher; /* NULL: there is no save under way */
-    const struct domain *domain;
-    enum domain_save save;
-    struct save_progress at;
-    char doing[64];      /* "": not yet */
-    uint64_t looked_ns;  /* for others who save the guest */
-    bool others;         /* there were some */
-    uint64_t size_kb;    /* of the domain's memory, when it began; 0: it does not matter */
-    bool stopping;       /* the guest is, or has been, asked to stop */
-    struct error failed; /* then */
+    const struct listener *listener; /* or NULL */
 };
 
 struct domain_host {
     libxl_ctx *ctx;
     struct xs_handle *xs;
     struct logger logger;
-    struct save_log save_log;
     char version[32];
     bool follows_new_frames; /* what a domain gets to its RAM while it is saved live is saved too */
 };
 
+/* domain_driver's open, close, forget, version. */
+int xen_open(struct domain_host **out, struct error *e);
+void xen_close(struct domain_host *host);
+void xen_forget(struct domain_host *host);
+const char *xen_version(struct domain_host *host);
+
+/* A value of xenstored's below the domain's folder, to free(); NULL: there is none. */
+char *xen_read(struct domain_host *host, uint32_t domid, const char *key);
+
+void xen_put_uuid(char uuid[static DOMAIN_UUID_TEXT], const libxl_dominfo *info);
+
 /* How much memory a domain has now; 0: that can't be told. */
 uint64_t xen_size_kb(struct domain_host *host, uint32_t domid);
+
+/* An error that does not matter is no explanation of a later one. */
+void xen_forget_error(struct domain_host *host);
 
 /* FAILED, with libxl's own explanation, if it has logged one since the last time. */
 int xen_failed(struct domain_host *host, struct error *e, const char *what, int libxl_rc);
@@ -55,12 +61,5 @@ int xen_state(struct domain_host *host, const struct domain_id *id, enum domain_
 int xen_state_now(struct domain_host *host, const struct domain *d, enum domain_state *state,
                   struct error *e);
 int xen_check_running(struct domain_host *host, const struct domain *d, struct error *e);
-
-/* domain_driver's suspend_save (xen_save.c), and what libxl logs meanwhile: a line, and how far it
- * is. */
-int xen_save(struct domain_host *host, const struct domain *d, enum domain_save save, int fd,
-             const struct save_watcher *watcher, struct error *e);
-void xen_save_message(struct domain_host *host, const char *line);
-void xen_save_progress(struct domain_host *host, const char *doing, uint64_t done, uint64_t total);
 
 #endif

@@ -4,6 +4,8 @@
  * save the same domain; who has stopped it, and whose list of changed pages Xen keeps, is to be
  * told apart.
  */
+#include "domain/xen_save.h"
+
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -23,19 +25,34 @@
 /* A guest that has suspended itself can wait for so long. */
 #define SUSPENDED_MS 60000
 
+/* libxl says how far a save is in its log only, and there no more than "Frames iteration 2", so
+ * many of so many; and that it is about to ask the guest to stop. */
+struct save_log {
+    struct domain_host *host;
+    const struct save_watcher *watcher;
+    const struct domain *domain;
+    enum domain_save save;
+    struct save_progress at;
+    char doing[64];      /* "": not yet */
+    uint64_t looked_ns;  /* for others who save the guest */
+    bool others;         /* there were some */
+    uint64_t size_kb;    /* of the domain's memory, when it began; 0: it does not matter */
+    bool stopping;       /* the guest is, or has been, asked to stop */
+    struct error failed; /* then */
+};
+
 /* ---- others ---- */
 
-static bool is_resized(struct domain_host *host)
+static bool is_resized(const struct save_log *log)
 {
-    const struct save_log *log = &host->save_log;
-    uint64_t size_kb = log->size_kb ? xen_size_kb(host, log->domain->domid) : 0;
+    uint64_t size_kb = log->size_kb ? xen_size_kb(log->host, log->domain->domid) : 0;
 
     return size_kb && size_kb != log->size_kb;
 }
 
-static int check_size(struct domain_host *host, struct error *e)
+static int check_size(const struct save_log *log, struct error *e)
 {
-    if (!is_resized(host))
+    if (!is_resized(log))
         return OK;
     return error_set(
         e, AGAIN,
@@ -44,15 +61,14 @@ static int check_size(struct domain_host *host, struct error *e)
 }
 
 /* For others who save it, and for changes of its memory. */
-static void look_around(struct domain_host *host)
+static void look_around(struct save_log *log)
 {
-    struct save_log *log = &host->save_log;
     uint64_t now_ns = time_monotonic_ns();
 
     if (now_ns - log->looked_ns < OTHERS_LOOK_MS * UINT64_C(1000000))
         return;
     log->looked_ns = now_ns;
-    log->at.resized |= is_resized(host);
+    log->at.resized |= is_resized(log);
     if (log->others)
         return;
     log->others = xen_other_saver(log->domain->domid) != 0;
@@ -62,9 +78,8 @@ static void look_around(struct domain_host *host)
 
 /* Another program (xl save, xl migrate) may be at work on the guest by now, and have suspended it.
  * It has to be done first, lest their resume and ours meet. Nothing tells when it is. */
-static void let_others_finish(struct domain_host *host)
+static void let_others_finish(struct save_log *log)
 {
-    struct save_log *log = &host->save_log;
     uint64_t began_ns = time_monotonic_ns();
     bool said = false;
 
@@ -74,7 +89,7 @@ static void let_others_finish(struct domain_host *host)
         struct error ignored;
 
         log->others |= saved;
-        if (xen_state_now(host, log->domain, &state, &ignored) < 0 ||
+        if (xen_state_now(log->host, log->domain, &state, &ignored) < 0 ||
             (!saved && state != DOMAIN_SUSPENDED) ||
             (!log->others && time_monotonic_ns() - began_ns > SUSPENDED_MS * UINT64_C(1000000)))
             return;
@@ -88,15 +103,15 @@ static void let_others_finish(struct domain_host *host)
 }
 
 /* Each save, live or not, begins and ends with a new list of what the guest changes. */
-static int check_list_is_ours(struct domain_host *host, struct error *e)
+static int check_list_is_ours(struct save_log *log, struct error *e)
 {
-    const struct domain *d = host->save_log.domain;
-    bool followed = xen_ram_is_followed(&host->logger.vtable, d->domid);
+    const struct domain *d = log->domain;
+    bool followed = xen_ram_is_followed(&log->host->logger.vtable, d->domid);
     enum domain_state state;
     struct error ignored;
 
     /* libxl tells of one that has ended. */
-    if ((followed && !host->save_log.others) || xen_state_now(host, d, &state, &ignored) < 0 ||
+    if ((followed && !log->others) || xen_state_now(log->host, d, &state, &ignored) < 0 ||
         state != DOMAIN_RUNNING)
         return OK;
     return error_set(e, BUSY,
@@ -108,21 +123,19 @@ static int check_list_is_ours(struct domain_host *host, struct error *e)
 
 /* libxl is about to ask the guest to stop; or, should a libxl not announce it in these words, it
  * has. */
-static void before_stop(struct domain_host *host, bool runs)
+static void before_stop(struct save_log *log, bool runs)
 {
-    struct save_log *log = &host->save_log;
-
-    if (!log->watcher || log->stopping)
+    if (log->stopping)
         return;
     log->stopping = true;
     if (runs)
-        let_others_finish(host);
+        let_others_finish(log);
     log->watcher->stopping(log->watcher->arg, &log->failed);
     xen_monitor_hold(log->domain->name, log->domain->domid);
     if (log->failed.status < 0 || FAULT("monitor-held", &log->failed) < 0)
         return;
-    if (runs && log->save == SAVE_LIVE && check_list_is_ours(host, &log->failed) == OK)
-        check_size(host, &log->failed);
+    if (runs && log->save == SAVE_LIVE && check_list_is_ours(log, &log->failed) == OK)
+        check_size(log, &log->failed);
 }
 
 /* The ways that libxl has to ask a guest. */
@@ -132,18 +145,18 @@ static bool announces_stop(const char *line)
            strstr(line, "Calling xc_domain_shutdown on HVM domain");
 }
 
-void xen_save_message(struct domain_host *host, const char *line)
+static void on_message(void *arg, const char *line)
 {
     if (announces_stop(line))
-        before_stop(host, true);
+        before_stop(arg, true);
 }
 
-void xen_save_progress(struct domain_host *host, const char *doing, uint64_t done, uint64_t total)
+static void on_progress(void *arg, const char *doing, uint64_t done, uint64_t total)
 {
-    struct save_log *log = &host->save_log;
+    struct save_log *log = arg;
     struct save_progress *at = &log->at;
 
-    if (!log->watcher || strncmp(doing, "Frames", 6) != 0)
+    if (strncmp(doing, "Frames", 6) != 0)
         return;
     if (!*log->doing) {
         at->paused = log->save == SAVE_STILL;
@@ -156,9 +169,9 @@ void xen_save_progress(struct domain_host *host, const char *doing, uint64_t don
     at->total = total;
     at->last = !at->paused && (at->round + 1 == SAVE_LIVE_ROUNDS || total < SAVE_LAST_PAGES);
     if (at->paused)
-        before_stop(host, false);
+        before_stop(log, false);
     else if (!log->stopping)
-        look_around(host);
+        look_around(log);
     log->watcher->see(log->watcher->arg, at);
 }
 
@@ -182,6 +195,8 @@ static int suspend_failed(struct domain_host *host, const struct domain *d, int 
 int xen_save(struct domain_host *host, const struct domain *d, enum domain_save save, int fd,
              const struct save_watcher *watcher, struct error *e)
 {
+    struct save_log log = {.host = host, .watcher = watcher, .domain = d, .save = save};
+    const struct listener listener = {on_message, on_progress, &log};
     int flags = save == SAVE_LIVE ? LIBXL_SUSPEND_LIVE : 0;
     int rc;
 
@@ -189,20 +204,20 @@ int xen_save(struct domain_host *host, const struct domain *d, enum domain_save 
         return e->status;
     if (FAULT("save-begun", e) < 0)
         return e->status;
-    host->save_log = (struct save_log){.watcher = watcher, .domain = d, .save = save};
     if (save == SAVE_LIVE && !host->follows_new_frames)
-        host->save_log.size_kb = xen_size_kb(host, d->domid);
+        log.size_kb = xen_size_kb(host, d->domid);
+    host->logger.listener = &listener;
     rc = save == SAVE_NOTHING ? libxl_domain_suspend_only(host->ctx, d->domid, NULL)
                               : libxl_domain_suspend(host->ctx, d->domid, fd, flags, NULL);
+    host->logger.listener = NULL;
     if (rc == 0)
-        before_stop(host, false);
-    host->save_log.watcher = NULL;
+        before_stop(&log, false);
     /* It is paused now: what it has is what it had at the end. */
-    if (rc == 0 && host->save_log.failed.status == OK)
-        check_size(host, &host->save_log.failed);
-    if (host->save_log.failed.status < 0) {
-        host->logger.first_error[0] = '\0';
-        *e = host->save_log.failed;
+    if (rc == 0 && log.failed.status == OK)
+        check_size(&log, &log.failed);
+    if (log.failed.status < 0) {
+        xen_forget_error(host);
+        *e = log.failed;
         return e->status;
     }
     return rc == 0 ? FAULT("guest-suspended", e) : suspend_failed(host, d, rc, e);

@@ -89,7 +89,7 @@ static int check_pool(struct domain_host *host, const char *pool, struct error *
 
     if (!pool || !*pool || libxl_name_to_cpupoolid(host->ctx, pool, &id) == 0)
         return OK;
-    host->logger.first_error[0] = '\0';
+    xen_forget_error(host);
     return error_set(e, NOT_FOUND, "there is no pool of processors \"%s\" (xl cpupool-list)", pool);
 }
 
@@ -103,7 +103,7 @@ static int check_memory(struct domain_host *host, const struct domain_start *sta
 
     if (libxl_domain_need_memory(host->ctx, config, INVALID_DOMID, &need_kb) != 0 ||
         libxl_get_free_memory(host->ctx, &free_kb) != 0) {
-        host->logger.first_error[0] = '\0';
+        xen_forget_error(host);
         return OK;
     }
     if (start->replaced)
@@ -260,7 +260,7 @@ static int check_processor(struct domain_host *host, const struct domain_start *
     free(leaves.list);
     if (xc)
         xc_interface_close(xc);
-    host->logger.first_error[0] = '\0';
+    xen_forget_error(host);
     return rc;
 }
 

@@ -3,9 +3,10 @@
  * pausepoll UUID FILE: watch a domain from outside, each millisecond, independently of domsnap and
  * of xl.
  *
- * Writes to FILE, at SIGTERM or SIGINT, one line for each interval in which the domain did not run,
- * and a last line with their sum:
+ * Writes to FILE, at SIGTERM or SIGINT, when it began, one line for each interval in which the domain did
+ * not run, and a last line with their sum:
  *
+ *     start 1764262800.123456
  *     down 1234.567 ms from 10.001 s: suspended gone paused
  *     total 1234.567 ms in 1 intervals, 98765 polls, longest gap between polls 2.1 ms
  *
@@ -79,7 +80,7 @@ int main(int argc, char **argv)
 {
     uint64_t start_ns, total_ns = 0, down_since_ns = 0, last_ns, longest_gap_ns = 0, polls = 0;
     unsigned intervals = 0, seen = 0;
-    struct timespec nap = {0, POLL_NS};
+    struct timespec nap = {0, POLL_NS}, start;
     uint8_t uuid[16];
     xc_interface *xc;
     FILE *out;
@@ -97,9 +98,10 @@ int main(int argc, char **argv)
     signal(SIGTERM, on_signal);
     signal(SIGINT, on_signal);
     mlockall(MCL_CURRENT | MCL_FUTURE);
-    fprintf(out, "start\n");
-    fflush(out);
+    clock_gettime(CLOCK_REALTIME, &start);
     start_ns = last_ns = now_ns();
+    fprintf(out, "start %jd.%06ld\n", (intmax_t)start.tv_sec, start.tv_nsec / 1000);
+    fflush(out);
     while (!done) {
         enum state state = look(xc, uuid);
         uint64_t now = now_ns();
