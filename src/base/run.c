@@ -30,6 +30,13 @@ static const char *const clean_environment[] = {
     NULL,
 };
 
+static int held_fd = -1;
+
+void run_hold(int fd)
+{
+    held_fd = fd;
+}
+
 struct buffer {
     char *data; /* NUL-terminated once anything was appended */
     size_t len, max;
@@ -74,7 +81,14 @@ __attribute__((noreturn)) static void child(const struct run *run, int out, int 
     if (in < 0 || dup2(in, 0) < 0 || dup2(run->out_fd ? run->out_fd : out, 1) < 0 ||
         dup2(err, 2) < 0)
         _exit(127);
-    closefrom(3);
+    if (run->holds && held_fd >= 0) {
+        /* On itself dup2() would leave it to be closed by execve(). */
+        if (held_fd == 3 ? fcntl(3, F_SETFD, 0) < 0 : dup2(held_fd, 3) < 0)
+            _exit(127);
+        closefrom(4);
+    } else {
+        closefrom(3);
+    }
     execvpe(run->argv[0], (char *const *)run->argv, (char *const *)clean_environment);
     dprintf(2, "%s", strerror(errno));
     _exit(127);

@@ -7,6 +7,8 @@
 #ifndef BASE_RUN_H
 #define BASE_RUN_H
 
+#include <stdbool.h>
+
 #include "base/error.h"
 
 struct run {
@@ -15,7 +17,12 @@ struct run {
     int in_fd;               /* its standard input, borrowed; 0: /dev/null */
     int out_fd;              /* its standard output, borrowed; 0: `out` */
     char **out;              /* that, NUL-terminated, to free(); may be NULL */
+    bool holds;              /* it has, to its end, what run_hold() was given */
 };
+
+/* A descriptor, borrowed, of a lock that is not to be free before programs that hold it have ended,
+ * should we be killed meanwhile. -1: none. One that leaves a daemon behind must not hold it. */
+void run_hold(int fd);
 
 /*
  * Run it to its end. A program that can't be started, dies, or exits with another status than 0

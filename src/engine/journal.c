@@ -5,13 +5,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/fault.h"
 #include "base/file.h"
+#include "base/run.h"
 #include "base/seal.h"
+#include "engine/lock.h"
 
 #define ENTRY_MAX_BYTES (1u << 20)
 #define VERSION         1
@@ -57,24 +58,6 @@ static int open_folder(const char *path, int *fd, struct error *e)
                                  : open_in(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, fd, e);
 }
 
-static int take_lock(struct journal *j, const char *lock_dir, const char *domain, struct error *e)
-{
-    AUTO_FREE char *name = format_text("%s.lock", domain);
-    AUTO_CLOSE int dir = -1;
-
-    if (!name)
-        return error_set(e, NO_SPACE, "out of memory");
-    if (open_folder(lock_dir, &dir, e) < 0)
-        return e->status;
-    if (open_in(dir, name, O_RDWR | O_CREAT, &j->lock, e) < 0)
-        return error_prefix(e, "%s", lock_dir);
-    if (flock(j->lock, LOCK_EX | LOCK_NB) == 0)
-        return OK;
-    if (errno != EWOULDBLOCK)
-        return error_errno(e, "%s/%s: lock", lock_dir, name);
-    return error_set(e, BUSY, "another domsnap is at work on %s; wait until it has ended", domain);
-}
-
 /* What it said is lost: a person has to look. */
 static int unreadable(const struct journal *j, struct error *e)
 {
@@ -108,8 +91,13 @@ static int open_entry(struct journal *j, const struct engine *engine, const char
     j->file = format_text("%s.json", domain);
     if (!j->file)
         return error_set(e, NO_SPACE, "out of memory");
-    if (take_lock(j, engine->lock_dir, domain, e) < 0 || open_folder(j->dir, &j->dirfd, e) < 0 ||
-        file_remove_temporary(j->dirfd, j->file, e) < 0)
+    if (lock_domain(&j->lock, engine->lock_dir, domain, e) < 0)
+        return e->status;
+    /* What it runs and leaves behind is not over before it has ended. */
+    run_hold(j->lock);
+    if (open_folder(j->dir, &j->dirfd, e) < 0)
+        return e->status;
+    if (file_remove_temporary(j->dirfd, j->file, e) < 0)
         return e->status;
     return journal_read(j, e);
 }
@@ -190,8 +178,10 @@ int journal_close(struct journal *j, struct error *e)
 void journal_release(struct journal *j)
 {
     /* The lock's file stays: to remove it would let two runs hold "the" lock. */
-    if (j->lock >= 0)
+    if (j->lock >= 0) {
+        run_hold(-1);
         close(j->lock);
+    }
     if (j->dirfd >= 0)
         close(j->dirfd);
     free(j->file);

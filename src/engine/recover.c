@@ -176,7 +176,7 @@ static int recover_one(struct engine *engine, const char *domain, enum recover_w
     if (rc == NOT_FOUND)
         return OK;
     if (rc == BUSY) {
-        done = strdup("it is alive: left alone");
+        done = format_text("left alone: %s", r->error.text);
         rc = OK;
     } else if (rc == OK) {
         rc = carry_out(engine, &j, way, &done, &r->error);

@@ -52,8 +52,11 @@ void lvm_close(struct volume *v)
 
 int lvm_run(const char *const argv[], char **out, struct error *e)
 {
-    if (FAULT("lvm-command", e) < 0 ||
-        run_program(&(struct run){.argv = argv, .timeout_s = COMMAND_TIMEOUT_S, .out = out}, e) < 0)
+    struct run run = {.argv = argv, .timeout_s = COMMAND_TIMEOUT_S, .out = out, .holds = true};
+
+    if (FAULT("lvm-command", e) < 0)
+        return e->status;
+    if (run_program(&run, e) < 0)
         return e->status;
     return FAULT("lvm-command-done", e);
 }
