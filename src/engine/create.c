@@ -41,6 +41,16 @@
  * appended to the save file. */
 #define LIVE_WRITES_MAX 2
 
+/* From the guest's stop, or its disks', to its resume: when each part of it was over. */
+struct window {
+    uint64_t asked_ns; /* it was asked to stop; 0: not yet, and no resume is owed */
+    uint64_t saved_ns;
+    uint64_t fixed_ns; /* the disks are of this instant */
+    uint64_t resumed_ns;
+    bool has_stopped; /* the guest, as it was asked to */
+    bool in_time;     /* else the guardian has resumed it */
+};
+
 struct creation {
     struct engine *engine;
     const struct create_params *params;
@@ -60,8 +70,7 @@ struct creation {
     bool too_long; /* RAM would take longer than the budget */
     struct guardian *guardian;
     bool looked_after; /* by its toolstack, before */
-    bool has_stopped;  /* the guest, as it was asked to */
-    uint64_t asked_ns; /* when the guest was asked to stop, or its disks were; 0: not yet */
+    struct window window;
     struct manifest m;
 };
 
@@ -432,7 +441,7 @@ static int owe_resume(void *arg, struct error *e)
         rc = description_lock(&c->d, &why);
     /* Even if that fails: the toolstack may not be kept from asking the guest. */
     guardian_arm(c->guardian);
-    c->asked_ns = time_monotonic_ns();
+    c->window.asked_ns = time_monotonic_ns();
     if (suspends(c) && journal_phase(&c->journal, PHASE_SUSPENDED, e) < 0)
         return e->status;
     if (rc < 0)
@@ -454,7 +463,7 @@ static int judge_live(struct creation *c, struct error *e)
     enum domain_state state;
     struct error ignored;
 
-    if (e->status != FAILED || c->save != SAVE_LIVE || c->asked_ns || !may_be_still(c))
+    if (e->status != FAILED || c->save != SAVE_LIVE || c->window.asked_ns || !may_be_still(c))
         return e->status;
     if (state_of(c, &state, &ignored) < 0 || state != DOMAIN_RUNNING)
         return e->status;
@@ -476,7 +485,7 @@ static int suspend_and_save(struct creation *c, struct error *e)
         give_up_ram(c, e);
     else
         close_save_fd(c);
-    c->has_stopped = rc == OK;
+    c->window.has_stopped = rc == OK;
     return rc < 0 ? judge_live(c, e) : OK;
 }
 
@@ -497,30 +506,19 @@ static void set_deadline(struct creation *c, bool ram_is_saved)
         guardian_allow_ms(c->guardian, ms);
 }
 
-static int fix_instant(struct creation *c, uint64_t *saved_ns, struct error *e)
+static int fix_instant(struct creation *c, struct error *e)
 {
     int rc;
 
     set_deadline(c, false);
     rc = suspends(c) ? suspend_and_save(c, e) : owe_resume(c, e);
-    *saved_ns = time_monotonic_ns();
+    c->window.saved_ns = time_monotonic_ns();
     set_deadline(c, true);
     if (rc < 0)
         return rc;
     if (guardian_has_fired(c->guardian))
         return was_too_late(c, e);
     return is_cold(c) ? copy_disks(c, e) : description_commit(&c->d, e);
-}
-
-/* The guardian sees the guest stop, if it is not too late for that: the save may be over by then.
- */
-static uint64_t when_stopped(const struct creation *c, uint64_t saved_ns)
-{
-    uint64_t seen_ns = guardian_stopped_ns(c->guardian);
-
-    if (!seen_ns)
-        return c->asked_ns;
-    return seen_ns < saved_ns ? seen_ns : saved_ns;
 }
 
 /* What is of one instant must not run within it. */
@@ -539,13 +537,13 @@ static int check_paused(struct creation *c, struct error *e)
 /* Others may have stopped it since the guardian has let it go on. */
 static int resume(struct creation *c, struct error *e)
 {
-    if (!c->asked_ns)
+    if (!c->window.asked_ns)
         return OK;
     /* Of its monitor we may have taken hold since then. */
     if (guardian_has_let_go(c->guardian))
         return settle_release(c->engine, c->journal.entry, e);
-    return c->has_stopped ? settle_resume(c->engine, c->journal.entry, e)
-                          : settle_guest(c->engine, c->journal.entry, e);
+    return c->window.has_stopped ? settle_resume(c->engine, c->journal.entry, e)
+                                 : settle_guest(c->engine, c->journal.entry, e);
 }
 
 /* The device model of an HVM guest flushes its disks once the guest has stopped: what it finds to
@@ -560,43 +558,81 @@ static void flush_disks(const struct creation *c)
         volume_flush(c->d.disks[i].volume, &ignored);
 }
 
+/* The guardian sees the guest stop, if it is not too late for that: the save may be over by then.
+ */
+static uint64_t when_stopped(const struct creation *c)
+{
+    uint64_t seen_ns = guardian_stopped_ns(c->guardian);
+
+    if (!seen_ns)
+        return c->window.asked_ns;
+    return seen_ns < c->window.saved_ns ? seen_ns : c->window.saved_ns;
+}
+
+static void tell_pause(struct creation *c)
+{
+    const struct window *w = &c->window;
+    uint64_t stopped_ns = when_stopped(c);
+
+    if (!suspends(c)) {
+        c->m.pause.disks_ns = w->fixed_ns - w->saved_ns;
+        return;
+    }
+    c->m.pause = (struct manifest_pause){
+        .save_ns = w->saved_ns - stopped_ns,
+        .disks_ns = w->fixed_ns - w->saved_ns,
+        .resume_ns = w->resumed_ns - w->fixed_ns,
+        .total_ns = w->resumed_ns - stopped_ns,
+        .asked_ns = w->resumed_ns - w->asked_ns,
+    };
+}
+
+/* It may have been stopped by somebody else since it was described. */
+static int before_window(struct creation *c, struct error *e)
+{
+    if (!suspends(c))
+        return OK;
+    if (c->engine->domains->can_suspend(c->engine->host, &c->d.domain, e) < 0)
+        return e->status;
+    return journal_phase(&c->journal, PHASE_SAVING, e);
+}
+
+/* From here on who stops it is somebody else, whatever has become of the snapshot. */
+static int after_window(struct creation *c, struct error *e)
+{
+    return c->window.asked_ns ? journal_phase(&c->journal, PHASE_RUNNING, e) : OK;
+}
+
+/* What keeps the guest paused is worse than what keeps the snapshot from being taken. */
 static int take_instant(struct creation *c, struct error *e)
 {
-    uint64_t stopped, saved, fixed, resumed;
-    struct error resume_error;
-    bool in_time;
-    int rc, resume_rc;
+    struct window *w = &c->window;
+    struct error why;
+    int rc;
 
     progress_begin(&c->engine->progress, "save", ram_bytes(c));
-    /* It may have been stopped by somebody else since it was described. */
-    if (suspends(c) && (c->engine->domains->can_suspend(c->engine->host, &c->d.domain, e) < 0 ||
-                        journal_phase(&c->journal, PHASE_SAVING, e) < 0))
+    if (before_window(c, e) < 0)
         return e->status;
     flush_disks(c);
-    rc = fix_instant(c, &saved, e);
-    fixed = time_monotonic_ns();
-    /* If that was too late, it is the guardian who has resumed it. */
-    in_time = guardian_disarm(c->guardian);
-    if (rc == OK && in_time && suspends(c))
+
+    rc = fix_instant(c, e);
+    w->fixed_ns = time_monotonic_ns();
+    w->in_time = guardian_disarm(c->guardian);
+    if (rc == OK && w->in_time && suspends(c))
         rc = check_paused(c, e);
-    resume_rc = resume(c, &resume_error);
-    description_unlock(&c->d);
-    if (resume_rc < 0) {
-        *e = resume_error;
+    if (resume(c, &why) < 0) {
+        description_unlock(&c->d);
+        *e = why;
         return e->status;
     }
-    if (rc == OK && !in_time)
+    w->resumed_ns = time_monotonic_ns();
+
+    description_unlock(&c->d);
+    if (rc == OK && !w->in_time)
         rc = was_too_late(c, e);
-    resumed = time_monotonic_ns();
-    stopped = when_stopped(c, saved);
-    if (suspends(c))
-        c->m.pause = (struct manifest_pause){saved - stopped, fixed - saved, resumed - fixed,
-                                             resumed - stopped, resumed - c->asked_ns};
-    else
-        c->m.pause.disks_ns = fixed - saved;
-    /* From here on who stops it is somebody else, whatever has become of the snapshot. */
-    if (c->asked_ns && journal_phase(&c->journal, PHASE_RUNNING, &resume_error) < 0 && rc == OK) {
-        *e = resume_error;
+    tell_pause(c);
+    if (after_window(c, &why) < 0 && rc == OK) {
+        *e = why;
         rc = e->status;
     }
     return rc;
