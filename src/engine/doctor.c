@@ -274,19 +274,38 @@ static void examine_domain(struct examination *x, const char *name)
     description_release(&d);
 }
 
-int engine_doctor(struct engine *engine, const char *domain, finding_sink sink, void *arg,
-                  struct error *e)
+/* ---- a snapshot ---- */
+
+static void examine_snapshot(struct examination *x, const struct snapshot_ref *ref)
+{
+    const struct restore_params params = {.from = *ref, .replace = true};
+    struct manifest m;
+    struct error e;
+
+    if (engine_check_restore(x->engine, &params, &m, &e) < 0) {
+        find(x, FINDING_BAD, "restore", "%s", e.text);
+        return;
+    }
+    find(x, FINDING_GOOD, "restore",
+         manifest_has(&m.ram) ? "its volumes are there, and it could be started here with its RAM"
+                              : "its volumes are there");
+    manifest_release(&m);
+}
+
+int engine_doctor(struct engine *engine, const struct snapshot_ref *what, finding_sink sink,
+                  void *arg, struct error *e)
 {
     struct examination x = {engine, sink, arg, 0};
 
     examine_xen(&x);
     examine_lvm(&x);
     examine_journal(&x);
-    if (domain && engine->host)
-        examine_domain(&x, domain);
+    if (what->folder || what->name)
+        examine_snapshot(&x, what);
+    else if (what->domain && engine->host)
+        examine_domain(&x, what->domain);
     if (x.bad == 0)
         return OK;
-    return error_set(e, UNSUPPORTED,
-                     "doctor: %d finding%s would keep `domsnap create` from working", x.bad,
-                     x.bad == 1 ? "" : "s");
+    return error_set(e, UNSUPPORTED, "doctor: %d finding%s in the way", x.bad,
+                     x.bad == 1 ? " is" : "s are");
 }

@@ -173,6 +173,11 @@ struct restore_params {
 int engine_restore(struct engine *engine, const struct restore_params *params, struct manifest *m,
                    struct error *e);
 
+/* Whether it could be done on this host: all that engine_restore() finds out before it touches
+ * anything, but for reading content. Its record in `*m`, to be released. */
+int engine_check_restore(struct engine *engine, const struct restore_params *params,
+                         struct manifest *m, struct error *e);
+
 /* ---- import ---- */
 
 struct import_disk {
@@ -227,15 +232,16 @@ int engine_restoring(const struct engine *engine, json_t **domains, struct error
 enum finding_level {
     FINDING_GOOD,
     FINDING_NOTE, /* works, with something to know */
-    FINDING_BAD   /* create would refuse */
+    FINDING_BAD   /* create, or restore, would refuse */
 };
 
 /* Called once for each finding; `subject` and `text` are valid during the call. */
 typedef void (*finding_sink)(void *arg, enum finding_level level, const char *subject,
                              const char *text);
 
-/* Look at the host, and at `domain` unless NULL, and change nothing. Fails if a finding was bad. */
-int engine_doctor(struct engine *engine, const char *domain, finding_sink sink, void *arg,
-                  struct error *e);
+/* Look at the host, and at a domain, or a snapshot that is to come back, and change nothing. `what`
+ * names the one, or the other; or nothing. Fails if a finding was bad. */
+int engine_doctor(struct engine *engine, const struct snapshot_ref *what, finding_sink sink,
+                  void *arg, struct error *e);
 
 #endif

@@ -590,29 +590,49 @@ static void release(struct restoration *r)
     free(r->path);
 }
 
+static int read_snapshot(struct restoration *r, struct error *e)
+{
+    if (open_place(r, e) < 0)
+        return e->status;
+    if (domain_name_check(r->m.domain_name, e) < 0)
+        return e->status;
+    if (connect(r, e) < 0)
+        return e->status;
+    if (journal_open(&r->journal, r->engine, r->m.domain_name, OPERATION_RESTORE, e) < 0)
+        return e->status;
+    return read_all(r, e);
+}
+
+/* Its record is the caller's, unless it has failed. */
+static int give_manifest(struct restoration *r, int rc, struct manifest *m, struct error *e)
+{
+    release(r);
+    if (rc < 0) {
+        manifest_release(&r->m);
+        return error_prefix(e, "restore");
+    }
+    *m = r->m;
+    return OK;
+}
+
 int engine_restore(struct engine *engine, const struct restore_params *params, struct manifest *m,
                    struct error *e)
 {
     struct restoration r = {.engine = engine, .params = params, .journal = JOURNAL_NONE};
-    int rc = open_place(&r, e);
+    int rc = read_snapshot(&r, e);
 
-    if (rc == OK)
-        rc = domain_name_check(r.m.domain_name, e);
-    if (rc == OK)
-        rc = connect(&r, e);
-    if (rc == OK)
-        rc = journal_open(&r.journal, engine, r.m.domain_name, OPERATION_RESTORE, e);
-    if (rc == OK)
-        rc = read_all(&r, e);
     if (rc == OK)
         rc = verify(&r, e);
     if (rc == OK)
         rc = replace_write_start(&r, e);
-    release(&r);
-    if (rc < 0) {
-        manifest_release(&r.m);
-        return error_prefix(e, "restore");
-    }
-    *m = r.m;
-    return OK;
+    return give_manifest(&r, rc, m, e);
+}
+
+int engine_check_restore(struct engine *engine, const struct restore_params *params,
+                         struct manifest *m, struct error *e)
+{
+    struct restoration r = {.engine = engine, .params = params, .journal = JOURNAL_NONE};
+    int rc = read_snapshot(&r, e);
+
+    return give_manifest(&r, rc, m, e);
 }

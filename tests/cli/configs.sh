@@ -73,6 +73,14 @@ check_fails "a result that can't be printed is done all the same" 4 'done, but i
     bash -c '"$1" create --config config.cfg t@unsaid > /dev/full' bash "$domsnap"
 check "it is there" "$domsnap" show t@unsaid
 
+# Whether it could be restored, before anybody tries.
+check_fails "doctor, of a snapshot" 1 'good  restore .*its volumes are there' "$domsnap" doctor t@unsaid
+truncate -s 2M own.img
+check_fails "doctor, of one whose disk has grown since" 1 'bad   restore .*the image has 1048576 bytes' "$domsnap" doctor t@unsaid
+check_fails "doctor, of a snapshot that is not there" 1 'bad   restore .*t@unseen' "$domsnap" doctor t@unseen
+check "doctor has left the disk as it was" test "$(stat -c %s own.img)" = 2097152
+check_fails "doctor --repo of no snapshot" 2 'which snapshot' "$domsnap" doctor --repo "$DOMSNAP_REPO" t
+
 # A path that JSON can't hold.
 odd=$work/$'odd\xff'
 check "a repository whose path is not UTF-8" "$domsnap" init "$odd"
