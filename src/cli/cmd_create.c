@@ -30,6 +30,7 @@ enum {
     OPTION_MAX_PAUSE,
     OPTION_GO_ON,
     OPTION_LVM_SNAPSHOT,
+    OPTION_ENCRYPT,
     OPTION_AT_ONCE
 };
 
@@ -48,6 +49,10 @@ static const struct argp_option options[] = {
      "no RAM; without --cold the guest does not stop at all", 0},
     {"lvm-snapshot", OPTION_LVM_SNAPSHOT, NULL, 0,
      "take LVM's own snapshots, which it knows of; they take longer", 0},
+    {"encrypt-stores", OPTION_ENCRYPT, NULL, 0,
+     "what the guest overwrites meanwhile is kept under a key that is forgotten after; else it "
+     "stays behind in free extents of the volume group",
+     0},
     {"deadline", OPTION_DEADLINE, "SECONDS", 0,
      "how long the guest may be paused for its disks and the end of its RAM, before it is "
      "resumed and the snapshot dropped (10); not with --cold, nor --max-pause without --go-on",
@@ -100,7 +105,10 @@ static bool parse_running(int key, char *arg, struct argp_state *state)
         p->disks_only = true;
         break;
     case OPTION_LVM_SNAPSHOT:
-        cli_engine()->volumes = volume_drivers_lvm_snapshot;
+        cli_engine()->snapshots = volume_drivers_lvm_snapshot;
+        break;
+    case OPTION_ENCRYPT:
+        p->encrypt_stores = true;
         break;
     case OPTION_DEADLINE:
         p->deadline_ms = parse_time(arg, 1000, "seconds", state);
@@ -148,6 +156,8 @@ static void check(const struct request *r, struct argp_state *state)
         argp_error(state, "which DOMAIN?");
     if (to->folder && (to->name || to->repo))
         argp_error(state, "@NAME and --repo are for a repository, not a folder (--to)");
+    if (r->running.encrypt_stores && r->running.method == CREATE_COLD)
+        argp_error(state, "--encrypt-stores is for snapshots, and --cold takes none");
     if (r->running.go_on && !r->running.max_pause_ms)
         argp_error(state, "--go-on says what to do past --max-pause, which was not given");
 }

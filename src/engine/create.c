@@ -173,6 +173,8 @@ static int describe(struct creation *c, struct error *e)
         return e->status;
     if (description_make(&c->d, c->engine, c->params->domain, e) < 0)
         return e->status;
+    for (size_t i = 0; i < c->d.disk_count; i++)
+        c->d.disks[i].volume->encrypt_store = c->params->encrypt_stores;
     if (c->params->disks_only && description_check_any(&c->d, e) < 0)
         return e->status;
     if (choose_save(c, e) < 0)

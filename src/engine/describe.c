@@ -41,14 +41,16 @@ static bool leads_to(const char *path, const char *device)
 static int open_volume(struct described_disk *to, const struct engine *engine, uint32_t domid,
                        struct error *e)
 {
+    const struct volume_driver *const *drivers =
+        engine->snapshots ? engine->snapshots : engine->volumes;
     const struct domain_disk *disk = to->disk;
     AUTO_FREE char *now = NULL;
 
     if (domid && engine->domains->disk_now(engine->host, domid, disk->vdev, &now, e) < 0)
         return e->status;
     if (!now || leads_to(disk->path, now))
-        return volume_open(engine->volumes, disk->path, &to->volume, e);
-    if (volume_open(engine->volumes, now, &to->volume, e) < 0)
+        return volume_open(drivers, disk->path, &to->volume, e);
+    if (volume_open(drivers, now, &to->volume, e) < 0)
         return e->status;
     log_warning(
         "disk %s: the guest has %s by now, and not what %s, in its configuration, leads to; that "

@@ -20,10 +20,12 @@
 /* What the stories work with. The command line makes one of the real drivers, tests of fakes. */
 struct engine {
     const struct domain_driver *domains;
-    struct domain_host *host; /* opened by engine_connect */
-    const struct volume_driver *const *volumes;
-    const char *journal_dir; /* survives a reboot */
-    const char *lock_dir;    /* does not */
+    struct domain_host *host;                     /* opened by engine_connect */
+    const struct volume_driver *const *volumes;   /* all that there are */
+    const struct volume_driver *const *snapshots; /* those that are asked to take one, in this
+                                                     order; NULL: all */
+    const char *journal_dir;                      /* survives a reboot */
+    const char *lock_dir;                         /* does not */
     unsigned at_once; /* so many snapshots are taken on this host (turn.h); 0: ENGINE_AT_ONCE */
     struct progress progress;
 };
@@ -87,6 +89,7 @@ struct create_params {
     uint32_t max_pause_ms; /* the snapshot is dropped rather than that the guest is paused for
                             * longer, in all; 0: no matter how long */
     bool go_on;            /* only warn of that */
+    bool encrypt_stores;   /* of struct volume; not for CREATE_COLD */
 };
 
 /* Snapshot a running domain. `m` then describes it; release it. On failure all is undone, the guest

@@ -45,6 +45,9 @@ void lvm_close(struct volume *v)
     free(l->lock_dir);
     free(l->store_device);
     free(l->own_name);
+    if (l->key)
+        explicit_bzero(l->key, strlen(l->key));
+    free(l->key);
     free(l->table);
     free(l->our_table);
     free(l);
@@ -392,7 +395,8 @@ int lvm_open_snapshot(const struct volume *v, const char *device, int *fd, struc
 
 /* ---- watch ---- */
 
-static void extend_store(struct lvm_volume *l, const struct dm_store_usage *usage,
+/* False: it was not. */
+static bool extend_store(struct lvm_volume *l, const struct dm_store_usage *usage,
                          uint64_t by_bytes)
 {
     AUTO_FREE char *by = format_text("+%" PRIu64 "b", by_bytes);
@@ -401,20 +405,21 @@ static void extend_store(struct lvm_volume *l, const struct dm_store_usage *usag
     struct error why;
 
     if (!by || lvm_name_now(l->store_device, &store, &why) < 0)
-        return;
+        return false;
     argv[6] = store;
     log_debug("%s: %" PRIu64 " of %" PRIu64 " MiB of its exception store are used: extending",
               l->base.name, usage->used_bytes >> 20, usage->total_bytes >> 20);
     if (lvm_run(argv, NULL, &why) == OK)
-        return;
+        return true;
     /* Not the end yet: the copy may be done before it is full, or space be freed. */
     log_warning("%s: the exception store of its snapshot can't be extended; when it is full, this "
                 "backup fails (the guest does not): %s",
                 l->base.name, why.text);
     l->extend_again_at_bytes = usage->used_bytes + (usage->total_bytes - usage->used_bytes) / 2;
+    return false;
 }
 
-int lvm_store_watch(struct volume *v, const char *device, struct error *e)
+int lvm_store_watch(struct volume *v, const char *device, bool *extended, struct error *e)
 {
     struct lvm_volume *l = lvm_of(v);
     struct dm_store_usage usage;
@@ -430,8 +435,7 @@ int lvm_store_watch(struct volume *v, const char *device, struct error *e)
             "written to (see dmesg)",
             v->name, l->vg);
     by = store_size_grow(usage.used_bytes, usage.total_bytes, l->store.full_bytes);
-    if (by && usage.used_bytes >= l->extend_again_at_bytes)
-        extend_store(l, &usage, by);
+    *extended = by && usage.used_bytes >= l->extend_again_at_bytes && extend_store(l, &usage, by);
     return OK;
 }
 

@@ -34,6 +34,7 @@ struct lvm_volume {
 
     /* lvm_transient.c */
     char *own_name;         /* begins the names of all devices that are made for it */
+    char *key;              /* of its store, in hexadecimal; NULL: that is not encrypted */
     char *table;            /* the volume's, when the snapshot was prepared */
     char *our_table;        /* the one that was loaded into it last, or is to be */
     uint64_t receded_bytes; /* the snapshot has given way so far */
@@ -75,6 +76,6 @@ int lvm_name_now(const char *device, char **name, struct error *e);
 int lvm_open_snapshot(const struct volume *v, const char *device, int *fd, struct error *e);
 
 /* See how full the store of the snapshot `device` is, and extend it before it is full. */
-int lvm_store_watch(struct volume *v, const char *device, struct error *e);
+int lvm_store_watch(struct volume *v, const char *device, bool *extended, struct error *e);
 
 #endif

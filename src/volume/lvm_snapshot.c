@@ -21,6 +21,11 @@ static int snapshot_can(const struct volume *v, struct error *e)
 {
     const char *layout = lvm_of(v)->layout;
 
+    if (v->encrypt_store)
+        return error_set(e, UNSUPPORTED,
+                         "%s is snapshotted by LVM, whose stores can't be encrypted "
+                         "(--encrypt-stores)",
+                         v->name);
     if (strcmp(layout, "linear") == 0 || strcmp(layout, "striped") == 0)
         return lvm_can_snapshot(v, e);
     return error_set(e, UNSUPPORTED,
@@ -96,8 +101,10 @@ static int snapshot_open_image(const struct volume *v, int *fd, struct error *e)
 
 static int snapshot_watch(struct volume *v, uint64_t done_bytes, struct error *e)
 {
+    bool extended;
+
     (void)done_bytes;
-    return lvm_store_watch(v, lvm_of(v)->store_device, e);
+    return lvm_store_watch(v, lvm_of(v)->store_device, &extended, e);
 }
 
 static int snapshot_lift(const json_t *record, struct error *e)

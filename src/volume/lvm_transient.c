@@ -12,6 +12,8 @@
  *     watch       volume:   linear real, as far as the image is read; then linear origin
  *     discard     volume:   linear…, taken from real; then origin, snapshot, real and store go
  *
+ * Where the store is encrypted, a device "cipher" lies between it and the snapshot.
+ *
  * LVM knows of the store only, which carries our tag; after a reset the volume is plainly itself
  * again. It would complain of a volume that is a snapshot-origin itself, so that is one device
  * further down. The price: an LVM command that loads a table into the volume meanwhile (lvextend,
@@ -25,18 +27,26 @@
  * where both of its slots hold what they should: LVM loads its tables in one step, and makes them
  * live in another.
  */
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/hex.h"
 #include "base/log.h"
 #include "volume/dm.h"
 #include "volume/lvm.h"
 #include "volume/lvm_lock.h"
 
 #define SECTOR_BYTES 512
+
+/* Of stores that are encrypted. */
+#define CIPHER    "aes-xts-plain64"
+#define KEY_BYTES 64
 
 /* How often the window recedes, at most, in the course of a copy, and by how much at least. */
 #define RECEDE_STEPS       8
@@ -91,8 +101,9 @@ static int transient_open(const char *path, struct volume **v, struct error *e)
 
 /* ---- plan ---- */
 
-/* The devices that are made for a volume, in the order in which they can go. */
-static const char *const made[] = {"origin", "snapshot", "real"};
+/* The devices that are made for a volume, in the order in which they can go. "cipher" only where its
+ * store is encrypted. */
+static const char *const made[] = {"origin", "snapshot", "cipher", "real"};
 #define MADE (sizeof made / sizeof *made)
 
 static int record_device(const struct lvm_volume *l, const char *which, struct error *e)
@@ -119,9 +130,12 @@ static int transient_plan(struct volume *const vs[], size_t count, const char *i
         l->own_name = format_text(DM_OWN_NAME "%s-%zu", id, i);
         if (!l->own_name)
             return error_set(e, NO_SPACE, "out of memory");
-        for (size_t which = 0; which < MADE; which++)
+        for (size_t which = 0; which < MADE; which++) {
+            if (!vs[i]->encrypt_store && strcmp(made[which], "cipher") == 0)
+                continue;
             if (record_device(l, made[which], e) < 0)
                 return e->status;
+        }
     }
     return OK;
 }
@@ -173,13 +187,87 @@ static int make_real(const struct volume *v, char number[static DM_NUMBER_BYTES]
     return number_of(text_in(v->record, "real"), number, e);
 }
 
+/* The key is nowhere but in the kernel's memory and ours. */
+static int make_key(struct lvm_volume *l, struct error *e)
+{
+    uint8_t key[KEY_BYTES];
+
+    l->key = malloc(2 * sizeof key + 1);
+    if (!l->key)
+        return error_set(e, NO_SPACE, "out of memory");
+    if (getrandom(key, sizeof key, 0) != sizeof key)
+        return error_errno(e, "random number");
+    hex_put(l->key, key, sizeof key);
+    explicit_bzero(key, sizeof key);
+    return OK;
+}
+
+/* As long as the store is by now. */
+static int cipher_table(const struct lvm_volume *l, char **table, struct error *e)
+{
+    AUTO_FREE char *path = NULL;
+    char store[DM_NUMBER_BYTES];
+    AUTO_CLOSE int fd = -1;
+    uint64_t bytes;
+
+    if (number_of(l->store_device, store, e) < 0)
+        return e->status;
+    if (dm_device_node(l->store_device, &path, e) < 0)
+        return e->status;
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return error_errno(e, "%s", path);
+    if (file_size(fd, path, &bytes, e) < 0)
+        return e->status;
+    *table = format_text("0 %" PRIu64 " crypt " CIPHER " %s 0 %s 0\n", bytes / SECTOR_BYTES, l->key,
+                         store);
+    return *table ? OK : error_set(e, NO_SPACE, "out of memory");
+}
+
+static void forget_table(char *table)
+{
+    if (table)
+        explicit_bzero(table, strlen(table));
+    free(table);
+}
+
+static int make_cipher(const struct volume *v, struct error *e)
+{
+    char *table = NULL;
+    int rc = make_key(lvm_of(v), e);
+
+    if (rc == OK)
+        rc = cipher_table(lvm_of(v), &table, e);
+    if (rc == OK)
+        rc = make_device(v, "cipher", table, e);
+    forget_table(table);
+    return rc < 0 ? error_prefix(e, "encrypt its exception store (dm-crypt)") : OK;
+}
+
+static int extend_cipher(const struct volume *v, struct error *e)
+{
+    const char *cipher = text_in(v->record, "cipher");
+    char *table = NULL;
+    int rc = cipher_table(lvm_of(v), &table, e);
+
+    if (rc == OK)
+        rc = dm_table_load(cipher, table, e);
+    if (rc == OK)
+        rc = dm_device_resume(cipher, e);
+    forget_table(table);
+    return rc;
+}
+
 static int make_snapshot(const struct volume *v, const char *real, struct error *e)
 {
     AUTO_FREE char *params = NULL;
     AUTO_FREE char *table = NULL;
     char store[DM_NUMBER_BYTES];
+    const struct lvm_volume *l = lvm_of(v);
 
-    if (number_of(lvm_of(v)->store_device, store, e) < 0)
+    if (v->encrypt_store && make_cipher(v, e) < 0)
+        return e->status;
+    if (number_of(v->encrypt_store ? text_in(v->record, "cipher") : l->store_device, store, e) < 0)
         return e->status;
     /* N: the store keeps no metadata, so each of the guest's first writes to a chunk costs one
      * write less. */
@@ -411,6 +499,7 @@ static int recede(struct volume *v, uint64_t done_bytes, struct error *e)
 static int transient_watch(struct volume *v, uint64_t done_bytes, struct error *e)
 {
     AUTO_FREE char *live = NULL;
+    bool extended;
 
     if (dm_table_read(lvm_of(v)->device, DM_LIVE, &live, e) < 0)
         return e->status;
@@ -418,16 +507,21 @@ static int transient_watch(struct volume *v, uint64_t done_bytes, struct error *
         return changed_by_others(v, e);
     if (recede(v, done_bytes, e) < 0)
         return e->status;
-    return lvm_store_watch(v, text_in(v->record, "snapshot"), e);
+    if (lvm_store_watch(v, text_in(v->record, "snapshot"), &extended, e) < 0)
+        return e->status;
+    return extended && v->encrypt_store ? extend_cipher(v, e) : OK;
 }
 
 /* ---- lift, discard ---- */
 
 static int check_record(const json_t *record, struct error *e)
 {
-    for (size_t i = 0; i < MADE; i++)
+    for (size_t i = 0; i < MADE; i++) {
+        if (strcmp(made[i], "cipher") == 0 && !json_object_get(record, made[i]))
+            continue;
         if (strncmp(text_in(record, made[i]), DM_OWN_UUID, strlen(DM_OWN_UUID)) != 0)
             return error_set(e, DAMAGED, "the journal's record of a snapshot is garbled");
+    }
     if (!*text_in(record, "device") || *text_in(record, "lock_dir") != '/')
         return error_set(e, DAMAGED, "the journal's record of a snapshot is garbled");
     return OK;
@@ -519,7 +613,7 @@ static int transient_discard(const json_t *record, struct error *e)
     if (restore_volume_locked(record, e) < 0)
         return e->status;
     for (size_t i = 0; i < MADE; i++)
-        if (dm_device_remove(text_in(record, made[i]), e) < 0)
+        if (json_object_get(record, made[i]) && dm_device_remove(text_in(record, made[i]), e) < 0)
             return e->status;
     return lvm_store_remove(record, e);
 }

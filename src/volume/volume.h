@@ -30,6 +30,8 @@ struct volume {
     uint64_t size_bytes;
     uint64_t copy_bytes; /* at most what a sparse copy of it takes */
     char *group;         /* what `lock` locks: the same of all that share it; NULL: nothing */
+    bool encrypt_store;  /* what its snapshot keeps apart is written under a key that is forgotten
+                            after: set between open and can_snapshot */
     json_t *record;      /* what discard needs: set by plan, else NULL */
 };
 
