@@ -32,7 +32,7 @@
 #include <unistd.h>
 
 enum {
-    DISKS = 4,
+    DISKS = 8,
     PAGE_BYTES = 4096,
     DIRTY_PAGES = 8192,
     LOAD_BLOCKS = 8192,
