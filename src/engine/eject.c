@@ -85,19 +85,30 @@ static int replace(int *fd, const char *text, struct error *e)
     return OK;
 }
 
+int config_read(int fd, char **text, uint64_t *bytes, struct error *e)
+{
+    AUTO_FREE char *all = NULL;
+
+    if (file_size(fd, "configuration", bytes, e) < 0)
+        return e->status;
+    if (*bytes > CONFIG_MAX_BYTES)
+        return error_set(e, DAMAGED, "its configuration is too large");
+    all = calloc(1, *bytes + 1);
+    if (!all || pread_full(fd, all, *bytes, 0) < 0)
+        return error_errno(e, "configuration");
+    *text = all;
+    all = NULL;
+    return OK;
+}
+
 int eject_from_config(const struct domain_driver *domains, int *fd, struct error *e)
 {
     AUTO_FREE char *text = NULL;
     struct domain d;
     uint64_t bytes;
 
-    if (file_size(*fd, "configuration", &bytes, e) < 0)
+    if (config_read(*fd, &text, &bytes, e) < 0)
         return e->status;
-    if (bytes > CONFIG_MAX_BYTES)
-        return error_set(e, DAMAGED, "its configuration is too large");
-    text = calloc(1, bytes + 1);
-    if (!text || pread_full(*fd, text, bytes, 0) < 0)
-        return error_errno(e, "configuration");
     if (domains->describe_config(text, bytes, "configuration", &d, e) < 0)
         return e->status;
     for (size_t i = 0; i < d.disk_count; i++)

@@ -9,7 +9,9 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/log.h"
 #include "domain/savestream.h"
+#include "domain/xlcfg.h"
 #include "engine/eject.h"
 
 bool launch_has_ram(const struct launch *l)
@@ -161,6 +163,28 @@ int launch_check(const struct launch *l, uint32_t replaced, struct error *e)
         e);
     save_start_release(&start);
     return rc;
+}
+
+int launch_tell_losses(const struct launch *l, struct error *e)
+{
+    AUTO_FREE char *text = NULL;
+    AUTO_FREE char *left_out = NULL;
+    AUTO_CLOSE int fd = -1;
+    uint64_t bytes;
+
+    if (launch_has_ram(l))
+        return OK;
+    if (l->driver->open_config(l->place, l->m, &fd, e) < 0 || config_read(fd, &text, &bytes, e) < 0)
+        return e->status;
+    if (manifest_has(&l->m->ram))
+        log_note(
+            "without its RAM the guest boots from its disks, as after a power cut: what it had "
+            "in memory and not yet written to them is not brought back");
+    left_out = xlcfg_left_out(text);
+    if (left_out)
+        log_note("it boots without these settings that it had, for which xl.cfg(5) has no word: %s",
+                 left_out);
+    return OK;
 }
 
 /* ---- start ---- */

@@ -26,6 +26,10 @@ bool launch_has_ram(const struct launch *l);
  * the domain that will be gone by then; 0: none. */
 int launch_check(const struct launch *l, uint32_t replaced, struct error *e);
 
+/* Tell, before anything is touched, what of the guest is not brought back when it boots: its RAM; what its configuration says that it
+ * does not carry over (xlcfg.h). */
+int launch_tell_losses(const struct launch *l, struct error *e);
+
 /* Start it, and leave it paused. */
 int launch_start(const struct launch *l, struct error *e);
 

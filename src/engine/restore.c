@@ -557,6 +557,8 @@ static int replace_write_start(struct restoration *r, struct error *e)
         return e->status;
     if (all_new(r))
         return write_images(r, e);
+    if (!was_off(r) && launch_tell_losses(&launch, e) < 0)
+        return e->status;
     if (check_unused(r, e) < 0)
         return e->status;
     if (set_aside(r, e) < 0)

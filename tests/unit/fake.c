@@ -67,12 +67,13 @@ static json_t *config(void)
     bool swapped = fake->others_attach && strstr(fake->trace, "suspend_save");
     AUTO_FREE char *b = format_text("%s/%c.img", fake->dir, swapped ? 'c' : 'b');
 
-    return json_pack("{s:{s:s, s:s, s:s}, s:{s:i, s:i}, s:[{s:s, s:s, s:i}, {s:s, s:s, s:i}, "
+    return json_pack("{s:{s:s, s:s, s:s}, s:{s:i, s:i, s:s*}, s:[{s:s, s:s, s:i}, {s:s, s:s, s:i}, "
                      "{s:s, s:s, s:i, s:i}]}",
                      "c_info", "type", "pv", "name", "linux01", "uuid", FAKE_UUID, "b_info",
-                     "max_vcpus", 1, "max_memkb", 1024, "disks", "vdev", "xvda", "pdev_path", a,
-                     "readwrite", 1, "vdev", "xvdb", "pdev_path", b, "readwrite", 1, "vdev", "xvdc",
-                     "pdev_path", "", "is_cdrom", 1, "removable", 1);
+                     "max_vcpus", 1, "max_memkb", 1024, "odd", fake->odd_setting, "disks", "vdev",
+                     "xvda", "pdev_path", a, "readwrite", 1, "vdev", "xvdb", "pdev_path", b,
+                     "readwrite", 1, "vdev", "xvdc", "pdev_path", "", "is_cdrom", 1, "removable",
+                     1);
 }
 
 static int find(struct domain_host *host, const char *name, struct domain_id *id, struct error *e)

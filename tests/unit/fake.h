@@ -19,6 +19,7 @@ struct fake {
     _Atomic enum domain_state state; /* of the one domain, "linux01"; DOMAIN_GONE: there is none */
     int suspendable;                 /* what can_suspend says */
     const char *renamed;             /* what xvda is by now; NULL: as its configuration has it */
+    const char *odd_setting;         /* that xl.cfg(5) has no word for; NULL: it has none */
     int unwatched;                   /* is_looked_after says no */
     int live_breaks;                 /* suspend_save, of a live save, before the guest stops */
     int live;                        /* what can_save_live says */

@@ -66,7 +66,11 @@ void use_repository(void)
 
 int restore(bool replace, struct error *e)
 {
-    struct restore_params from = {.replace = replace};
+    return restore_by((struct restore_params){.replace = replace}, e);
+}
+
+int restore_by(struct restore_params from, struct error *e)
+{
     struct manifest m;
     int rc;
 

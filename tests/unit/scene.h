@@ -21,6 +21,7 @@ int scene_teardown(void **state);
 
 int create(enum create_method method, struct error *e);
 int restore(bool replace, struct error *e);
+int restore_by(struct restore_params how, struct error *e); /* with `from` filled in */
 
 /* How many domains had something to recover. */
 size_t recover(struct error *e);

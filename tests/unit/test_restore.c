@@ -12,6 +12,7 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "engine/journal.h"
 #include "domain/savefile.h"
 #include "engine/eject.h"
@@ -130,6 +131,45 @@ static void a_guest_that_cannot_have_its_ram_back_boots(void **state)
     assert_int_equal(byte_at("a.img", 0), 'a');
     assert_int_equal(recover_by(&how, &e), 0);
     assert_int_equal(e.status, NOT_FOUND);
+}
+
+static char told[2000];
+
+/* In time to stop it. */
+static void keep_notes(enum log_level level, const char *line)
+{
+    if (level != LOG_LEVEL_NOTE)
+        return;
+    strncat(told, line, sizeof told - strlen(told) - 1);
+    assert_null(strstr(fake->trace, "destroy"));
+}
+
+static void what_a_boot_does_not_bring_back_is_told(void **state)
+{
+    static const char ram[] = "what it had in memory", setting[] = "no word: b_info.odd";
+    struct recover_params how = {"linux01", RECOVER_BOOT};
+    struct error e;
+
+    (void)state;
+    fake->odd_setting = "value";
+    use_repository();
+    assert_int_equal(create(CREATE_SNAPSHOT, &e), OK);
+    log_set_sink(keep_notes);
+    told[0] = '\0';
+    assert_int_equal(restore_by((struct restore_params){.replace = true, .boot = true}, &e), OK);
+    assert_non_null(strstr(told, ram));
+    assert_non_null(strstr(told, setting));
+    fake->trace[0] = told[0] = '\0';
+    fake->fail_at = "restore:linux01";
+    assert_int_equal(restore(true, &e), NEEDS_RECOVER);
+    assert_null(strstr(told, ram));
+    assert_null(strstr(told, setting));
+    fake->trace[0] = '\0';
+    assert_int_equal(recover_by(&how, &e), 1);
+    log_set_sink(NULL);
+    assert_int_equal(e.status, OK);
+    assert_non_null(strstr(told, ram));
+    assert_non_null(strstr(told, setting));
 }
 
 /* It is found out before anything is touched that the guest could not be started. */
@@ -357,6 +397,7 @@ int main(void)
         SCENE(a_volume_that_must_not_be_renamed_in_use_is_renamed_after),
         SCENE(a_restore_cut_short_is_finished_by_recover),
         SCENE(a_guest_that_cannot_have_its_ram_back_boots),
+        SCENE(what_a_boot_does_not_bring_back_is_told),
         SCENE(a_guest_that_could_not_start_is_left_alone),
         SCENE(drives_whose_image_is_gone_are_left_empty),
         SCENE(a_restore_can_be_abandoned),
