@@ -96,7 +96,8 @@ END
 }
 
 # GUEST_DISKS (2) volumes, with a file system each: NAME-1 and NAME-3 in xenvols, NAME-2 and NAME-4 in GUEST_SECOND_VG
-# (xenvols). GUEST_VCPUS (1).
+# (xenvols). GUEST_VCPUS (1). GUEST_VDEV (xvd): what its disks are called, before the letter; `hd`, with the options lab.emulated and
+# xen_emul_unplug=never, are disks that QEMU emulates for an HVM guest.
 guest_make() { # pv|pvh|hvm NAME [MEMORY_MIB] [DISK_MIB]
     local i volume letters=abcd disks=
     for ((i = 0; i < ${GUEST_DISKS:-2}; i++)); do
@@ -104,7 +105,7 @@ guest_make() { # pv|pvh|hvm NAME [MEMORY_MIB] [DISK_MIB]
         # Nothing of what was there before: an image's size must not depend on it.
         lvcreate -q -y -L "${4:-64}m" -n "${volume#*/}" "${volume%/*}" >/dev/null && blkdiscard -z "/dev/$volume" &&
             mke2fs -q -t ext4 -O ^resize_inode -E lazy_itable_init=1,lazy_journal_init=1 "/dev/$volume" || return
-        disks+="'phy:/dev/$volume,xvd${letters:i:1},w', "
+        disks+="'phy:/dev/$volume,${GUEST_VDEV:-xvd}${letters:i:1},w', "
     done
     guest_config "$1" "$2" "${3:-128}" "$disks"
 }
