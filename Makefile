@@ -39,6 +39,11 @@ SEED ?= 1
 soak: all
 	@tests/soak/soak $(BUILD) $(MINUTES) pvh $(SEED)
 
+# A repository with many at work at once, some of whom are killed; without Xen.
+ROUNDS ?= 500
+soak-repository: all
+	@tests/soak/repository $(BUILD)/src/domsnap-xen $(ROUNDS) $(SEED)
+
 # The unit tests and the command line's messages, slowly: what the sanitizers do not see.
 valgrind: all
 	@tests/sanitize valgrind $(BUILD)
@@ -73,4 +78,4 @@ deb:
 clean:
 	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan $(BUILD)-release build-fuzz
 
-.PHONY: all check check-all jobs check-fast valgrind fuzz faults power-cuts soak demo lab bench format install deb clean
+.PHONY: all check check-all jobs check-fast valgrind fuzz faults power-cuts soak soak-repository demo lab bench format install deb clean

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * changed diff ONE TWO: print where two images of one length differ, a line "OFFSET BYTES" each.
- * changed put REPO DOMAIN NAME IMAGE < LIST: put an image as it is now that was, but for that list, the first disk of a snapshot;
- * what a create does whose volume driver knows what has changed.
+ * changed put REPO DOMAIN NAME IMAGE < LIST: put an image as it is now that was, but for that list,
+ * the first disk of a snapshot; what a create does whose volume driver knows what has changed.
  */
 #include <fcntl.h>
 #include <inttypes.h>
@@ -13,6 +13,7 @@
 
 #include "base/file.h"
 #include "copy/ingest.h"
+#include "repo/commit.h"
 #include "repo/records.h"
 
 #define BLOCK 4096
@@ -67,11 +68,12 @@ static int put(char **argv, struct error *e)
     struct extent *changed = NULL;
     size_t count = read_list(&changed);
     struct progress progress = {NULL};
+    const struct view_snapshot *before;
     struct store_worker *w;
-    struct store_stats stats;
     struct chunk_id root;
     struct ingest *in;
     struct store *store;
+    struct repo *repo;
     struct manifest m;
     struct tree tree;
     struct ingest_image image = {
@@ -82,23 +84,23 @@ static int put(char **argv, struct error *e)
         .changed_count = count,
     };
 
-    if (file_size(image.source, argv[3], &image.bytes, e) < 0 ||
-        store_open(&store, argv[0], STORE_SHARED, e) < 0 ||
-        record_read(store_dirfd(store), argv[1], argv[2], &m, e) < 0 ||
-        store_worker_new(&w, store, e) < 0 ||
+    if (file_size(image.source, argv[3], &image.bytes, e) < 0 || repo_open(&repo, argv[0], e) < 0 ||
+        repo_begin(repo, REPO_WRITES, "changed", "", e) < 0 || store_open(&store, repo, e) < 0 ||
+        record_find(repo, argv[1], argv[2], &before, e) < 0 ||
+        record_get(repo, before, &m, e) < 0 || store_worker_new(&w, store, e) < 0 ||
         chunk_id_from_hex(&root, m.disks[0].image.root, e) < 0 ||
-        tree_get(&tree, w, &root, m.disks[0].image.bytes, store_chunk_bytes(store), e) < 0 ||
-        ingest_new(&in, store, 0, &progress, e) < 0 || ingest_put(in, &image, 1, NULL, e) < 0 ||
-        ingest_finish(in, &stats, e) < 0)
+        tree_get(&tree, w, &root, m.disks[0].image.bytes, store_chunk_bytes(store), NULL, e) < 0 ||
+        ingest_new(&in, store, 0, &progress, e) < 0 || ingest_put(in, &image, 1, NULL, e) < 0)
         return e->status;
     chunk_id_to_hex(&image.root, m.disks[0].image.root);
     free(m.name);
     m.name = strdup("changed");
-    if (record_write(store_dirfd(store), &m, e) < 0)
+    if (commit_snapshot(store, &m, e) < 0)
         return e->status;
     ingest_free(in);
     store_worker_free(w);
     store_close(store);
+    repo_close(repo);
     return OK;
 }
 

@@ -20,8 +20,8 @@ struct command {
 };
 
 extern const struct command command_check, command_create, command_delete, command_doctor,
-    command_import, command_init, command_list, command_recover, command_restore, command_selftest,
-    command_show, command_verify;
+    command_gc, command_import, command_init, command_list, command_recover, command_repair,
+    command_restore, command_selftest, command_show, command_stats;
 
 /* The one of this name, or NULL. */
 const struct command *cli_command(const char *name);
@@ -52,6 +52,9 @@ void cli_split_ref(char *arg, const char **domain, const char **name);
 void cli_progress_start(struct engine *engine);
 void cli_progress_stop(void);
 
+/* The "schema" of each result in JSON: a higher one may have other members. */
+#define CLI_SCHEMA 1
+
 /* The end of every command. Print the result, as JSON (a reference is taken from the caller) or by
  * `print`, or the error; disconnect; return the exit status. `json` may be NULL after a failure. */
 int cli_finish(int rc, const struct error *e, json_t *json, void (*print)(void *arg), void *arg);
@@ -59,10 +62,14 @@ int cli_finish(int rc, const struct error *e, json_t *json, void (*print)(void *
 /* Text as JSON, also if it is not UTF-8; the caller's reference. */
 json_t *cli_text(const char *text);
 
-/* What is damaged, or can't be read, as JSON: { KEY: WHAT, "status", "message" }; the caller's
- * reference. Print it as a line. */
-json_t *cli_damage(const char *key, const char *what, const struct error *why);
-void cli_print_damage(const json_t *damage, const char *key);
+/* What is damaged, or can't be read, as JSON: { "kind", "ref", "status", "message" }, `kind` being
+ * "snapshot", "record" or "pack"; the caller's reference. Print it as a line. */
+json_t *cli_fault(const char *kind, const char *ref, const struct error *why);
+void cli_print_fault(const json_t *fault);
+
+/* What became of space; `arg` is a struct gc_stats. */
+json_t *cli_gc_to_json(const struct gc_stats *stats);
+void cli_print_gc(void *arg);
 
 /* "1.4 GiB". The text is valid until the fourth call after. */
 const char *cli_size(uint64_t bytes);

@@ -1,56 +1,93 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "cli/cli.h"
 
 static const char doc[] =
-    "See whether a repository fits together: everything that its snapshots name is there.\v"
-    "The content itself is not read; `domsnap verify` does that. The index is only a cache, and a "
-    "damaged one is made good by itself; --rebuild-index drops all of it first.";
+    "Check that all is there that the snapshots of a repository need, and (--read-data) that it is "
+    "what was stored; or "
+    "read DOMAIN's snapshots, or one, or the folder DIR.\v"
+    "What is found damaged is remembered, and stored anew by the next create of a guest that still "
+    "has it. A sample is taken by content: the same each time.\n"
+    "Exit status 1: something is damaged.";
 
-enum { OPTION_REBUILD = 256 };
+enum { OPTION_FROM = 256, OPTION_READ_DATA };
 
 static const struct argp_option options[] = {
+    {"from", OPTION_FROM, "DIR", 0,
+     "not a repository: the folder that `create --to` made, or `import`", 0},
+    {"read-data", OPTION_READ_DATA, "PERCENT", OPTION_ARG_OPTIONAL,
+     "read the content, too: all of it, or so much", 0},
     CLI_REPO_OPTION,
-    {"rebuild-index", OPTION_REBUILD, NULL, 0, "make the index anew, from the packs", 0},
     {0},
 };
 
-struct request {
-    const char *repo;
-    bool rebuild;
+struct result {
+    struct check_counts counts;
+    json_t *good, *damaged;
+    bool whole; /* a repository, not snapshots that are named */
+    bool read;
 };
 
-struct result {
-    struct repository_stats stats;
-    json_t *damaged;
-};
+static unsigned parse_percent(const char *arg, struct argp_state *state)
+{
+    char *end;
+    long percent = strtol(arg, &end, 10);
+
+    if (end == arg || (*end && !(*end == '%' && !end[1])) || percent < 1 || percent > 100)
+        argp_error(state, "\"%s\" is not a number from 1 to 100", arg);
+    return (unsigned)percent;
+}
+
+static void check_request(struct check_params *p, struct argp_state *state)
+{
+    if (p->what.folder && (p->what.domain || p->what.repo))
+        argp_error(state, "DOMAIN and --repo are for a repository, not a folder (--from)");
+    if (p->what.folder && p->percent && p->percent < 100)
+        argp_error(state, "of a folder every byte is read");
+    if ((p->what.folder || p->what.domain) && p->percent == 0)
+        p->percent = 100;
+}
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
-    struct request *r = state->input;
+    struct check_params *p = state->input;
 
     switch (key) {
-    case 'r':
-        r->repo = arg;
+    case OPTION_FROM:
+        p->what.folder = arg;
         return 0;
-    case OPTION_REBUILD:
-        r->rebuild = true;
+    case OPTION_READ_DATA:
+        p->percent = arg ? parse_percent(arg, state) : 100;
+        return 0;
+    case 'r':
+        p->what.repo = arg;
         return 0;
     case ARGP_KEY_ARG:
-        argp_error(state, "\"%s\": it takes no arguments; the repository is --repo", arg);
+        if (p->what.domain)
+            argp_error(state, "one at a time");
+        cli_split_ref(arg, &p->what.domain, &p->what.name);
+        return 0;
+    case ARGP_KEY_END:
+        check_request(p, state);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
     }
 }
 
-static void add_damage(void *arg, const char *what, const struct error *why)
+static void add(void *arg, enum check_kind kind, const char *name, const struct error *why)
 {
+    static const char *const kinds[] = {
+        [CHECKED_PACK] = "pack", [CHECKED_RECORD] = "record", [CHECKED_SNAPSHOT] = "snapshot"};
     struct result *r = arg;
 
-    json_array_append_new(r->damaged, cli_damage("what", what, why));
+    if (kind == CHECKED_GOOD)
+        json_array_append_new(r->good, cli_text(name));
+    else
+        json_array_append_new(r->damaged, cli_fault(kinds[kind], name, why));
 }
 
 static void print(void *arg)
@@ -59,33 +96,56 @@ static void print(void *arg)
     const json_t *item;
     size_t i;
 
-    printf("%" PRIu64 " snapshots in %" PRIu64 " packs, %s\n", r->stats.snapshots, r->stats.packs,
-           cli_size(r->stats.pack_bytes));
+    json_array_foreach (r->good, i, item)
+        printf("good     %s\n", json_string_value(item));
     json_array_foreach (r->damaged, i, item)
-        cli_print_damage(item, "what");
+        cli_print_fault(item);
+    if (r->whole && (r->counts.packs || r->counts.snapshots || json_array_size(r->damaged) == 0))
+        printf("%" PRIu64 " snapshots, %s in %" PRIu64 " packs: %s\n", r->counts.snapshots,
+               cli_size(r->counts.pack_bytes), r->counts.packs,
+               json_array_size(r->damaged)           ? "something is damaged"
+               : r->read && !r->counts.damaged_packs ? "all there, and its content is good"
+               : r->read                             ? "all there"
+                                                     : "all there (content: --read-data)");
+    if (r->counts.damaged_packs && json_array_size(r->damaged) == 0)
+        printf("something in %" PRIu64
+               " packs is damaged that no snapshot needs, or that is elsewhere, too "
+               "(`domsnap repair`)\n",
+               r->counts.damaged_packs);
+}
+
+static json_t *to_json(const struct result *r)
+{
+    return json_pack("{s:O, s:O, s:I, s:I, s:I, s:I, s:I, s:I}", "good", r->good, "faults",
+                     r->damaged, "snapshots", (json_int_t)r->counts.snapshots, "packs",
+                     (json_int_t)r->counts.packs, "stored_bytes", (json_int_t)r->counts.pack_bytes,
+                     "damaged_bytes", (json_int_t)r->counts.bad_bytes, "mended",
+                     (json_int_t)r->counts.mended, "damaged_packs",
+                     (json_int_t)r->counts.damaged_packs);
 }
 
 static int run(int argc, char **argv)
 {
-    static const struct argp argp = {options, parse, "", doc, common_options, NULL, NULL};
-    struct result r = {.damaged = json_array()};
+    static const struct argp argp = {
+        options, parse, "\nDOMAIN[@NAME]\n--from DIR", doc, common_options, NULL, NULL};
+    struct result r = {.good = json_array(), .damaged = json_array()};
     struct engine *engine = cli_engine();
-    struct request request = {0};
+    struct check_params params = {0};
     struct error e = {0};
     int rc, status;
 
-    argp_parse(&argp, argc, argv, 0, NULL, &request);
+    argp_parse(&argp, argc, argv, 0, NULL, &params);
+    if (!params.what.folder)
+        params.what.repo = cli_repo(params.what.repo);
+    r.whole = !params.what.folder && !params.what.domain;
+    r.read = params.percent == 100;
     cli_progress_start(engine);
-    rc =
-        engine_check(engine, cli_repo(request.repo), request.rebuild, add_damage, &r, &r.stats, &e);
+    rc = engine_check(engine, &params, add, &r, &r.counts, &e);
     status =
-        cli_finish(rc, &e,
-                   json_pack("{s:I, s:I, s:I, s:O}", "snapshots", (json_int_t)r.stats.snapshots,
-                             "packs", (json_int_t)r.stats.packs, "pack_bytes",
-                             (json_int_t)r.stats.pack_bytes, "damaged", r.damaged),
-                   rc == OK || json_array_size(r.damaged) ? print : NULL, &r);
+        cli_finish(rc, &e, to_json(&r), rc == OK || json_array_size(r.damaged) ? print : NULL, &r);
+    json_decref(r.good);
     json_decref(r.damaged);
     return status;
 }
 
-const struct command command_check = {"check", "see whether a repository fits together", run};
+const struct command command_check = {"check", "see whether all is there, and whole", run};

@@ -6,8 +6,7 @@
 
 static const char doc[] =
     "Forget snapshots, and free the space that only they needed.\v"
-    "All of them or, if one is not there, none. Without any, free what earlier "
-    "runs could not, or have left.";
+    "All of them or, if one is not there, none. `domsnap gc` frees space without forgetting any.";
 
 static const struct argp_option options[] = {CLI_REPO_OPTION, {0}};
 
@@ -32,28 +31,21 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         if (!ref->name)
             argp_error(state, "which snapshot of %s? Give DOMAIN@NAME", ref->domain);
         return 0;
+    case ARGP_KEY_NO_ARGS:
+        argp_error(state, "which ones? Give DOMAIN@NAME; `domsnap gc` frees space");
+        return 0;
     default:
         return ARGP_ERR_UNKNOWN;
     }
 }
 
-static void print(void *arg)
-{
-    const struct delete_stats *stats = arg;
-
-    if (stats->collected)
-        printf("%s are free again\n", cli_size(stats->freed_bytes));
-    else
-        puts("somebody uses the repository: `domsnap delete` frees the space once they have ended");
-}
-
 static int run(int argc, char **argv)
 {
-    static const struct argp argp = {options, parse, "[DOMAIN@NAME...]", doc, common_options,
+    static const struct argp argp = {options, parse, "DOMAIN@NAME...", doc, common_options,
                                      NULL,    NULL};
     struct request request = {.refs = calloc((size_t)argc + 1, sizeof *request.refs)};
     struct engine *engine = cli_engine();
-    struct delete_stats stats = {0};
+    struct gc_stats stats = {0};
     struct error e = {0};
     int rc;
 
@@ -61,10 +53,7 @@ static int run(int argc, char **argv)
     cli_progress_start(engine);
     rc = engine_delete(engine, cli_repo(request.repo), request.refs, request.count, &stats, &e);
     free(request.refs);
-    return cli_finish(rc, &e,
-                      json_pack("{s:b, s:I}", "collected", stats.collected, "freed_bytes",
-                                (json_int_t)stats.freed_bytes),
-                      rc == OK ? print : NULL, &stats);
+    return cli_finish(rc, &e, cli_gc_to_json(&stats), rc == OK ? cli_print_gc : NULL, &stats);
 }
 
 const struct command command_delete = {"delete", "forget snapshots", run};

@@ -17,7 +17,8 @@ enum {
     OPTION_REPLACE,
     OPTION_BOOT,
     OPTION_EJECT,
-    OPTION_ANY_CPU
+    OPTION_ANY_CPU,
+    OPTION_SKIP_DAMAGED
 };
 
 static const struct argp_option options[] = {
@@ -26,6 +27,8 @@ static const struct argp_option options[] = {
     CLI_REPO_OPTION,
     {"replace", OPTION_REPLACE, NULL, 0, "destroy the guest if it is running", 0},
     {"boot", OPTION_BOOT, NULL, 0, "without its RAM: the guest boots from its disks", 0},
+    {"skip-damaged", OPTION_SKIP_DAMAGED, NULL, 0,
+     "what is damaged of the disks becomes zeros, and is listed", 0},
     {"eject", OPTION_EJECT, NULL, 0, "leave CD-ROM drives empty whose image is gone", 0},
     {"any-cpu", OPTION_ANY_CPU, NULL, 0,
      "though its RAM knows a processor that this host's is not like", 0},
@@ -50,6 +53,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case OPTION_EJECT:
         p->eject = true;
         return 0;
+    case OPTION_SKIP_DAMAGED:
+        p->skip_damaged = true;
+        return 0;
     case OPTION_ANY_CPU:
         p->any_cpu = true;
         return 0;
@@ -65,6 +71,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         cli_split_ref(arg, &p->from.domain, &p->from.name);
         return 0;
     case ARGP_KEY_END:
+        if (p->from.folder && p->skip_damaged)
+            argp_error(state, "--skip-damaged is for a repository");
         if (p->from.folder && p->from.domain)
             argp_error(state, "the folder says which guest it is: give either");
         if (p->from.folder && p->from.repo)

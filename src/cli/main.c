@@ -10,19 +10,9 @@
 #include "cli/cli.h"
 
 static const struct command *const commands[] = {
-    &command_doctor,
-    &command_init,
-    &command_create,
-    &command_list,
-    &command_show,
-    &command_restore,
-    &command_verify,
-    &command_check,
-    &command_delete,
-    &command_import,
-    &command_recover,
-    &command_selftest,
-    NULL,
+    &command_doctor,  &command_init,   &command_create,  &command_list,     &command_show,
+    &command_restore, &command_check,  &command_repair,  &command_delete,   &command_gc,
+    &command_stats,   &command_import, &command_recover, &command_selftest, NULL,
 };
 
 static void print_help(FILE *to)

@@ -223,20 +223,21 @@ json_t *cli_text(const char *text)
     return json;
 }
 
-json_t *cli_damage(const char *key, const char *what, const struct error *why)
+json_t *cli_fault(const char *kind, const char *ref, const struct error *why)
 {
-    return json_pack("{s:o, s:s, s:o}", key, cli_text(what), "status", status_name(why->status),
-                     "message", cli_text(why->text));
+    return json_pack("{s:s, s:o, s:s, s:o}", "kind", kind, "ref", cli_text(ref), "status",
+                     status_name(why->status), "message", cli_text(why->text));
 }
 
-void cli_print_damage(const json_t *damage, const char *key)
+void cli_print_fault(const json_t *fault)
 {
-    const char *status = json_string_value(json_object_get(damage, "status"));
-    const char *what = json_string_value(json_object_get(damage, key));
-    const char *message = json_string_value(json_object_get(damage, "message"));
+    const char *status = json_string_value(json_object_get(fault, "status"));
+    const char *kind = json_string_value(json_object_get(fault, "kind"));
+    const char *ref = json_string_value(json_object_get(fault, "ref"));
+    const char *message = json_string_value(json_object_get(fault, "message"));
 
-    printf("%-9s %s: %s\n", strcmp(status, status_name(DAMAGED)) == 0 ? "DAMAGED" : "NOT READ",
-           what, message);
+    printf("%-8s %s %s: %s\n", strcmp(status, status_name(DAMAGED)) == 0 ? "DAMAGED" : "NOT READ",
+           kind, ref, message);
 }
 
 static json_t *error_to_json(const struct error *e)
@@ -251,6 +252,7 @@ int cli_finish(int rc, const struct error *e, json_t *json, void (*print)(void *
     if (json_wanted) {
         if (!json)
             json = json_object();
+        json_object_set_new(json, "schema", json_integer(CLI_SCHEMA));
         if (rc < 0)
             json_object_set_new(json, "error", error_to_json(e));
         json_dumpf(json, stdout, JSON_INDENT(2));

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -27,11 +26,12 @@ struct work {
 struct worker {
     struct work *work;
     struct store_worker *store;
-    uint8_t *content; /* what is to be written: so much of it, to there */
-    size_t content_bytes;
-    uint64_t content_offset;
+    uint8_t *content; /* of the chunks that are asked for at once */
+    struct chunk_id ids[LIST_IDS];
+    uint64_t offsets[LIST_IDS]; /* of each, in the image */
+    uint32_t count, bytes;
+    const struct extract_image *image; /* they are of */
     uint8_t *found;
-    unsigned random; /* of rand_r() */
 };
 
 /* Whether the target has a chunk already. */
@@ -56,63 +56,137 @@ static bool is_there(struct worker *w, const struct extract_image *image, const 
     return true;
 }
 
-/* Whether this chunk is in the sample. */
-static bool is_wanted(struct worker *w)
-{
-    unsigned percent = w->work->x->percent;
+/* ---- chunks, several at a time ---- */
 
-    return percent >= 100 || (unsigned)rand_r(&w->random) / (RAND_MAX / 100 + 1) < percent;
+static int tell_bad(void *arg, size_t i, const struct error *why, struct error *e)
+{
+    struct worker *w = arg;
+    struct extract *x = w->work->x;
+    uint64_t left = w->image->bytes - w->offsets[i];
+    uint32_t chunk_bytes = store_chunk_bytes(x->store);
+
+    if (!x->bad) {
+        *e = *why;
+        return error_prefix(e, "%s at %llu", w->image->name, (unsigned long long)w->offsets[i]);
+    }
+    return x->bad(x->bad_arg, w->image, w->offsets[i], left < chunk_bytes ? left : chunk_bytes, why,
+                  e);
 }
 
-static int verify_chunk(struct worker *w, const struct chunk_id *id, uint32_t bytes,
-                        struct error *e)
+static int get_chunks(struct worker *w, struct error *e)
 {
-    struct seen *seen = w->work->x->seen;
+    struct extract *x = w->work->x;
 
-    if (!is_wanted(w) || (seen && seen_has(seen, id)))
-        return OK;
-    if (store_get(w->store, id, w->content, bytes, e) < 0)
+    if (store_get_many(w->store, w->ids, w->content, w->bytes, tell_bad, w, e) < 0)
         return e->status;
-    if (seen)
-        seen_add(seen, id);
+    for (uint32_t i = 0; x->seen && i < w->count; i++)
+        seen_add(x->seen, &w->ids[i]);
     return OK;
 }
 
-static int write_content(struct worker *w, const struct extract_image *image, struct error *e)
+/* Get what was gathered, and write it if that is what is wanted. */
+static int do_chunks(struct worker *w, struct error *e)
 {
-    size_t bytes = w->content_bytes;
+    int rc = OK;
 
-    w->content_bytes = 0;
-    if (target_put(&image->target, w->content_offset, w->content, bytes, e) < 0)
-        return e->status;
-    atomic_fetch_add_explicit(&w->work->x->written_bytes, bytes, memory_order_relaxed);
-    return OK;
+    if (w->count)
+        rc = get_chunks(w, e);
+    if (rc == OK && w->count && w->work->x->mode == EXTRACT_WRITE) {
+        rc = target_put(&w->image->target, w->offsets[0], w->content, w->bytes, e);
+        atomic_fetch_add_explicit(&w->work->x->written_bytes, w->bytes, memory_order_relaxed);
+    }
+    w->count = w->bytes = 0;
+    return rc;
 }
 
-static int write_chunk(struct worker *w, const struct extract_image *image,
-                       const struct chunk_id *id, uint64_t offset, uint32_t bytes, struct error *e)
+/* What is written at once lies side by side; only the last chunk of an image is shorter than
+ * others. */
+static bool fits(const struct worker *w, uint64_t offset, uint32_t bytes)
 {
-    if ((w->content_offset + w->content_bytes != offset ||
-         w->content_bytes + bytes > WRITE_BYTES) &&
-        write_content(w, image, e) < 0)
-        return e->status;
-    if (store_get(w->store, id, w->content + w->content_bytes, bytes, e) < 0)
-        return e->status;
-    if (!w->content_bytes)
-        w->content_offset = offset;
-    w->content_bytes += bytes;
-    return OK;
+    uint32_t chunk_bytes = store_chunk_bytes(w->work->x->store);
+
+    if (w->count == 0)
+        return true;
+    if (w->bytes % chunk_bytes || w->bytes + bytes > WRITE_BYTES)
+        return false;
+    return w->work->x->mode == EXTRACT_VERIFY || w->offsets[0] + w->bytes == offset;
 }
 
-static int put_chunk(struct worker *w, const struct extract_image *image, const struct chunk_id *id,
+static int add_chunk(struct worker *w, const struct extract_image *image, const struct chunk_id *id,
                      uint64_t offset, uint32_t bytes, struct error *e)
 {
-    if (image->target.kind == TARGET_OLD && is_there(w, image, id, offset, bytes))
-        return OK;
-    if ((w->work->x->mode == EXTRACT_VERIFY ? verify_chunk(w, id, bytes, e)
-                                            : write_chunk(w, image, id, offset, bytes, e)) < 0)
-        return error_prefix(e, "%s at %llu", image->name, (unsigned long long)offset);
+    if (!fits(w, offset, bytes) && do_chunks(w, e) < 0)
+        return e->status;
+    w->image = image;
+    w->ids[w->count] = *id;
+    w->offsets[w->count++] = offset;
+    w->bytes += bytes;
     return OK;
+}
+
+static bool need_not_be_read(struct worker *w, const struct extract_image *image,
+                             const struct chunk_id *id, uint64_t offset, uint32_t bytes)
+{
+    const struct extract *x = w->work->x;
+
+    if (x->mode == EXTRACT_VERIFY &&
+        (!sample_has(&x->sample, id) || (x->seen && seen_has(x->seen, id))))
+        return true;
+    return image->target.kind == TARGET_OLD && is_there(w, image, id, offset, bytes);
+}
+
+/* ---- a leaf ---- */
+
+/* How many chunks from `i` on are all zeros, or all not. */
+static uint32_t run_of(const struct chunk_id *ids, uint32_t i, uint32_t chunks)
+{
+    bool zero = chunk_id_is_zero(&ids[i]);
+    uint32_t n = 1;
+
+    while (i + n < chunks && chunk_id_is_zero(&ids[i + n]) == zero)
+        n++;
+    return n;
+}
+
+static int put_run(struct worker *w, const struct extract_image *image, const struct chunk_id *ids,
+                   uint32_t count, uint64_t offset, uint64_t bytes, struct error *e)
+{
+    uint32_t chunk_bytes = store_chunk_bytes(w->work->x->store);
+
+    if (w->work->x->mode == EXTRACT_WRITE)
+        target_reserve(&image->target, offset, bytes);
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t at = (uint64_t)i * chunk_bytes, left = bytes - at;
+        uint32_t n = left < chunk_bytes ? (uint32_t)left : chunk_bytes;
+
+        if (!need_not_be_read(w, image, &ids[i], offset + at, n) &&
+            add_chunk(w, image, &ids[i], offset + at, n, e) < 0)
+            return e->status;
+        progress_add(w->work->x->progress, n);
+    }
+    return OK;
+}
+
+static int put_zeros(struct worker *w, const struct extract_image *image, uint64_t offset,
+                     uint64_t bytes, struct error *e)
+{
+    progress_add(w->work->x->progress, bytes);
+    return w->work->x->mode == EXTRACT_WRITE ? target_put_zeros(&image->target, offset, bytes, e)
+                                             : OK;
+}
+
+/* The list is not to be had: so nothing of what it lists is. */
+static int lose_leaf(struct worker *w, const struct extract_image *image, uint64_t offset,
+                     uint64_t bytes, struct error *e)
+{
+    struct extract *x = w->work->x;
+    struct error why = *e;
+
+    if (e->status != DAMAGED || !x->bad)
+        return error_prefix(e, "%s", image->name);
+    if (x->bad(x->bad_arg, image, offset, bytes, &why, e) < 0)
+        return e->status;
+    return put_zeros(w, image, offset, bytes, e);
 }
 
 static int extract_leaf(struct worker *w, const struct extract_image *image,
@@ -123,26 +197,19 @@ static int extract_leaf(struct worker *w, const struct extract_image *image,
     struct chunk_id ids[LIST_IDS];
 
     if (tree_get_leaf(tree, w->store, leaf, ids, e) < 0)
-        return error_prefix(e, "%s", image->name);
+        return lose_leaf(w, image, start, bytes, e);
     for (uint32_t i = 0, n; i < chunks; i += n) {
-        uint64_t at = (uint64_t)i * tree->chunk_bytes, left = bytes - at, len;
+        uint64_t at = (uint64_t)i * tree->chunk_bytes, len;
 
-        for (n = 0; i + n < chunks && chunk_id_is_zero(&ids[i + n]);)
-            n++;
-        len = (uint64_t)(n ? n : 1) * tree->chunk_bytes;
-        if (len > left)
-            len = left;
-        if (n == 0) {
-            n = 1;
-            if (put_chunk(w, image, &ids[i], start + at, (uint32_t)len, e) < 0)
-                return e->status;
-        } else if (w->work->x->mode == EXTRACT_WRITE &&
-                   target_put_zeros(&image->target, start + at, len, e) < 0) {
+        n = run_of(ids, i, chunks);
+        len = (uint64_t)n * tree->chunk_bytes;
+        if (len > bytes - at)
+            len = bytes - at;
+        if ((chunk_id_is_zero(&ids[i]) ? put_zeros(w, image, start + at, len, e)
+                                       : put_run(w, image, ids + i, n, start + at, len, e)) < 0)
             return e->status;
-        }
-        progress_add(w->work->x->progress, len);
     }
-    return write_content(w, image, e);
+    return do_chunks(w, e);
 }
 
 static int run_worker(void *part, const atomic_bool *stop, struct error *e)
@@ -165,8 +232,17 @@ static int run_worker(void *part, const atomic_bool *stop, struct error *e)
 
 /* ---- the whole ---- */
 
+/* The leaves below are told of as they are met. */
+static int pass_over_lost(void *arg, const struct chunk_id *id, const struct error *why,
+                          struct error *e)
+{
+    (void)arg, (void)id, (void)why, (void)e;
+    return OK;
+}
+
 static int get_trees(struct work *work, struct store_worker *store, struct error *e)
 {
+    static const struct tree_watch lossy = {.lost = pass_over_lost};
     struct extract *x = work->x;
 
     work->trees = calloc(x->count + 1, sizeof *work->trees);
@@ -176,7 +252,7 @@ static int get_trees(struct work *work, struct store_worker *store, struct error
         const struct extract_image *image = &x->images[i];
 
         if (tree_get(&work->trees[i], store, &image->root, image->bytes,
-                     store_chunk_bytes(x->store), e) < 0)
+                     store_chunk_bytes(x->store), x->bad ? &lossy : NULL, e) < 0)
             return error_prefix(e, "%s", image->name);
         work->leaf_count += work->trees[i].leaf_count;
         if (x->mode == EXTRACT_WRITE && target_begin(&image->target, image->bytes, e) < 0)
@@ -188,10 +264,8 @@ static int get_trees(struct work *work, struct store_worker *store, struct error
 static int make_worker(struct worker *w, struct work *work, struct error *e)
 {
     w->work = work;
-    if (getrandom(&w->random, sizeof w->random, 0) != sizeof w->random)
-        return error_errno(e, "random number");
     w->content = aligned_alloc(ALIGNMENT, WRITE_BYTES);
-    w->found = aligned_alloc(ALIGNMENT, CHUNK_MAX_BYTES);
+    w->found = aligned_alloc(ALIGNMENT, store_chunk_bytes(work->x->store));
     if (!w->content || !w->found)
         return error_set(e, NO_SPACE, "out of memory");
     return store_worker_new(&w->store, work->x->store, e);
@@ -205,7 +279,7 @@ static int run(struct work *work, struct worker *workers, unsigned count, struct
         if (make_worker(&workers[n], work, e) < 0)
             return e->status;
     if (get_trees(work, workers[0].store, e) < 0 ||
-        team_run(run_worker, workers, count, sizeof *workers, NULL, e) < 0)
+        team_run(run_worker, workers, count, sizeof *workers, x->watch, e) < 0)
         return e->status;
     for (size_t i = 0; x->mode == EXTRACT_WRITE && i < x->count; i++)
         if (target_end(&x->images[i].target, e) < 0)
@@ -216,7 +290,7 @@ static int run(struct work *work, struct worker *workers, unsigned count, struct
 int extract_run(struct extract *x, struct error *e)
 {
     struct work work = {.x = x};
-    unsigned count = team_size(x->workers, UINT64_MAX);
+    unsigned count = team_size_of_readers(x->workers, UINT64_MAX);
     AUTO_FREE struct worker *workers = calloc(count, sizeof *workers);
     int rc;
 

@@ -7,6 +7,7 @@
 #include "copy/seen.h"
 #include "copy/target.h"
 #include "copy/team.h"
+#include "repo/naming.h"
 #include "repo/tree.h"
 
 struct extract_image {
@@ -14,13 +15,14 @@ struct extract_image {
     uint64_t bytes;
     const char *name;     /* for messages */
     struct target target; /* what an old one has already is not written again */
-    uint8_t *
-        there; /* NULL, or a bit a chunk: verifying notes here what the target has already, writing goes by it */
+    uint8_t *there; /* NULL, or a bit a chunk: verifying notes here what the target has already,
+                       writing goes by it */
 };
 
 enum extract_mode {
     EXTRACT_WRITE,
-    EXTRACT_VERIFY /* hold against their sums the chunks that EXTRACT_WRITE would read; none that an idle target has */
+    EXTRACT_VERIFY /* hold against their sums the chunks that EXTRACT_WRITE would read; none that an
+                      idle target has */
 };
 
 struct extract {
@@ -28,9 +30,15 @@ struct extract {
     struct store *store;
     const struct extract_image *images;
     size_t count;
-    unsigned workers;  /* as of team_size() */
-    unsigned percent;  /* EXTRACT_VERIFY: of the chunks, taken at random */
-    struct seen *seen; /* EXTRACT_VERIFY: what need not be read again; NULL: nothing */
+    unsigned workers;     /* as of team_size() */
+    struct sample sample; /* EXTRACT_VERIFY: of the chunks */
+    struct seen *seen;    /* EXTRACT_VERIFY: what need not be read again; NULL: nothing */
+    /* Told of each part that is not to be had, by any thread: zeros take its place. NULL: the first
+     * ends it. */
+    int (*bad)(void *arg, const struct extract_image *image, uint64_t offset, uint64_t bytes,
+               const struct error *why, struct error *e);
+    void *bad_arg;
+    const struct team_watch *watch; /* as of team_run(); NULL is fine */
     struct progress *progress;
     atomic_uint_least64_t written_bytes; /* out: not counting zeros */
 };

@@ -145,8 +145,8 @@ static int put_chunks(struct worker *w, const struct ingest_image *image, uint64
         uint64_t at = (uint64_t)i * chunk_bytes;
         uint32_t n = bytes - at < chunk_bytes ? (uint32_t)(bytes - at) : chunk_bytes;
 
-        if (store_put_named(w->store, w->buffer + at, n, previous ? &previous[i] : NULL, &ids[i],
-                            e) < 0)
+        if (store_put_named(w->store, PACK_DATA, w->buffer + at, n, previous ? &previous[i] : NULL,
+                            &ids[i], e) < 0)
             return error_prefix(e, "%s", image->name);
         if (target_put(&image->target, offset + at, w->buffer + at, n, e) < 0)
             return e->status;
@@ -175,7 +175,9 @@ static int fill_leaf(struct worker *w, const struct ingest_image *image, const s
 
         if (knows_changes(image, tree)) {
             from = next_changed(image, offset);
-            if (from >= offset + chunk_bytes || from >= image->bytes) {
+            /* What is damaged, or on its way out, is read and put again, changed or not. */
+            if ((from >= offset + chunk_bytes || from >= image->bytes) &&
+                store_rely(w->store, &previous[i])) {
                 ids[i] = previous[i];
                 i++;
                 continue;
@@ -227,10 +229,9 @@ static int get_previous(struct worker *w, const struct ingest_image *image, cons
         return error_prefix(e, "%s, as it was", image->name);
     *known = false;
     if (!atomic_flag_test_and_set(&w->in->told))
-        log_warning(
-            "%s: its last snapshot is damaged (`domsnap verify`), and this one may be, too, "
-            "where the disk has not changed: %s",
-            image->name, e->text);
+        log_warning("%s: its last snapshot is damaged (`domsnap check` says where), so that it is "
+                    "stored anew there: %s",
+                    image->name, e->text);
     return OK;
 }
 
@@ -241,9 +242,7 @@ static int ingest_leaf(struct worker *w, struct ingest_image *image, struct tree
     uint64_t start = leaf * LIST_IDS * tree->chunk_bytes, bytes = tree_leaf_bytes(tree, leaf);
     bool known;
 
-    if (knows_changes(image, tree) && next_changed(image, start) >= start + bytes) {
-        tree->leaves[leaf] = image->previous->leaves[leaf];
-    } else if (knows_changes(image, tree) || next_data(image, start) < start + bytes) {
+    if (knows_changes(image, tree) || next_data(image, start) < start + bytes) {
         if (get_previous(w, image, tree, leaf, previous, &known, e) < 0 ||
             fill_leaf(w, image, tree, leaf, known ? previous : NULL, ids, e) < 0 ||
             tree_put_leaf(tree, w->store, leaf, ids, e) < 0)
@@ -385,21 +384,6 @@ int ingest_new(struct ingest **out, struct store *store, unsigned workers,
 void ingest_limit(struct ingest *in, uint64_t bytes_per_second)
 {
     in->bytes_per_second = bytes_per_second;
-}
-
-int ingest_finish(struct ingest *in, struct store_stats *stats, struct error *e)
-{
-    *stats = (struct store_stats){0};
-    for (unsigned n = 0; n < in->worker_count; n++) {
-        const struct store_stats *s = store_worker_stats(in->workers[n].store);
-
-        if (store_worker_finish(in->workers[n].store, e) < 0)
-            return e->status;
-        stats->put_bytes += s->put_bytes;
-        stats->known_bytes += s->known_bytes;
-        stats->stored_bytes += s->stored_bytes;
-    }
-    return store_save(in->store, e);
 }
 
 void ingest_free(struct ingest *in)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Images into a repository, or (of a store that keeps nothing) into files, with their names. Workers, all alike, each take a leaf of a tree (64 MiB of an image at
- * 256 KiB a chunk), read it, and put its chunks and itself; there are no queues, and nothing is
- * shared but the index and who takes what next.
+ * Images into a repository, or (of a store that keeps nothing) into files, with their names.
+ * Workers, all alike, each take a leaf of a tree (64 MiB of an image at 256 KiB a chunk), read it,
+ * and put its chunks and itself; there are no queues, and nothing is shared but the index and who
+ * takes what next.
  *
  * Memory: each worker has one read buffer and what its store_worker has, some 12 MiB in all, and a
  * leaf's names cost 32 bytes for each 64 MiB of image.
@@ -49,14 +50,12 @@ int ingest_new(struct ingest **in, struct store *store, unsigned workers, struct
 /* From now on read no faster; 0: no limit, as at first. */
 void ingest_limit(struct ingest *in, uint64_t bytes_per_second);
 
-/* Put images, and tell their roots; what was copied is durable then. Any number of times; `watch` as of team_run(). */
+/* Put images, and tell their roots; what was copied is durable then. Any number of times; `watch`
+ * as of team_run(). */
 int ingest_put(struct ingest *in, struct ingest_image *images, size_t count,
                const struct team_watch *watch, struct error *e);
 
-/* Make all that was put durable: records may name the roots then. `stats`: of all of it. */
-int ingest_finish(struct ingest *in, struct store_stats *stats, struct error *e);
-
-/* What was not finished is gone; NULL is fine. */
+/* NULL is fine. What was put is the store's to finish: store_finish(). */
 void ingest_free(struct ingest *in);
 
 /* Without a repository: only copy images to their targets, and name them: see ingest_put(). */

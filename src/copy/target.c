@@ -37,15 +37,19 @@ int target_begin(const struct target *t, uint64_t bytes, struct error *e)
     return OK;
 }
 
+void target_reserve(const struct target *t, uint64_t offset, uint64_t bytes)
+{
+    /* What can't do it does without. */
+    if (t->kind == TARGET_NEW)
+        (void)!fallocate(t->fd, FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)bytes);
+}
+
 static int write_data(const struct target *t, const char *data, uint64_t offset, size_t bytes,
                       struct error *e)
 {
     /* The odd end of a file, which is the last of it, or nearly. */
     if (bytes % ALIGNMENT)
         set_direct(t, false);
-    /* Else each write would wait for the file system to find its blocks, one after the other. */
-    if (t->kind == TARGET_NEW)
-        (void)!fallocate(t->fd, FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)bytes);
     return pwrite_full(t->fd, data, bytes, offset) < 0 || FAULT("target-written", e) < 0
                ? error_errno(e, "%s: write", t->name)
                : OK;

@@ -24,6 +24,9 @@ struct target {
 /* Give a new one its length. */
 int target_begin(const struct target *t, uint64_t bytes, struct error *e);
 
+/* So much will be written there: a new file finds its blocks at once, not with each write. */
+void target_reserve(const struct target *t, uint64_t offset, uint64_t bytes);
+
 /* Write a part, whose memory is aligned to 4096 bytes, as is its offset; or zeros, by one command
  * where that is possible. By any thread. */
 int target_put(const struct target *t, uint64_t offset, const void *data, size_t bytes,

@@ -15,8 +15,11 @@
 /* So many a processor: one computes while the other waits for a disk. */
 #define PER_PROCESSOR 2
 
+#define READERS_PER_PROCESSOR 8
+
 /* More need more memory than they are worth. */
 #define SIZE_MAX_DEFAULT 8
+#define READERS_MAX      16
 
 #define WATCH_NS 200000000L
 
@@ -137,18 +140,28 @@ int team_run(team_work work, void *parts, size_t count, size_t part_bytes,
     return team.error.status;
 }
 
-unsigned team_size(unsigned wanted, uint64_t parts)
+static unsigned size(unsigned wanted, uint64_t parts, unsigned per_processor, unsigned most)
 {
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
-    unsigned n = PER_PROCESSOR * (processors > 0 ? (unsigned)processors : 1);
+    unsigned n = per_processor * (processors > 0 ? (unsigned)processors : 1);
 
-    if (n > SIZE_MAX_DEFAULT)
-        n = SIZE_MAX_DEFAULT;
+    if (n > most)
+        n = most;
     if (wanted)
         n = wanted;
     if (n > parts)
         n = (unsigned)parts;
     return n ? n : 1;
+}
+
+unsigned team_size(unsigned wanted, uint64_t parts)
+{
+    return size(wanted, parts, PER_PROCESSOR, SIZE_MAX_DEFAULT);
+}
+
+unsigned team_size_of_readers(unsigned wanted, uint64_t parts)
+{
+    return size(wanted, parts, READERS_PER_PROCESSOR, READERS_MAX);
 }
 
 int team_check(const atomic_bool *stop, struct error *e)

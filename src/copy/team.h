@@ -31,6 +31,9 @@ int team_run(team_work work, void *parts, size_t count, size_t part_bytes,
  * most 8. */
 unsigned team_size(unsigned wanted, uint64_t parts);
 
+/* The same for a work that waits for disks most of the time: eight a processor, at most 16. */
+unsigned team_size_of_readers(unsigned wanted, uint64_t parts);
+
 /* CANCELLED, for a part that sees *stop, or that the user wants to stop. */
 int team_check(const atomic_bool *stop, struct error *e);
 

@@ -29,7 +29,7 @@
 #include "engine/engine.h"
 #include "engine/guardian.h"
 #include "engine/journal.h"
-#include "engine/keep.h"
+#include "engine/sink.h"
 #include "engine/precopy.h"
 #include "engine/settle.h"
 
@@ -57,9 +57,9 @@ struct creation {
     struct create_stats *stats;
     struct description d;
     char id[9]; /* of this run: marks all that it makes */
-    const struct keep_driver *driver;
-    struct keep *keep;
-    struct keep_request request; /* of the above */
+    const struct sink_driver *driver;
+    struct sink *sink;
+    struct sink_request request; /* of the above */
     struct journal journal;
     int turn;    /* of this host */
     int save_fd; /* the pipe that libxl writes to */
@@ -133,18 +133,18 @@ static int choose_save(struct creation *c, struct error *e)
     return OK;
 }
 
-static int open_keep(struct creation *c, struct error *e)
+static int open_sink(struct creation *c, struct error *e)
 {
     if (description_to_manifest(&c->d, c->engine, is_cold(c) ? "cold" : "snapshot", &c->m, e) < 0)
         return e->status;
-    c->request = (struct keep_request){
+    c->request = (struct sink_request){
         .to = &c->params->to,
         .d = &c->d,
         .ram = c->save != SAVE_NOTHING,
         .progress = &c->engine->progress,
         .m = &c->m,
     };
-    return c->driver->open(&c->keep, &c->request, e);
+    return c->driver->open(&c->sink, &c->request, e);
 }
 
 static bool is_looked_after(const struct creation *c)
@@ -183,7 +183,7 @@ static int describe(struct creation *c, struct error *e)
         return e->status;
     if (!is_cold(c) && description_plan_snapshots(&c->d, c->id, e) < 0)
         return e->status;
-    if (open_keep(c, e) < 0)
+    if (open_sink(c, e) < 0)
         return e->status;
     tell(c);
     return OK;
@@ -191,7 +191,7 @@ static int describe(struct creation *c, struct error *e)
 
 /* ---- prepare ---- */
 
-static int prepare_keep(struct creation *c, struct error *e)
+static int prepare_sink(struct creation *c, struct error *e)
 {
     AUTO_FREE char *config = NULL;
     AUTO_FREE char *left_out = NULL;
@@ -204,7 +204,7 @@ static int prepare_keep(struct creation *c, struct error *e)
         log_note("xl.cfg(5) has no word for these of its settings, so that they are not in the "
                  "snapshot: %s",
                  left_out);
-    return c->driver->prepare(c->keep, save_bytes(c), config, e);
+    return c->driver->prepare(c->sink, save_bytes(c), config, e);
 }
 
 /* The stream is longer than the RAM by what is said of it: the frames' numbers, 1/512; the
@@ -239,7 +239,7 @@ static int prepare_ram(struct creation *c, struct error *e)
 
     if (c->save == SAVE_NOTHING)
         return OK;
-    if (c->driver->open_ram(c->keep, &config.file, &config.name, e) < 0)
+    if (c->driver->open_ram(c->sink, &config.file, &config.name, e) < 0)
         return e->status;
     fill_spool_config(c, &config);
     return spool_start(&c->spool, &c->save_fd, &config, e);
@@ -248,7 +248,7 @@ static int prepare_ram(struct creation *c, struct error *e)
 static int prepare(struct creation *c, struct error *e)
 {
     progress_begin(&c->engine->progress, "prepare", 0);
-    if (prepare_keep(c, e) < 0)
+    if (prepare_sink(c, e) < 0)
         return e->status;
     if (!is_cold(c) && description_prepare(&c->d, e) < 0)
         return e->status;
@@ -268,7 +268,7 @@ static int watch_snapshots(void *arg, struct error *e)
     for (size_t i = 0; i < c->d.disk_count; i++) {
         struct volume *v = c->d.disks[i].volume;
 
-        if (v->driver->watch(v, c->driver->position(c->keep, i), e) < 0)
+        if (v->driver->watch(v, c->driver->position(c->sink, i), e) < 0)
             return e->status;
     }
     return OK;
@@ -315,7 +315,7 @@ static int copy_disks(struct creation *c, struct error *e)
     atomic_store(&c->engine->progress.total_bytes, total);
     rc = open_sources(c, e);
     if (rc == OK)
-        rc = c->driver->put_disks(c->keep, &watch, e);
+        rc = c->driver->put_disks(c->sink, &watch, e);
     description_close_sources(&c->d);
     /* An image read from a snapshot that broke meanwhile is worth nothing; and if it could not be
      * read, that is why. */
@@ -352,7 +352,7 @@ static int put_ram(struct creation *c, struct error *e)
 
     if (!c->spool)
         return OK;
-    return finish_spool(c, &bytes, e) < 0 ? e->status : c->driver->put_ram(c->keep, bytes, e);
+    return finish_spool(c, &bytes, e) < 0 ? e->status : c->driver->put_ram(c->sink, bytes, e);
 }
 
 /* What ends a live save that the guest still runs in. */
@@ -674,7 +674,7 @@ static int carry_out(struct creation *c, struct error *e)
     if (settle_volumes(c->engine, c->journal.entry, e) < 0 || put_ram(c, e) < 0)
         return e->status;
     progress_begin(&c->engine->progress, "publish", 0);
-    return keep_commit(c->driver, c->keep, &c->journal, c->stats, e);
+    return sink_commit(c->driver, c->sink, &c->journal, c->stats, e);
 }
 
 /* Let go of all that is only in this process, so that settle_create() finds what recover would
@@ -686,8 +686,8 @@ static void let_go(struct creation *c)
     guardian_stop(c->guardian);
     c->guardian = NULL;
     give_up_ram(c, &given_up);
-    c->driver->close(c->keep);
-    c->keep = NULL;
+    c->driver->close(c->sink);
+    c->sink = NULL;
 }
 
 /* The journal is open: whatever happens now ends in settle_create(). */
@@ -696,7 +696,7 @@ static int journalled(struct creation *c, struct error *e)
     json_t *kept;
     int rc;
 
-    if (c->driver->journal(c->keep, &kept, e) < 0 ||
+    if (c->driver->journal(c->sink, &kept, e) < 0 ||
         settle_begin(&c->journal, &c->d, c->id, suspends(c), kept, e) < 0)
         return e->status;
     rc = carry_out(c, e);
@@ -712,7 +712,7 @@ static int create_once(struct engine *engine, const struct create_params *params
         .engine = engine,
         .params = params,
         .stats = stats,
-        .driver = keep_driver_of(&params->to),
+        .driver = sink_driver_of(&params->to),
         .journal = JOURNAL_NONE,
         .turn = -1,
         .save_fd = -1,
@@ -736,7 +736,7 @@ static int create_once(struct engine *engine, const struct create_params *params
     if (rc == OK)
         rc = journalled(&c, e);
     guardian_stop(c.guardian);
-    c.driver->close(c.keep);
+    c.driver->close(c.sink);
     journal_release(&c.journal);
     if (c.turn >= 0)
         close(c.turn);

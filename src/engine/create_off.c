@@ -16,7 +16,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "engine/keep.h"
+#include "engine/sink.h"
 #include "engine/settle.h"
 
 #define CONFIG_MAX_BYTES (1u << 20)
@@ -28,9 +28,9 @@ struct creation {
     struct description d;
     struct journal journal;
     int turn; /* of this host */
-    const struct keep_driver *driver;
-    struct keep *keep;
-    struct keep_request request; /* of the above */
+    const struct sink_driver *driver;
+    struct sink *sink;
+    struct sink_request request; /* of the above */
     struct manifest m;
 };
 
@@ -148,14 +148,14 @@ static int carry_out(struct creation *c, struct create_stats *stats, struct erro
     for (size_t i = 0; i < c->d.disk_count; i++)
         total += c->d.disks[i].volume->size_bytes;
     progress_begin(&c->engine->progress, "copy", total);
-    if (c->driver->prepare(c->keep, 0, c->config, e) < 0 ||
-        c->driver->put_disks(c->keep, NULL, e) < 0)
+    if (c->driver->prepare(c->sink, 0, c->config, e) < 0 ||
+        c->driver->put_disks(c->sink, NULL, e) < 0)
         return e->status;
     /* A guest can be started on disks that we hold open. */
     if (check_off(c, e) < 0 || check_unwritten(c, e) < 0)
         return e->status == BUSY ? error_append(e, "what was copied is of no use") : e->status;
     progress_begin(&c->engine->progress, "publish", 0);
-    return keep_commit(c->driver, c->keep, &c->journal, stats, e);
+    return sink_commit(c->driver, c->sink, &c->journal, stats, e);
 }
 
 static int journalled(struct creation *c, struct create_stats *stats, struct error *e)
@@ -163,7 +163,7 @@ static int journalled(struct creation *c, struct create_stats *stats, struct err
     json_t *kept;
     int rc;
 
-    if (c->driver->journal(c->keep, &kept, e) < 0)
+    if (c->driver->journal(c->sink, &kept, e) < 0)
         return e->status;
     /* There may be nothing to undo. */
     if (!kept)
@@ -171,25 +171,25 @@ static int journalled(struct creation *c, struct create_stats *stats, struct err
     if (settle_begin(&c->journal, &c->d, "", false, kept, e) < 0)
         return e->status;
     rc = carry_out(c, stats, e);
-    c->driver->close(c->keep);
-    c->keep = NULL;
+    c->driver->close(c->sink);
+    c->sink = NULL;
     return settle_create(c->engine, &c->journal, rc, e);
 }
 
-static int open_keep(struct creation *c, struct error *e)
+static int open_sink(struct creation *c, struct error *e)
 {
-    c->request = (struct keep_request){
+    c->request = (struct sink_request){
         .to = &c->params->to,
         .d = &c->d,
         .progress = &c->engine->progress,
         .m = &c->m,
     };
-    return c->driver->open(&c->keep, &c->request, e);
+    return c->driver->open(&c->sink, &c->request, e);
 }
 
 static void release(struct creation *c)
 {
-    c->driver->close(c->keep);
+    c->driver->close(c->sink);
     journal_release(&c->journal);
     if (c->turn >= 0)
         close(c->turn);
@@ -203,7 +203,7 @@ int engine_create_off(struct engine *engine, const struct create_off_params *par
     struct creation c = {
         .engine = engine,
         .params = params,
-        .driver = keep_driver_of(&params->to),
+        .driver = sink_driver_of(&params->to),
         .journal = JOURNAL_NONE,
         .turn = -1,
     };
@@ -212,7 +212,7 @@ int engine_create_off(struct engine *engine, const struct create_off_params *par
     progress_begin(&engine->progress, "describe", 0);
     rc = describe(&c, e);
     if (rc == OK)
-        rc = open_keep(&c, e);
+        rc = open_sink(&c, e);
     if (rc == OK)
         rc = journalled(&c, stats, e);
     release(&c);

@@ -17,7 +17,8 @@ int eject_from_save(int from, int to, struct error *e);
 /* In xl's format, as xlcfg_from_json() writes it: `*fd` reads it, and is replaced. */
 int eject_from_config(const struct domain_driver *domains, int *fd, struct error *e);
 
-/* The text of an xl configuration, to free(); `fd` reads it from its beginning, and its offset stays. */
+/* The text of an xl configuration, to free(); `fd` reads it from its beginning, and its offset
+ * stays. */
 int config_read(int fd, char **text, uint64_t *bytes, struct error *e);
 
 #endif

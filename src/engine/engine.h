@@ -13,6 +13,7 @@
 #include "copy/progress.h"
 #include "domain/driver.h"
 #include "repo/manifest.h"
+#include "repo/view.h"
 #include "volume/volume.h"
 
 #define ENGINE_AT_ONCE 2
@@ -112,51 +113,93 @@ int engine_create_off(struct engine *engine, const struct create_off_params *par
 
 int engine_init(const char *repo, uint32_t chunk_bytes, struct error *e); /* 0: the usual size */
 
-/* Told of one snapshot, "DOMAIN@NAME"; `why` is NULL if it is good. Both are valid during the
- * call. */
-typedef void (*snapshot_sink)(void *arg, const char *snapshot, const struct error *why);
+/* The snapshots of a repository, as its log has them. */
+struct snapshot_list {
+    const struct view_snapshot *items; /* by domain, the oldest first */
+    size_t count;
+    struct repo *repo; /* whose they are */
+};
 
-/*
- * The snapshots of `domain`, or of all (NULL), by domain, the oldest first; release with
- * engine_list_release(), which is fine after a failure too. DAMAGED: `bad` was told of those whose
- * records can't be read, and the list has the others. NOT_FOUND: `domain` has none.
- */
-int engine_list(const char *repo, const char *domain, snapshot_sink bad, void *arg,
-                struct manifest **list, size_t *count, struct error *e);
-void engine_list_release(struct manifest *list, size_t count);
+/* The snapshots of `domain`, or of all (NULL). NOT_FOUND: `domain` has none. Release it, also after
+ * a failure. */
+int engine_list(const char *repo, const char *domain, struct snapshot_list *list, struct error *e);
+void engine_list_release(struct snapshot_list *list);
 
-/* What became of the space of snapshots that were deleted. */
-struct delete_stats {
-    bool collected; /* false: somebody uses the repository; the next collection frees it */
+/* Its record; release it. Of a repository, what is known of it beside its record in `*line`, unless
+ * that is NULL: a JSON object, the caller's reference. */
+int engine_show(const struct snapshot_ref *ref, struct manifest *m, json_t **line, struct error *e);
+
+/* What became of space. */
+struct gc_stats {
     uint64_t freed_bytes;
+    uint64_t
+        waiting_bytes; /* of no use any more, and kept until the runs have ended that may read it */
+    uint64_t copied_bytes; /* what was needed of packs that were condemned */
 };
 
-/* Forget snapshots, all of them or (one is not there, or is being restored) none, and free what no
- * snapshot needs. */
+/* Forget snapshots: all of them or (one is not there, or is being restored) none. Then free what no
+ * snapshot needs; that it can't be is a failure, too, and the snapshots are forgotten all the same.
+ */
 int engine_delete(struct engine *engine, const char *repo, const struct snapshot_ref *refs,
-                  size_t count, struct delete_stats *stats, struct error *e);
+                  size_t count, struct gc_stats *stats, struct error *e);
 
-/* Its record; release it. */
-int engine_show(const struct snapshot_ref *ref, struct manifest *m, struct error *e);
+/* Free what no snapshot needs, and what runs that died have left. */
+int engine_gc(struct engine *engine, const char *repo, struct gc_stats *stats, struct error *e);
+
+/* Take what can still be read out of damaged packs. Look with engine_check() then. */
+struct repair_counts {
+    uint64_t packs, emptied_packs, salvaged_pieces, salvaged_bytes, lost_pieces;
+};
+
+int engine_repair(struct engine *engine, const char *repo, struct repair_counts *counts,
+                  struct error *e);
+
+/* What there is in a repository, and how much room it takes. */
+struct repository_stats {
+    uint64_t snapshots, domains;
+    uint64_t image_bytes;  /* of all snapshots' images */
+    uint64_t stored_bytes; /* of all packs */
+    uint64_t packs, damaged_packs;
+    uint64_t waiting_bytes; /* as of gc_stats */
+    uint64_t log_entries;   /* since it was folded */
+    uint64_t free_bytes;    /* UINT64_MAX: nobody knows */
+    const char *id;
+    uint32_t chunk_bytes;
+    json_t *runs; /* that are at work: a list of {"command", "host", "pid", "reads"} */
+};
+
+/* `sink` is told of it, all of which is valid during the call. */
+int engine_stats(const char *repo, void (*sink)(void *arg, const struct repository_stats *stats),
+                 void *arg, struct error *e);
+
+/* ---- check ---- */
+
+struct check_params {
+    struct snapshot_ref
+        what;         /* a folder; or a repository, and of that all, a domain, or one snapshot */
+    unsigned percent; /* of the content that is read; 0: none */
+};
+
+enum check_kind { CHECKED_GOOD, CHECKED_PACK, CHECKED_RECORD, CHECKED_SNAPSHOT };
+
+/* Told of what was looked at: a snapshot that is good, or what is damaged, and why. Valid during
+ * the call. */
+typedef void (*checked_sink)(void *arg, enum check_kind kind, const char *name,
+                             const struct error *why);
+
+struct check_counts {
+    uint64_t snapshots, packs, pack_bytes;
+    uint64_t bad_packs, bad_records, bad_snapshots, bad_bytes, mended;
+    uint64_t damaged_packs; /* in which something is damaged, whether it hurts a snapshot or not */
+};
 
 /*
- * Read a snapshot, or all of a domain, or all, or so many percent of them (in a repository), and
- * hold every byte against its sum: DAMAGED. What they share is read once. All are looked at; the
- * first error is returned, and how many follow it. NOT_FOUND: the domain has no snapshots.
+ * Of a whole repository: see whether all is there that its snapshots need, and read so many percent
+ * of it. Of snapshots that are named: read them. All are looked at; DAMAGED if something is, and it
+ * is remembered so that writers store it anew. NOT_FOUND: the domain has no snapshots.
  */
-int engine_verify(struct engine *engine, const struct snapshot_ref *ref, unsigned percent,
-                  snapshot_sink sink, void *arg, struct error *e);
-
-struct repository_stats {
-    uint64_t packs, pack_bytes, snapshots;
-};
-
-/* Called for each pack or snapshot that is damaged; `what` and `why` are valid during the call. */
-typedef void (*damage_sink)(void *arg, const char *what, const struct error *why);
-
-/* See whether all is there that the snapshots name, without reading content: DAMAGED if not. */
-int engine_check(struct engine *engine, const char *repo, bool rebuild_index, damage_sink sink,
-                 void *arg, struct repository_stats *stats, struct error *e);
+int engine_check(struct engine *engine, const struct check_params *params, checked_sink sink,
+                 void *arg, struct check_counts *counts, struct error *e);
 
 /* ---- restore ---- */
 
@@ -167,6 +210,8 @@ struct restore_params {
     bool boot;    /* from its disks, though the snapshot has RAM */
     bool any_cpu; /* though its RAM is of another kind of processor */
     bool eject;   /* CD-ROM drives whose image is gone are left empty */
+    bool skip_damaged; /* from a repository: what is not to be had of the disks becomes zeros, and
+                          is said; RAM must be whole */
 };
 
 /* Bring a domain back; from a snapshot without RAM it boots, from one of when it did not run, only

@@ -38,7 +38,7 @@ static void *feed(void *arg)
     struct feeder *f = arg;
     struct pollfd reader = {f->to, 0, 0};
 
-    if (f->l->driver->write_ram(f->l->place, f->l->m, f->to, f->progress, &f->error) < 0 &&
+    if (f->l->driver->write_ram(f->l->source, f->l->m, f->to, f->progress, &f->error) < 0 &&
         poll(&reader, 1, 0) == 1)
         f->error.status = OK;
     close(f->to);
@@ -174,7 +174,8 @@ int launch_tell_losses(const struct launch *l, struct error *e)
 
     if (launch_has_ram(l))
         return OK;
-    if (l->driver->open_config(l->place, l->m, &fd, e) < 0 || config_read(fd, &text, &bytes, e) < 0)
+    if (l->driver->open_config(l->source, l->m, &fd, e) < 0 ||
+        config_read(fd, &text, &bytes, e) < 0)
         return e->status;
     if (manifest_has(&l->m->ram))
         log_note(
@@ -215,7 +216,7 @@ static int boot(const struct launch *l, struct error *e)
     AUTO_CLOSE int fd = -1;
 
     progress_begin(&engine->progress, "start", 0);
-    if (l->driver->open_config(l->place, l->m, &fd, e) < 0)
+    if (l->driver->open_config(l->source, l->m, &fd, e) < 0)
         return e->status;
     if (l->eject && eject_from_config(engine->domains, &fd, e) < 0)
         return e->status;

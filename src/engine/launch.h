@@ -6,12 +6,12 @@
 #ifndef ENGINE_LAUNCH_H
 #define ENGINE_LAUNCH_H
 
-#include "engine/place.h"
+#include "engine/source.h"
 
 struct launch {
     struct engine *engine; /* with a connection */
-    const struct place_driver *driver;
-    struct place *place; /* which was checked */
+    const struct source_driver *driver;
+    struct source *source; /* which was checked */
     const struct manifest *m;
     bool boot;    /* though there is RAM */
     bool eject;   /* drives whose file is gone are left empty (eject.h) */
@@ -26,8 +26,8 @@ bool launch_has_ram(const struct launch *l);
  * the domain that will be gone by then; 0: none. */
 int launch_check(const struct launch *l, uint32_t replaced, struct error *e);
 
-/* Tell, before anything is touched, what of the guest is not brought back when it boots: its RAM; what its configuration says that it
- * does not carry over (xlcfg.h). */
+/* Tell, before anything is touched, what of the guest is not brought back when it boots: its RAM;
+ * what its configuration says that it does not carry over (xlcfg.h). */
 int launch_tell_losses(const struct launch *l, struct error *e);
 
 /* Start it, and leave it paused. */

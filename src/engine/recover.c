@@ -123,6 +123,7 @@ static int recover_restore(struct engine *engine, struct journal *j, bool boot, 
         .paused = json_is_true(json_object_get(entry, "paused")),
         .eject = json_is_true(json_object_get(entry, "eject")),
         .any_cpu = json_is_true(json_object_get(entry, "any_cpu")),
+        .skip_damaged = json_is_true(json_object_get(entry, "skip_damaged")),
         .boot = boot || json_is_true(json_object_get(entry, "boot")),
     };
     struct manifest m;

@@ -1,78 +1,90 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What is asked of a repository itself: make one, list, show, verify. */
+/* What is asked of a repository itself: make one, list, show, delete, free space, repair. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "engine/engine.h"
 #include "engine/journal.h"
-#include "engine/place.h"
-#include "repo/check.h"
+#include "engine/source.h"
 #include "repo/collect.h"
+#include "repo/rebuild.h"
 #include "repo/records.h"
-#include "repo/store.h"
+#include "repo/repair.h"
+#include "repo/sweep.h"
 
 int engine_init(const char *repo, uint32_t chunk_bytes, struct error *e)
 {
-    if (store_init(repo, chunk_bytes ? chunk_bytes : STORE_CHUNK_DEFAULT_BYTES, e) < 0)
+    if (repo_init(repo, chunk_bytes ? chunk_bytes : REPO_CHUNK_DEFAULT_BYTES, e) < 0)
         return error_prefix(e, "init");
     return OK;
 }
 
-/* ---- list ---- */
+/* ---- list and show ---- */
 
-struct bad_records {
-    snapshot_sink sink;
-    void *arg;
-    size_t count;
-};
-
-static void tell_bad_record(void *arg, const char *snapshot, const struct error *why)
+int engine_list(const char *repo, const char *domain, struct snapshot_list *list, struct error *e)
 {
-    struct bad_records *bad = arg;
-
-    bad->count++;
-    bad->sink(bad->arg, snapshot, why);
+    *list = (struct snapshot_list){0};
+    if ((domain && domain_name_check(domain, e) < 0) || repo_open(&list->repo, repo, e) < 0)
+        return error_prefix(e, "list");
+    if (!domain) {
+        list->items = repo_view(list->repo)->snapshots;
+        list->count = repo_view(list->repo)->snapshot_count;
+        return OK;
+    }
+    list->items = view_domain(repo_view(list->repo), domain, &list->count);
+    return list->count
+               ? OK
+               : error_set(e, NOT_FOUND,
+                           "list: there is no snapshot of %s; `domsnap list` shows all", domain);
 }
 
-static int list_records(const char *repo, const char *domain, struct bad_records *bad,
-                        struct manifest **list, size_t *count, struct error *e)
+void engine_list_release(struct snapshot_list *list)
 {
-    struct store *store;
+    repo_close(list->repo);
+    *list = (struct snapshot_list){0};
+}
+
+static int show_of_repository(const struct snapshot_ref *ref, struct manifest *m, json_t **line,
+                              struct error *e)
+{
+    const struct view_snapshot *s;
+    struct repo *r;
     int rc;
 
-    *list = NULL;
-    *count = 0;
-    if (domain && domain_name_check(domain, e) < 0)
+    if (domain_name_check(ref->domain, e) < 0 || repo_open(&r, ref->repo, e) < 0)
         return e->status;
-    if (store_open(&store, repo, STORE_RECORDS, e) < 0)
-        return e->status;
-    rc = record_list(store_dirfd(store), domain, tell_bad_record, bad, list, count, e);
-    store_close(store);
-    if (rc == OK && domain && *count == 0 && bad->count == 0)
-        return error_set(e, NOT_FOUND, "there is no snapshot of %s; `domsnap list` shows all",
-                         domain);
+    rc = record_find(r, ref->domain, ref->name, &s, e);
+    if (rc == OK)
+        rc = record_get(r, s, m, e);
+    if (rc == OK && line)
+        *line = json_pack("{s:I, s:O*}", "stored_bytes", (json_int_t)s->stored_bytes, "notes",
+                          s->notes);
+    repo_close(r);
     return rc;
 }
 
-int engine_list(const char *repo, const char *domain, snapshot_sink bad, void *arg,
-                struct manifest **list, size_t *count, struct error *e)
+static int show_of_folder(const struct snapshot_ref *ref, struct manifest *m, struct error *e)
 {
-    struct bad_records found = {bad, arg, 0};
-    int rc = list_records(repo, domain, &found, list, count, e);
+    struct source *p;
 
-    if (rc == OK && found.count)
-        rc = error_set(e, DAMAGED, "%zu record%s can't be read", found.count,
-                       found.count == 1 ? "" : "s");
-    return rc < 0 ? error_prefix(e, "list") : OK;
+    if (source_folder.open(&p, ref, m, e) < 0)
+        return e->status;
+    source_folder.close(p);
+    return OK;
 }
 
-void engine_list_release(struct manifest *list, size_t count)
+int engine_show(const struct snapshot_ref *ref, struct manifest *m, json_t **line, struct error *e)
 {
-    record_list_release(list, count);
+    int rc;
+
+    if (line)
+        *line = NULL;
+    rc = ref->folder ? show_of_folder(ref, m, e) : show_of_repository(ref, m, line, e);
+    return rc < 0 ? error_prefix(e, "show") : OK;
 }
 
 /* ---- delete ---- */
@@ -110,226 +122,246 @@ static bool is_named_before(const struct snapshot_ref *refs, size_t i)
     return false;
 }
 
-/* All must be there, and of use to no restore, before any is removed. */
-static int hold_records(const struct engine *engine, const char *repo, int repo_dirfd,
-                        const struct snapshot_ref *refs, size_t count, int *fds, struct error *e)
+/* By a process of any host, which says so in the log. */
+static int check_not_read(const struct repo *r, const struct snapshot_ref *ref, struct error *e)
 {
-    for (size_t i = 0; i < count; i++)
-        if (!is_named_before(refs, i) &&
-            (domain_name_check(refs[i].domain, e) < 0 || record_name_check(refs[i].name, e) < 0 ||
-             record_hold(repo_dirfd, refs[i].domain, refs[i].name, RECORD_ALONE, &fds[i], e) < 0 ||
-             check_not_needed(engine, repo, &refs[i], e) < 0))
-            return e->status;
+    const struct view *v = repo_view(r);
+    AUTO_FREE char *name = format_text("%s@%s", ref->domain, ref->name);
+
+    if (!name)
+        return error_set(e, NO_SPACE, "out of memory");
+    for (size_t i = 0; i < v->run_count; i++)
+        if (strcmp(v->runs[i].reads, name) == 0)
+            return error_set(e, BUSY, "%s is being read by process %" PRId64 " on %s", name,
+                             v->runs[i].pid, v->runs[i].host);
     return OK;
 }
 
-static int remove_records(const struct engine *engine, const char *repo, int repo_dirfd,
-                          const struct snapshot_ref *refs, size_t count, struct error *e)
+static int check_one(const struct engine *engine, const char *repo, const struct repo *r,
+                     const struct snapshot_ref *ref, struct error *e)
 {
-    AUTO_FREE int *fds = malloc((count + 1) * sizeof *fds);
+    const struct view_snapshot *s;
+
+    if (domain_name_check(ref->domain, e) < 0 || record_name_check(ref->name, e) < 0)
+        return e->status;
+    if (record_find(r, ref->domain, ref->name, &s, e) < 0 || check_not_read(r, ref, e) < 0)
+        return e->status;
+    return check_not_needed(engine, repo, ref, e);
+}
+
+/* All must be there, and of use to no restore, before any is removed. */
+static int remove_snapshots(const struct engine *engine, const char *repo, struct repo *r,
+                            const struct snapshot_ref *refs, size_t count, struct error *e)
+{
+    unsigned ended;
+
+    if (log_reap(repo_log(r), &ended, e) < 0)
+        return e->status;
+    for (size_t i = 0; i < count; i++)
+        if (check_one(engine, repo, r, &refs[i], e) < 0)
+            return e->status;
+    for (size_t i = 0; i < count; i++) {
+        const struct view_snapshot *s =
+            view_find_snapshot(repo_view(r), refs[i].domain, refs[i].name);
+        char run[RUN_ID];
+
+        if (is_named_before(refs, i) || !s)
+            continue;
+        memcpy(run, s->run, RUN_ID);
+        if (log_remove(repo_log(r), run, e) < 0 && e->status != NOT_FOUND)
+            return e->status;
+    }
+    return OK;
+}
+
+/* ---- space ---- */
+
+static int collect_once(struct repo *r, struct collect_stats *stats, struct error *e)
+{
+    struct store *store;
+    struct error why;
     int rc;
 
-    if (!fds)
-        return error_set(e, NO_SPACE, "out of memory");
-    for (size_t i = 0; i < count; i++)
-        fds[i] = -1;
-    rc = hold_records(engine, repo, repo_dirfd, refs, count, fds, e);
-    for (size_t i = 0; rc == OK && i < count; i++)
-        rc = record_delete(repo_dirfd, refs[i].domain, refs[i].name, e);
-    for (size_t i = 0; i < count; i++)
-        if (fds[i] >= 0)
-            close(fds[i]);
+    if (repo_begin(r, REPO_WRITES, "gc", "", e) < 0 || store_open(&store, r, e) < 0)
+        return e->status;
+    rc = collect_run(store, stats, e);
+    store_close(store);
+    if (*repo_run(r) && log_end(repo_log(r), repo_run(r), &why) == OK)
+        repo_has_ended(r);
+    return rc;
+}
+
+/* Others may free space at the same time: then it is all worked out again. */
+#define COLLECT_TRIES 5
+
+static int collect(struct repo *r, struct collect_stats *stats, struct error *e)
+{
+    int rc = AGAIN;
+
+    for (int i = 0; rc == AGAIN && i < COLLECT_TRIES; i++)
+        rc = collect_once(r, stats, e);
+    return rc;
+}
+
+/* What can't be collected does not keep what dead runs have left. */
+static int free_space(struct engine *engine, struct repo *r, struct gc_stats *stats,
+                      struct error *e)
+{
+    struct collect_stats collected = {0};
+    struct sweep_stats swept = {0};
+    struct error why = {0};
+    int rc;
+
+    progress_begin(&engine->progress, "free space", 0);
+    rc = collect(r, &collected, e);
+    /* Those who were faster have freed it. */
+    if (rc == AGAIN)
+        rc = OK;
+    if (rc < 0 && rc != DAMAGED)
+        return rc;
+    if (sweep_run(r, &swept, &why) < 0 && rc == OK) {
+        *e = why;
+        rc = why.status;
+    }
+    *stats = (struct gc_stats){swept.bytes, swept.waiting_bytes, collected.copied_bytes};
+    sweep_upkeep(r);
     return rc;
 }
 
 int engine_delete(struct engine *engine, const char *repo, const struct snapshot_ref *refs,
-                  size_t count, struct delete_stats *stats, struct error *e)
+                  size_t count, struct gc_stats *stats, struct error *e)
 {
-    struct collect_stats collected;
-    struct store *store;
+    struct repo *r;
     int rc;
 
-    *stats = (struct delete_stats){0};
+    *stats = (struct gc_stats){0};
     progress_begin(&engine->progress, "delete", 0);
-    if (store_open(&store, repo, STORE_SHARED, e) < 0)
+    if (repo_open(&r, repo, e) < 0)
         return error_prefix(e, "delete");
-    rc = remove_records(engine, repo, store_dirfd(store), refs, count, e);
-    store_close(store);
+    rc = remove_snapshots(engine, repo, r, refs, count, e);
     if (rc < 0)
-        return error_prefix(e, "delete");
-    progress_begin(&engine->progress, "collect", 0);
-    rc = store_open(&store, repo, STORE_EXCLUSIVE, e);
-    if (rc == BUSY)
-        return OK;
+        error_prefix(e, "delete");
     if (rc == OK) {
-        rc = collect_run(store, &collected, e);
-        store_close(store);
+        rc = free_space(engine, r, stats, e);
+        if (rc < 0)
+            error_prefix(e, "the snapshots are deleted, but not all of their space is free yet "
+                            "(`domsnap gc` tries again)");
     }
-    if (rc < 0)
-        return error_prefix(
-            e, "the snapshots are deleted, but their space is not free yet; once that is put "
-               "right, `domsnap delete` frees it");
-    *stats = (struct delete_stats){true, collected.freed_bytes};
-    return OK;
-}
-
-int engine_show(const struct snapshot_ref *ref, struct manifest *m, struct error *e)
-{
-    struct place *p;
-
-    if (place_repository.open(&p, ref, m, e) < 0)
-        return error_prefix(e, "show");
-    place_repository.close(p);
-    return OK;
-}
-
-/* ---- verify ---- */
-
-struct verification {
-    struct engine *engine;
-    struct place_verify how;
-    snapshot_sink sink;
-    void *arg;
-    size_t failed;
-    struct error first;
-};
-
-static int verify(struct verification *v, const struct snapshot_ref *ref, struct error *e)
-{
-    const struct place_driver *driver = ref->folder ? &place_folder : &place_repository;
-    struct manifest m;
-    struct place *p;
-    int rc;
-
-    if (driver->open(&p, ref, &m, e) < 0)
-        return e->status;
-    progress_begin(&v->engine->progress, "verify", manifest_bytes(&m));
-    rc = driver->check(p, &m, e);
-    if (rc == OK)
-        rc = driver->verify(p, &m, &v->how, &v->engine->progress, e);
-    driver->close(p);
-    manifest_release(&m);
+    repo_close(r);
     return rc;
 }
 
-/* Of a repository: it has been deleted, or all of it is gone. */
-static bool is_gone(const struct snapshot_ref *ref)
+int engine_gc(struct engine *engine, const char *repo, struct gc_stats *stats, struct error *e)
 {
-    struct error e = {0};
-    struct store *store;
+    struct repo *r;
+    int rc;
 
-    if (ref->folder)
-        return false;
-    if (store_open(&store, ref->repo, STORE_RECORDS, &e) < 0)
-        return e.status == NOT_FOUND;
-    record_find(store_dirfd(store), ref->domain, ref->name, &e);
-    store_close(store);
-    return e.status == NOT_FOUND;
+    *stats = (struct gc_stats){0};
+    if (repo_open(&r, repo, e) < 0)
+        return error_prefix(e, "gc");
+    rc = free_space(engine, r, stats, e);
+    repo_close(r);
+    return rc < 0 ? error_prefix(e, "gc") : OK;
 }
 
-static void add_failed(void *arg, const char *snapshot, const struct error *why)
-{
-    struct verification *v = arg;
+/* ---- repair ---- */
 
-    v->sink(v->arg, snapshot, why);
-    if (v->failed++ == 0) {
-        v->first = *why;
-        error_prefix(&v->first, "verify %s", snapshot);
-    }
-}
-
-static int verify_one(struct verification *v, const struct snapshot_ref *ref, struct error *e)
+/* A log that is lost is made anew first. */
+static int open_or_rebuild(struct repo **r, const char *where, struct error *e)
 {
-    AUTO_FREE char *name =
-        ref->folder ? strdup(ref->folder) : format_text("%s@%s", ref->domain, ref->name);
+    struct rebuild_stats stats;
     struct error why;
-
-    if (!name)
-        return error_set(e, NO_SPACE, "out of memory");
-    if (verify(v, ref, &why) == OK) {
-        v->sink(v->arg, name, NULL);
-        return OK;
-    }
-    if (why.status == CANCELLED || (why.status == NOT_FOUND && is_gone(ref))) {
-        *e = why;
-        return error_prefix(e, "verify %s", name);
-    }
-    add_failed(v, name, &why);
-    return OK;
-}
-
-static int verify_list(struct verification *v, const struct snapshot_ref *ref, struct error *e)
-{
-    struct bad_records bad = {add_failed, v, 0};
-    struct manifest *list;
-    size_t count;
-    int rc = list_records(ref->repo, ref->domain, &bad, &list, &count, e);
-
-    if (rc < 0)
-        return error_prefix(e, "verify");
-    for (size_t i = 0; rc == OK && i < count; i++) {
-        struct snapshot_ref one = {
-            .repo = ref->repo, .domain = list[i].domain_name, .name = list[i].name};
-
-        rc = verify_one(v, &one, e);
-        if (rc == NOT_FOUND) /* deleted meanwhile */
-            rc = OK;
-    }
-    engine_list_release(list, count);
-    return rc;
-}
-
-int engine_verify(struct engine *engine, const struct snapshot_ref *ref, unsigned percent,
-                  snapshot_sink sink, void *arg, struct error *e)
-{
-    struct verification v = {.engine = engine, .how.percent = percent, .sink = sink, .arg = arg};
+    struct backend *b;
     int rc;
 
-    /* Before the sink is told of them. */
-    if (!ref->folder && ((ref->domain && domain_name_check(ref->domain, e) < 0) ||
-                         (ref->name && record_name_check(ref->name, e) < 0)))
-        return error_prefix(e, "verify");
-    rc = seen_new(&v.how.seen, e);
-    if (rc == OK)
-        rc = ref->folder || ref->name ? verify_one(&v, ref, e) : verify_list(&v, ref, e);
-    seen_free(v.how.seen);
-    if (rc < 0 || v.failed == 0)
+    rc = repo_open(r, where, e);
+    if (rc != DAMAGED)
         return rc;
-    *e = v.first;
-    return v.failed == 1 ? e->status : error_append(e, "%zu more are not good", v.failed - 1);
+    why = *e;
+    if (backend_open(&b, where, e) < 0)
+        return e->status;
+    rc = rebuild_log(b, &stats, e);
+    backend_close(b);
+    if (rc < 0)
+        return rc;
+    log_warning("%s; it was made anew: %" PRIu64 " snapshots, %" PRIu64 " packs, %" PRIu64
+                " records that can't be read. Snapshots that were deleted lately may be back.",
+                why.text, stats.snapshots, stats.packs, stats.lost_records);
+    return repo_open(r, where, e);
 }
 
-/* ---- check ---- */
-
-static int open_rebuilt(struct store **store, const char *repo, struct error *e)
+int engine_repair(struct engine *engine, const char *repo, struct repair_counts *counts,
+                  struct error *e)
 {
-    int rc;
-
-    if (store_open(store, repo, STORE_RECORDS, e) < 0)
-        return e->status;
-    rc = index_drop(store_dirfd(*store), e);
-    store_close(*store);
-    *store = NULL;
-    if (rc < 0 || store_open(store, repo, STORE_SHARED, e) < 0)
-        return e->status;
-    return store_save(*store, e);
-}
-
-int engine_check(struct engine *engine, const char *repo, bool rebuild_index, damage_sink sink,
-                 void *arg, struct repository_stats *stats, struct error *e)
-{
-    struct check_stats found = {0};
+    struct repair_stats stats = {0};
     struct store *store = NULL;
+    struct repo *r;
     int rc;
 
-    progress_begin(&engine->progress, "check", 0);
-    rc = rebuild_index ? open_rebuilt(&store, repo, e) : store_open(&store, repo, STORE_SHARED, e);
+    progress_begin(&engine->progress, "repair", 0);
+    if (open_or_rebuild(&r, repo, e) < 0)
+        return error_prefix(e, "repair");
+    rc = repo_begin(r, REPO_WRITES, "repair", "", e);
     if (rc == OK)
-        rc = check_run(store, sink, arg, &found, e);
+        rc = store_open(&store, r, e);
+    if (rc == OK)
+        rc = repair_run(store, &stats, e);
     store_close(store);
-    *stats = (struct repository_stats){found.packs, found.pack_bytes, found.snapshots};
-    if (rc == OK && found.damaged)
-        rc = error_set(e, DAMAGED, "%" PRIu64 " of its packs and snapshots are damaged",
-                       found.damaged);
-    return rc < 0 ? error_prefix(e, "check") : OK;
+    repo_close(r);
+    *counts = (struct repair_counts){stats.packs, stats.emptied_packs, stats.salvaged_pieces,
+                                     stats.salvaged_bytes, stats.lost_pieces};
+    return rc < 0 ? error_prefix(e, "repair") : OK;
+}
+
+/* ---- stats ---- */
+
+static json_t *runs_to_json(const struct view *v)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; list && i < v->run_count; i++)
+        json_array_append_new(list,
+                              json_pack("{s:s, s:s, s:I, s:s}", "command", v->runs[i].command,
+                                        "host", v->runs[i].host, "pid", (json_int_t)v->runs[i].pid,
+                                        "reads", v->runs[i].reads));
+    return list;
+}
+
+static void count_all(const struct view *v, struct repository_stats *s)
+{
+    for (size_t i = 0; i < v->snapshot_count; i++) {
+        s->image_bytes += v->snapshots[i].bytes;
+        s->domains += i == 0 || strcmp(v->snapshots[i].domain, v->snapshots[i - 1].domain) != 0;
+    }
+    for (size_t i = 0; i < v->pack_count; i++) {
+        s->stored_bytes += v->packs[i].bytes;
+        s->damaged_packs += v->packs[i].damage != NULL;
+    }
+    for (size_t i = 0; i < v->condemned_count; i++)
+        for (size_t j = 0; j < v->condemned[i].count; j++)
+            s->waiting_bytes += v->condemned[i].bytes[j];
+}
+
+int engine_stats(const char *repo, void (*sink)(void *arg, const struct repository_stats *stats),
+                 void *arg, struct error *e)
+{
+    struct repository_stats s = {0};
+    struct repo *r;
+    int rc;
+
+    if (repo_open(&r, repo, e) < 0)
+        return error_prefix(e, "stats");
+    rc = repo_backend(r)->driver->room(repo_backend(r), &s.free_bytes, e);
+    s.id = repo_id(r);
+    s.chunk_bytes = repo_chunk_bytes(r);
+    s.snapshots = repo_view(r)->snapshot_count;
+    s.packs = repo_view(r)->pack_count;
+    s.log_entries = log_length(repo_log(r));
+    s.runs = runs_to_json(repo_view(r));
+    count_all(repo_view(r), &s);
+    if (rc == OK)
+        sink(arg, &s);
+    json_decref(s.runs);
+    repo_close(r);
+    return rc < 0 ? error_prefix(e, "stats") : OK;
 }

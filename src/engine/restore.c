@@ -44,8 +44,8 @@ struct restoration {
     struct engine *engine;
     const struct restore_params *params;
     char *path; /* absolute: of the folder, or the repository */
-    const struct place_driver *driver;
-    struct place *place;
+    const struct source_driver *driver;
+    struct source *source;
     struct manifest m;
     struct volume **volumes; /* one a disk of the manifest; NULL: a file that is to be made */
     struct target *targets;
@@ -67,7 +67,7 @@ static struct launch launch_of(const struct restoration *r)
     return (struct launch){
         .engine = r->engine,
         .driver = r->driver,
-        .place = r->place,
+        .source = r->source,
         .m = &r->m,
         .boot = r->params->boot,
         .eject = r->params->eject,
@@ -89,16 +89,15 @@ static bool all_new(const struct restoration *r)
 
 /* ---- read ---- */
 
-static int open_place(struct restoration *r, struct error *e)
+static int open_source(struct restoration *r, struct error *e)
 {
     struct snapshot_ref ref = r->params->from;
 
     if (engine_resolve(ref.folder ? ref.folder : ref.repo, &r->path, e) < 0)
         return e->status;
-    r->driver = ref.folder ? &place_folder : &place_repository;
+    r->driver = ref.folder ? &source_folder : &source_repository;
     *(ref.folder ? &ref.folder : &ref.repo) = r->path;
-    return r->driver->open(&r->place, &ref, &r->m, e) < 0 ? e->status
-                                                          : r->driver->hold(r->place, &r->m, e);
+    return r->driver->open(&r->source, &ref, &r->m, e);
 }
 
 static int connect(struct restoration *r, struct error *e)
@@ -275,7 +274,7 @@ static int read_all(struct restoration *r, struct error *e)
     struct launch launch = launch_of(r);
 
     progress_begin(&r->engine->progress, "read", 0);
-    if (allocate(r, e) < 0 || r->driver->check(r->place, &r->m, e) < 0)
+    if (allocate(r, e) < 0 || r->driver->check(r->source, &r->m, e) < 0)
         return error_prefix(e, "%s", r->path);
     for (size_t i = 0; i < r->m.disk_count; i++)
         if (open_volume(r, i, e) < 0)
@@ -311,13 +310,16 @@ static uint64_t ram_bytes(const struct restoration *r)
 
 static int verify(struct restoration *r, struct error *e)
 {
-    struct place_verify how = {.percent = 100, .targets = r->running.domid ? NULL : r->targets};
+    struct source_verify how = {.sample = {.percent = 100},
+                                .without_ram = r->params->boot,
+                                .skip_damaged = r->params->skip_damaged,
+                                .targets = r->running.domid ? NULL : r->targets};
 
-    if (all_new(r))
+    if (all_new(r) && !how.skip_damaged)
         return OK;
     progress_begin(&r->engine->progress, "verify",
                    images_bytes(r) + (manifest_has(&r->m.ram) ? ram_bytes(r) : r->m.config.bytes));
-    if (r->driver->verify(r->place, &r->m, &how, &r->engine->progress, e) < 0)
+    if (r->driver->verify(r->source, &r->m, &how, &r->engine->progress, e) < 0)
         return error_prefix(e, "%s", r->path);
     return OK;
 }
@@ -378,7 +380,7 @@ static int write_images(struct restoration *r, struct error *e)
     progress_begin(&r->engine->progress, "write", images_bytes(r));
     rc = check_unused(r, e) < 0 ? e->status : open_released(r, e);
     if (rc == OK)
-        rc = r->driver->write(r->place, &r->m, r->targets, &r->engine->progress, e);
+        rc = r->driver->write(r->source, &r->m, r->targets, &r->engine->progress, e);
     for (size_t i = 0; i < r->m.disk_count; i++) {
         if (rc == OK && !r->volumes[i])
             rc = end_file(&r->m.disks[i], r->targets[i].fd, e);
@@ -395,11 +397,12 @@ static int write_journal(struct restoration *r, enum phase phase, json_t *aside,
     AUTO_JSON json_t *entry = NULL;
 
     time_utc_iso8601(started);
-    entry = json_pack("{s:s, s:{s:s, s:s}, s:s, s:s*, s:b, s:b, s:b, s:b, s:O}", "started", started,
-                      "domain", "name", r->m.domain_name, "uuid", r->m.domain_uuid,
-                      r->params->from.folder ? "folder" : "repo", r->path, "name", r->m.name,
-                      "paused", r->params->paused, "boot", r->params->boot, "eject",
-                      r->params->eject, "any_cpu", r->params->any_cpu, "aside", aside);
+    entry =
+        json_pack("{s:s, s:{s:s, s:s}, s:s, s:s*, s:b, s:b, s:b, s:b, s:b, s:O}", "started",
+                  started, "domain", "name", r->m.domain_name, "uuid", r->m.domain_uuid,
+                  r->params->from.folder ? "folder" : "repo", r->path, "name", r->m.name, "paused",
+                  r->params->paused, "boot", r->params->boot, "eject", r->params->eject, "any_cpu",
+                  r->params->any_cpu, "skip_damaged", r->params->skip_damaged, "aside", aside);
     if (!entry)
         return error_set(e, NO_SPACE, "out of memory");
     return journal_write(&r->journal, OPERATION_RESTORE, phase, entry, e);
@@ -583,8 +586,8 @@ static void release(struct restoration *r)
     close_targets(r);
     for (size_t i = 0; r->volumes && i < r->m.disk_count; i++)
         volume_close(r->volumes[i]);
-    if (r->place)
-        r->driver->close(r->place);
+    if (r->source)
+        r->driver->close(r->source);
     journal_release(&r->journal);
     free(r->volumes);
     free(r->targets);
@@ -594,7 +597,7 @@ static void release(struct restoration *r)
 
 static int read_snapshot(struct restoration *r, struct error *e)
 {
-    if (open_place(r, e) < 0)
+    if (open_source(r, e) < 0)
         return e->status;
     if (domain_name_check(r->m.domain_name, e) < 0)
         return e->status;

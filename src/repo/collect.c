@@ -1,327 +1,545 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "repo/collect.h"
 
-#include <dirent.h>
-#include <fcntl.h>
 #include <stdlib.h>
-#include <unistd.h>
+#include <string.h>
 
 #include "base/cleanup.h"
 #include "base/fault.h"
-#include "base/file.h"
 #include "base/interrupt.h"
-#include "repo/record_set.h"
+#include "repo/mark.h"
+#include "repo/pack.h"
 #include "repo/records.h"
-#include "repo/tree.h"
 
 /* A pack of which less than this part is needed is written anew. */
 #define NEEDED_PART 2
 
+/* Packs smaller than that are brought together once there are so many of a kind. */
+#define SMALL_BYTES (PACK_FULL_BYTES / 4)
+#define SMALL_COUNT 8
+
+/* So many pieces are moved by one collection at most: what else could be is the next one's. */
+#define MOVES_MAX (1u << 18)
+
+/* Places that turn out to be damaged change what is kept: then it is all worked out again. */
+#define ROUNDS_MAX 4
+
+enum fate {
+    STAYS,
+    DEAD, /* nothing in it is needed */
+    MOVES /* what is needed is copied, the rest is dead */
+};
+
+struct plan {
+    enum fate fate;
+    uint64_t needed_bytes;
+    uint64_t needed_count;
+    enum pack_kind kind; /* of those that move */
+};
+
+/* A piece that is to be read: to be copied, or to see that it is whole. */
+struct errand {
+    struct place place;
+    uint8_t prefix[PREFIX_BYTES];
+};
+
+struct errands {
+    struct errand *list;
+    size_t count;
+};
+
 struct collection {
     struct store *store;
     struct store_worker *worker;
-    struct record_set needed;
-    struct record_set leaves; /* those that are needed as one: what they list is needed too */
-    uint32_t pack_count;      /* those that were there at the start; an entry each: */
-    uint64_t *needed_in;      /* how many needed records it has */
-    bool *dead;               /* what was needed of it is elsewhere now */
+    struct mark *mark;
+    struct plan *plans; /* one a pack that was there at the start */
+    uint32_t pack_count;
+    uint32_t next_pack;                 /* the first that others have put since */
+    char (*snapshots)[RUN_ID];          /* that were taken into account */
+    size_t snapshot_count, known_count; /* of them; those before this look are sorted */
+    struct errands copies, checks;
     struct collect_stats *stats;
 };
 
-static int mark(struct collection *c, const struct chunk_id *id, struct location *where,
-                struct error *e)
+static int out_of_memory(struct error *e)
 {
-    bool new;
-
-    if (store_find(c->store, id, where, e) < 0 || record_set_add(&c->needed, where, &new, e) < 0)
-        return e->status;
-    if (new && where->pack < c->pack_count)
-        c->needed_in[where->pack]++;
-    return OK;
+    return error_set(e, NO_SPACE, "out of memory");
 }
 
-/* ---- mark: all that records lead to ---- */
-
-/* Many images share leaves. That one was needed does not say that it was as a leaf: a guest's disk may hold the
- * same bytes. */
-static int mark_leaf(struct collection *c, const struct tree *tree, uint64_t leaf, struct error *e)
+static const struct index_pack *pack_of(const struct collection *c, uint32_t n)
 {
-    struct chunk_id chunks[LIST_IDS];
-    struct location where;
-    bool new;
-
-    if (chunk_id_is_zero(&tree->leaves[leaf]))
-        return OK;
-    if (mark(c, &tree->leaves[leaf], &where, e) < 0 ||
-        record_set_add(&c->leaves, &where, &new, e) < 0)
-        return e->status;
-    if (!new)
-        return OK;
-    if (tree_get_leaf(tree, c->worker, leaf, chunks, e) < 0)
-        return e->status;
-    for (uint32_t i = 0; i < LIST_IDS; i++)
-        if (!chunk_id_is_zero(&chunks[i]) && mark(c, &chunks[i], &where, e) < 0)
-            return e->status;
-    return OK;
+    return index_pack(store_index(c->store), n);
 }
 
-/* The lists above the leaves are few: their names are worked out from the leaves'. */
-static int mark_upper(struct collection *c, const struct tree *tree, struct error *e)
-{
-    struct chunk_id *names = NULL;
-    size_t count = 0;
-    int rc = tree_upper_names(tree, c->worker, &names, &count, e);
-    struct location where;
+/* ---- mark ---- */
 
-    for (size_t i = 0; rc == OK && i < count; i++)
-        if (!chunk_id_is_zero(&names[i]))
-            rc = mark(c, &names[i], &where, e);
-    free(names);
-    return rc;
+static int compare_runs(const void *a, const void *b)
+{
+    return strcmp(a, b);
 }
 
-static int mark_image(struct collection *c, const struct manifest_file *f, struct error *e)
+static bool is_known(const struct collection *c, const char *run)
 {
-    struct chunk_id root;
-    struct tree tree = {0};
+    return c->known_count &&
+           bsearch(run, c->snapshots, c->known_count, sizeof *c->snapshots, compare_runs);
+}
+
+static int mark_one(struct collection *c, const struct view_snapshot *s, struct error *e)
+{
+    struct manifest m;
     int rc;
 
-    if (!f->root[0])
-        return OK;
-    if (chunk_id_from_hex(&root, f->root, e) < 0 ||
-        tree_get(&tree, c->worker, &root, f->bytes, store_chunk_bytes(c->store), e) < 0)
+    if (record_get(store_repo(c->store), s, &m, e) < 0)
         return e->status;
-    rc = mark_upper(c, &tree, e);
-    for (uint64_t leaf = 0; rc == OK && leaf < tree.leaf_count; leaf++) {
-        rc = mark_leaf(c, &tree, leaf, e);
-        if (rc == OK)
-            rc = interrupt_check(e);
-    }
-    tree_release(&tree);
-    return rc;
+    rc = mark_snapshot(c->mark, &m, e);
+    manifest_release(&m);
+    if (rc == OK)
+        memcpy(c->snapshots[c->snapshot_count++], s->run, RUN_ID);
+    return rc < 0 ? error_prefix(e, "%s@%s", s->domain, s->name) : OK;
 }
 
-static int mark_snapshot(struct collection *c, const struct manifest *m, struct error *e)
+/* Those that are there and were not taken into account; `*count` of them. */
+static int mark_new_snapshots(struct collection *c, size_t *count, struct error *e)
 {
-    const struct manifest_file *f;
+    const struct view *v = repo_view(store_repo(c->store));
+    char(*more)[RUN_ID];
 
-    for (size_t i = 0; (f = manifest_image(m, i)); i++)
-        if (mark_image(c, f, e) < 0)
+    *count = 0;
+    more = reallocarray(c->snapshots, c->snapshot_count + v->snapshot_count + 1, sizeof *more);
+    if (!more)
+        return out_of_memory(e);
+    c->snapshots = more;
+    for (size_t i = 0; i < v->snapshot_count; i++) {
+        if (is_known(c, v->snapshots[i].run))
+            continue;
+        if (mark_one(c, &v->snapshots[i], e) < 0)
             return e->status;
+        ++*count;
+    }
+    c->known_count = c->snapshot_count;
+    if (*count)
+        qsort(c->snapshots, c->known_count, sizeof *c->snapshots, compare_runs);
+    if (mark_lost_lists(c->mark))
+        return error_set(e, DAMAGED,
+                         "%zu of the lists that lead to chunks can't be read, so it is not known "
+                         "what else is needed: `domsnap check` says of which snapshots; nothing "
+                         "was freed",
+                         mark_lost_lists(c->mark));
+    return mark_finish(c->mark, e);
+}
+
+/* ---- plan ---- */
+
+static int weigh_place(void *arg, uint64_t number, const struct index_entry *entry, struct error *e)
+{
+    struct collection *c = arg;
+
+    (void)e;
+    if (!mark_keeps(c->mark, number) || entry->place.pack >= c->pack_count)
+        return OK;
+    c->plans[entry->place.pack].needed_count++;
+    c->plans[entry->place.pack].needed_bytes +=
+        PIECE_HEAD_BYTES + entry->place.stored_bytes + TABLE_ENTRY_BYTES;
     return OK;
 }
 
-static int mark_all(struct collection *c, struct error *e)
+static bool can_move(const struct collection *c, uint32_t n, uint64_t *moves)
 {
-    struct manifest *list;
-    size_t count;
-    int rc = OK;
-
-    if (record_list(store_dirfd(c->store), NULL, NULL, NULL, &list, &count, e) < 0)
-        return e->status;
-    for (size_t i = 0; rc == OK && i < count; i++) {
-        rc = mark_snapshot(c, &list[i], e);
-        if (rc < 0)
-            error_prefix(e, "%s@%s", list[i].domain_name, list[i].name);
-    }
-    record_list_release(list, count);
-    return rc;
+    if (*moves + c->plans[n].needed_count > MOVES_MAX)
+        return false;
+    *moves += c->plans[n].needed_count;
+    return true;
 }
 
-/* ---- packs ---- */
+/* What its table says can't be known is not condemned as long as anything is not to be had: it may
+ * be read one day. */
+static bool is_out_of_question(const struct collection *c, const struct index_pack *pack)
+{
+    return pack->gone || (pack->unreadable && mark_bad_count(c->mark));
+}
 
-struct table {
-    uint32_t pack;
-    int fd;
-    struct table_entry *entries;
-    size_t count;
+static void plan_one(struct collection *c, uint32_t n, uint64_t *moves)
+{
+    struct plan *p = &c->plans[n];
+
+    if (is_out_of_question(c, pack_of(c, n)))
+        return;
+    if (p->needed_count == 0)
+        p->fate = DEAD;
+    else if (p->needed_bytes < pack_of(c, n)->bytes / NEEDED_PART && can_move(c, n, moves))
+        p->fate = MOVES;
+}
+
+static bool is_small(const struct collection *c, uint32_t n)
+{
+    return c->plans[n].fate == STAYS && pack_of(c, n)->bytes < SMALL_BYTES &&
+           !is_out_of_question(c, pack_of(c, n));
+}
+
+static void plan_small(struct collection *c, enum pack_kind kind, uint64_t *moves)
+{
+    uint32_t count = 0;
+
+    for (uint32_t n = 0; n < c->pack_count; n++)
+        count += is_small(c, n) && c->plans[n].kind == kind;
+    if (count < SMALL_COUNT)
+        return;
+    for (uint32_t n = 0; n < c->pack_count; n++)
+        if (is_small(c, n) && c->plans[n].kind == kind && can_move(c, n, moves))
+            c->plans[n].fate = MOVES;
+}
+
+/* Those that may move: a pack whose head can't be read stays. */
+static int read_kinds(struct collection *c, struct error *e)
+{
+    for (uint32_t n = 0; n < c->pack_count; n++) {
+        struct plan *p = &c->plans[n];
+        struct error why;
+
+        if (p->kind || (p->fate != MOVES && !is_small(c, n)))
+            continue;
+        if (pack_read_kind(repo_backend(store_repo(c->store)), &pack_of(c, n)->name, &p->kind,
+                           &why) < 0)
+            p->fate = STAYS;
+        if (interrupt_check(e) < 0)
+            return e->status;
+    }
+    return OK;
+}
+
+static int plan(struct collection *c, struct error *e)
+{
+    uint64_t moves = 0;
+
+    for (uint32_t n = 0; n < c->pack_count; n++)
+        c->plans[n] = (struct plan){.kind = c->plans[n].kind};
+    if (index_each(store_index(c->store), weigh_place, c, e) < 0)
+        return e->status;
+    for (uint32_t n = 0; n < c->pack_count; n++)
+        plan_one(c, n, &moves);
+    if (read_kinds(c, e) < 0)
+        return e->status;
+    plan_small(c, PACK_DATA, &moves);
+    plan_small(c, PACK_LISTS, &moves);
+    return OK;
+}
+
+/* ---- what must be read ---- */
+
+static int add_errand(struct errands *to, const struct errand *one, struct error *e)
+{
+    struct errand *more;
+
+    if ((to->count & (to->count - 1)) == 0) {
+        more = reallocarray(to->list, to->count ? 2 * to->count : 1, sizeof *more);
+        if (!more)
+            return out_of_memory(e);
+        to->list = more;
+    }
+    to->list[to->count++] = *one;
+    return OK;
+}
+
+/* The places of one piece. */
+struct row {
+    struct collection *c;
+    struct errand kept;
+    bool has_kept, drops;
+    uint8_t prefix[PREFIX_BYTES];
 };
 
-static int compare_offsets(const void *a, const void *b)
+/* Before another place of it is dropped, the one that stays is read. */
+static int end_row(struct row *r, struct error *e)
 {
-    const struct table_entry *one = a, *other = b;
+    if (!r->has_kept || !r->drops)
+        return OK;
+    return add_errand(&r->c->checks, &r->kept, e);
+}
 
+static int sort_place(void *arg, uint64_t number, const struct index_entry *entry, struct error *e)
+{
+    struct row *r = arg;
+    struct errand one = {.place = entry->place};
+
+    if (entry->place.pack >= r->c->pack_count)
+        return OK;
+    memcpy(one.prefix, entry->prefix, PREFIX_BYTES);
+    if (memcmp(r->prefix, entry->prefix, PREFIX_BYTES) != 0) {
+        if (end_row(r, e) < 0)
+            return e->status;
+        *r = (struct row){.c = r->c};
+        memcpy(r->prefix, entry->prefix, PREFIX_BYTES);
+    }
+    if (!mark_keeps(r->c->mark, number)) {
+        r->drops |= mark_needs(r->c->mark, number) &&
+                    r->c->plans[entry->place.pack].fate != STAYS && !entry->place.damaged;
+        return OK;
+    }
+    r->kept = one;
+    r->has_kept = true;
+    return r->c->plans[entry->place.pack].fate == MOVES ? add_errand(&r->c->copies, &one, e) : OK;
+}
+
+static int compare_errands(const void *a, const void *b)
+{
+    const struct place *one = &((const struct errand *)a)->place,
+                       *other = &((const struct errand *)b)->place;
+
+    if (one->pack != other->pack)
+        return one->pack < other->pack ? -1 : 1;
     return one->offset < other->offset ? -1 : one->offset > other->offset;
 }
 
-/* In the order in which it lies there. */
-static int open_table(struct collection *c, uint32_t pack, struct table *t, struct error *e)
+/* In the order in which they lie there. */
+static void sort_errands(struct errands *errands)
 {
-    const struct index_pack *p = index_packs(store_index(c->store), pack);
-    char name[PACK_NAME];
-
-    *t = (struct table){.pack = pack, .fd = -1};
-    if (index_pack_open(store_index(c->store), pack, &t->fd, name, e) < 0 ||
-        pack_read_table(t->fd, p->bytes, &t->entries, &t->count, e) < 0)
-        return error_prefix(e, "pack %s, of which something is needed", p->name);
-    if (t->count)
-        qsort(t->entries, t->count, sizeof *t->entries, compare_offsets);
-    return OK;
+    if (errands->count)
+        qsort(errands->list, errands->count, sizeof *errands->list, compare_errands);
 }
 
-static bool is_needed(const struct collection *c, const struct table *t, uint32_t offset)
+static int find_errands(struct collection *c, struct error *e)
 {
-    return record_set_has(&c->needed, &(struct location){.pack = t->pack, .offset = offset});
-}
+    struct row row = {.c = c};
 
-/* Whether it is found for a name that is needed, or may be by another index: two that wrote at once may each have stored the
- * same as a patch, of different bases. What is there whole is found before any of them. */
-static bool may_be_found(const struct collection *c, const struct table *t,
-                         const struct table_entry *entry)
-{
-    struct location where;
-
-    return is_needed(c, t, entry->offset) ||
-           (index_find(store_index(c->store), &entry->id, &where) == OK && where.patch &&
-            record_set_has(&c->needed, &where));
-}
-
-/* Bases are whole, so that none leads to another. What is a patch and not needed may stay, without its base: who stores the
- * same once more sees to that (store_put_named). */
-static int mark_bases(struct collection *c, const struct table *t, struct error *e)
-{
-    for (size_t i = 0; i < t->count; i++) {
-        const struct table_entry *entry = &t->entries[i];
-        struct location where;
-        struct chunk_id base;
-
-        if (entry->encoding != ENCODING_PATCH || !may_be_found(c, t, entry))
-            continue;
-        where = (struct location){.pack = t->pack, .offset = entry->offset};
-        if (store_patch_base(c->worker, &where, &base, e) < 0)
-            return e->status;
-        /* What is found now is to be had; another patch of the same may have lost its base long ago. */
-        if (mark(c, &base, &where, e) < 0 &&
-            !(e->status == DAMAGED && !is_needed(c, t, entry->offset)))
-            return e->status;
-    }
-    return OK;
-}
-
-static int copy_needed(struct collection *c, const struct table *t, struct error *e)
-{
-    for (size_t i = 0; i < t->count; i++)
-        if (is_needed(c, t, t->entries[i].offset) &&
-            store_copy_record(c->worker, t->fd, &t->entries[i], e) < 0)
-            return e->status;
-    return OK;
-}
-
-/* If little is needed of a pack, copy that. */
-static int copy_out(struct collection *c, const struct table *t, struct error *e)
-{
-    uint64_t bytes = index_packs(store_index(c->store), t->pack)->bytes, needed = 0;
-
-    for (size_t i = 0; i < t->count; i++)
-        if (is_needed(c, t, t->entries[i].offset))
-            needed += RECORD_HEAD_BYTES + t->entries[i].stored_bytes + TABLE_ENTRY_BYTES;
-    if (needed >= bytes / NEEDED_PART)
-        return OK;
-    if (copy_needed(c, t, e) < 0)
+    c->copies.count = c->checks.count = 0;
+    if (index_each(store_index(c->store), sort_place, &row, e) < 0 || end_row(&row, e) < 0)
         return e->status;
-    c->dead[t->pack] = true;
-    c->stats->freed_bytes -= needed;
+    sort_errands(&c->copies);
+    sort_errands(&c->checks);
     return OK;
 }
 
-typedef int (*pack_step)(struct collection *c, const struct table *t, struct error *e);
-
-static int one_pack(struct collection *c, uint32_t pack, pack_step step, struct error *e)
+static int run_checks(struct collection *c, size_t *bad, struct error *e)
 {
-    struct table t;
-    int rc = open_table(c, pack, &t, e);
+    struct error why;
 
-    if (rc == OK)
-        rc = step(c, &t, e);
-    free(t.entries);
-    return rc < 0 ? rc : interrupt_check(e);
-}
+    *bad = 0;
+    for (size_t i = 0; i < c->checks.count; i++) {
+        const struct errand *one = &c->checks.list[i];
 
-/* Each pack that something is needed of, or comes to be on the way. */
-static int each_pack(struct collection *c, pack_step step, struct error *e)
-{
-    AUTO_FREE bool *done = calloc(c->pack_count + (size_t)1, sizeof *done);
-
-    if (!done)
-        return error_set(e, NO_SPACE, "out of memory");
-    for (bool more = true; more;) {
-        more = false;
-        for (uint32_t pack = 0; pack < c->pack_count; pack++) {
-            if (!c->needed_in[pack] || done[pack])
-                continue;
-            done[pack] = more = true;
-            if (one_pack(c, pack, step, e) < 0)
+        if (store_check(c->worker, &one->place, one->prefix, &why) < 0) {
+            if (why.status != DAMAGED) {
+                *e = why;
                 return e->status;
+            }
+            ++*bad;
         }
+        if (interrupt_check(e) < 0)
+            return e->status;
     }
     return OK;
 }
 
-static int remove_packs(struct collection *c, struct error *e)
+/* A pack of which something can't be copied stays as it is. */
+static int run_copies(struct collection *c, struct error *e)
 {
-    for (uint32_t pack = 0; pack < c->pack_count; pack++) {
-        if (!c->dead[pack])
+    struct error why;
+
+    for (size_t i = 0; i < c->copies.count; i++) {
+        const struct errand *one = &c->copies.list[i];
+        struct plan *p = &c->plans[one->place.pack];
+
+        if (p->fate != MOVES)
             continue;
-        if (index_pack_remove(store_index(c->store), pack, e) < 0)
+        if (store_copy(c->worker, &one->place, one->prefix, p->kind, &why) < 0) {
+            if (why.status != DAMAGED) {
+                *e = why;
+                return e->status;
+            }
+            p->fate = STAYS;
+        }
+        if (interrupt_check(e) < 0)
             return e->status;
-        c->stats->freed_bytes += index_packs(store_index(c->store), pack)->bytes;
-        c->dead[pack] = false;
-        if (FAULT("collect-pack-removed", e) < 0)
+    }
+    return store_finish(c->store, e);
+}
+
+/* ---- condemn ---- */
+
+struct second_look {
+    struct collection *c;
+    const uint8_t *before; /* what was kept then */
+};
+
+static int spare_place(void *arg, uint64_t number, const struct index_entry *entry, struct error *e)
+{
+    struct second_look *look = arg;
+
+    (void)e;
+    if (entry->place.pack < look->c->pack_count && mark_needs(look->c->mark, number) &&
+        !(look->before[number / 8] & 1 << number % 8))
+        look->c->plans[entry->place.pack].fate = STAYS;
+    return OK;
+}
+
+/* Somebody else may have condemned what is to stay for the sake of what is to go here. */
+static int check_stays(const struct collection *c, struct error *e)
+{
+    const struct view *view = repo_view(store_repo(c->store));
+
+    for (uint32_t n = 0; n < c->pack_count; n++)
+        if (c->plans[n].fate == STAYS && c->plans[n].needed_count &&
+            !view_find_pack(view, &pack_of(c, n)->name))
+            return error_set(e, AGAIN,
+                             "another domsnap has freed space at the same time: try again");
+    return OK;
+}
+
+/* What packs that have come since are patches of. */
+static int need_bases(struct collection *c, struct error *e)
+{
+    const struct index_pack *pack;
+
+    for (; (pack = pack_of(c, c->next_pack)); c->next_pack++) {
+        AUTO_FREE struct table_entry *entries = NULL;
+        size_t count;
+
+        if (pack_read_table(repo_backend(store_repo(c->store)), &pack->name, pack->bytes, &entries,
+                            &count, e) < 0)
             return e->status;
+        for (size_t i = 0; i < count; i++)
+            if (entries[i].encoding == ENCODING_PATCH && mark_base(c->mark, entries[i].base, e) < 0)
+                return e->status;
     }
     return OK;
 }
 
-/* What programs that died have left under names with a dot in front. */
-static void remove_stale(int in, const char *folder)
+/* Snapshots have been added since: what they need, and was not needed before, stays where it is. */
+static int look_again(struct collection *c, struct error *e)
 {
-    AUTO_CLOSEDIR DIR *dir = NULL;
-    struct error ignored;
-    const char *file;
+    AUTO_FREE uint8_t *before = mark_needed_copy(c->mark);
+    struct second_look look = {c, before};
+    uint32_t packs = c->next_pack;
+    size_t count;
 
-    if (list_in(in, folder, &dir, &ignored) < 0)
-        return;
-    while ((file = dir_next(dir)))
-        if (file[0] == '.')
-            unlinkat(dirfd(dir), file, 0);
-}
-
-static void remove_all_stale(int repo_dirfd)
-{
-    AUTO_CLOSEDIR DIR *dir = NULL;
-    struct error ignored;
-    const char *domain;
-
-    remove_stale(repo_dirfd, "packs");
-    remove_stale(repo_dirfd, "index");
-    if (list_in(repo_dirfd, "snapshots", &dir, &ignored) < 0)
-        return;
-    while ((domain = dir_next(dir)))
-        if (domain[0] != '.')
-            remove_stale(dirfd(dir), domain);
-}
-
-static int begin(struct collection *c, struct error *e)
-{
-    while (index_packs(store_index(c->store), c->pack_count))
-        c->pack_count++;
-    c->needed_in = calloc(c->pack_count + (size_t)1, sizeof *c->needed_in);
-    c->dead = calloc(c->pack_count + (size_t)1, sizeof *c->dead);
-    return c->needed_in && c->dead ? OK : error_set(e, NO_SPACE, "out of memory");
-}
-
-/* What is wholly dead goes first: the disk may be full. */
-static int sweep(struct collection *c, struct error *e)
-{
-    for (uint32_t pack = 0; pack < c->pack_count; pack++)
-        c->dead[pack] = !c->needed_in[pack];
-    /* What the index says is saved before anything is copied: it may be saved on the way, and what was copied be gone by then. */
-    if (remove_packs(c, e) < 0 || index_save(store_index(c->store), e) < 0 ||
-        each_pack(c, copy_out, e) < 0 || store_worker_finish(c->worker, e) < 0 ||
-        store_save(c->store, e) < 0 || FAULT("collect-copied", e) < 0)
+    if (!before)
+        return out_of_memory(e);
+    if (check_stays(c, e) < 0 ||
+        index_learn(store_index(c->store), repo_view(store_repo(c->store)), e) < 0 ||
+        need_bases(c, e) < 0 || mark_new_snapshots(c, &count, e) < 0)
         return e->status;
-    /* From here on what was copied is there twice. */
-    return remove_packs(c, e) < 0 ? e->status : store_save(c->store, e);
+    if (count == 0 && packs == c->next_pack)
+        return OK;
+    return index_each(store_index(c->store), spare_place, &look, e);
+}
+
+static int add_pack(json_t *list, const struct pack_name *name, uint64_t bytes, struct error *e)
+{
+    char text[PACK_NAME_TEXT];
+
+    pack_name_to_text(name, text);
+    return json_array_append_new(list, json_pack("[s, I]", text, (json_int_t)bytes)) < 0
+               ? out_of_memory(e)
+               : OK;
+}
+
+static int list_packs(struct collection *c, json_t *doomed, json_t *named, struct error *e)
+{
+    size_t count;
+    const struct view_pack *own = store_packs(c->store, &count);
+
+    *c->stats = (struct collect_stats){0};
+    for (uint32_t n = 0; n < c->pack_count; n++) {
+        const struct index_pack *pack = pack_of(c, n);
+
+        if (c->plans[n].fate == STAYS)
+            continue;
+        if (add_pack(doomed, &pack->name, pack->bytes, e) < 0)
+            return e->status;
+        c->stats->condemned_packs++;
+        c->stats->condemned_bytes += pack->bytes;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (add_pack(named, &own[i].name, own[i].bytes, e) < 0)
+            return e->status;
+        c->stats->copied_packs++;
+        c->stats->copied_bytes += own[i].bytes;
+    }
+    return OK;
+}
+
+static int put_condemn(struct collection *c, struct error *e)
+{
+    struct repo *r = store_repo(c->store);
+    AUTO_JSON json_t *doomed = json_array(), *named = json_array(), *entry = NULL;
+
+    if (list_packs(c, doomed, named, e) < 0)
+        return e->status;
+    if (json_array_size(doomed) == 0)
+        return OK;
+    entry = json_pack("{s:s, s:s, s:O, s:O}", "kind", "condemn", "run", repo_run(r), "packs",
+                      doomed, "named", named);
+    return entry ? log_put(repo_log(r), entry, e) : out_of_memory(e);
+}
+
+/* The run has ended, but did it so? */
+static bool has_counted(const struct collection *c)
+{
+    const struct view *view = repo_view(store_repo(c->store));
+    size_t count;
+    const struct view_pack *own = store_packs(c->store, &count);
+    uint32_t n = 0;
+
+    if (count)
+        return view_find_pack(view, &own->name);
+    while (n < c->pack_count && c->plans[n].fate == STAYS)
+        n++;
+    return n < c->pack_count && !view_find_pack(view, &pack_of(c, n)->name);
+}
+
+/* It may be put only as the next after what it was worked out from. */
+static int condemn(struct collection *c, struct error *e)
+{
+    struct repo *r = store_repo(c->store);
+
+    store_note_damage(c->store);
+    for (c->next_pack = c->pack_count; pack_of(c, c->next_pack); c->next_pack++)
+        ;
+    if (log_read(repo_log(r), e) < 0)
+        return e->status;
+    for (;;) {
+        if (log_check_run(repo_log(r), repo_run(r), e) < 0 || look_again(c, e) < 0 ||
+            put_condemn(c, e) < 0)
+            return e->status;
+        if (c->stats->condemned_packs == 0)
+            return OK;
+        if (has_counted(c))
+            break;
+    }
+    repo_has_ended(r);
+    /* It is done, whatever happens now. */
+    (void)FAULT("collect-condemned", e);
+    return OK;
+}
+
+/* ---- the whole ---- */
+
+/* What is not to be had may be there, as a patch of nobody knows what. */
+static int check_tables(const struct collection *c, struct error *e)
+{
+    for (uint32_t n = 0; mark_missing(c->mark) && n < c->pack_count; n++)
+        if (pack_of(c, n)->unreadable) {
+            *e = *pack_of(c, n)->why;
+            return error_append(e, "what snapshots need may be in it, so nothing was freed: run "
+                                   "`domsnap repair` first");
+        }
+    return OK;
+}
+
+static int prepare(struct collection *c, struct error *e)
+{
+    size_t count, bad = 1;
+
+    if (mark_new_snapshots(c, &count, e) < 0 || check_tables(c, e) < 0)
+        return e->status;
+    for (int round = 0; bad && round < ROUNDS_MAX; round++)
+        if ((round && mark_finish(c->mark, e) < 0) || plan(c, e) < 0 || find_errands(c, e) < 0 ||
+            run_checks(c, &bad, e) < 0)
+            return e->status;
+    return bad ? error_set(e, DAMAGED,
+                           "more and more of it turns out to be damaged; run `domsnap check "
+                           "--read-data` first")
+               : OK;
 }
 
 int collect_run(struct store *s, struct collect_stats *stats, struct error *e)
@@ -330,20 +548,23 @@ int collect_run(struct store *s, struct collect_stats *stats, struct error *e)
     int rc;
 
     *stats = (struct collect_stats){0};
-    remove_all_stale(store_dirfd(s));
-    rc = store_worker_new(&c.worker, s, e);
+    while (pack_of(&c, c.pack_count))
+        c.pack_count++;
+    c.plans = calloc(c.pack_count + (size_t)1, sizeof *c.plans);
+    rc = c.plans ? mark_new(&c.mark, s, e) : out_of_memory(e);
     if (rc == OK)
-        rc = begin(&c, e);
+        rc = store_worker_new(&c.worker, s, e);
     if (rc == OK)
-        rc = mark_all(&c, e);
+        rc = prepare(&c, e);
     if (rc == OK)
-        rc = each_pack(&c, mark_bases, e);
+        rc = run_copies(&c, e);
     if (rc == OK)
-        rc = sweep(&c, e);
+        rc = condemn(&c, e);
     store_worker_free(c.worker);
-    record_set_release(&c.needed);
-    record_set_release(&c.leaves);
-    free(c.needed_in);
-    free(c.dead);
-    return rc < 0 ? error_prefix(e, "collect") : OK;
+    mark_free(c.mark);
+    free(c.copies.list);
+    free(c.checks.list);
+    free(c.snapshots);
+    free(c.plans);
+    return rc < 0 ? error_prefix(e, "free space") : OK;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Free the space of what no record needs any more. The store is open for exclusive use, so nobody
- * refers to anything that is found dead. A pack that nothing in is needed of is removed; one of which little is needed has
- * that copied to a new pack first. A kill at any time leaves everything that is needed in at least one place.
+ * Condemn the packs of which no snapshot needs anything, and those of which little is needed, or
+ * that are small, once that is in new packs. Nobody waits for it, nor does it wait: sweep.h removes
+ * them when no run can be reading them.
  */
 #ifndef REPO_COLLECT_H
 #define REPO_COLLECT_H
@@ -10,11 +10,14 @@
 #include "repo/store.h"
 
 struct collect_stats {
-    uint64_t freed_bytes; /* of packs removed, less what was copied */
+    uint64_t condemned_packs, condemned_bytes;
+    uint64_t copied_packs, copied_bytes; /* new ones, of what was needed of those */
 };
 
-/* DAMAGED: a record, a list, or the table of a pack that something is needed of can't be read, so it can't be known what else
- * is needed; nothing that is was removed. */
+/*
+ * The store's run ends with it, unless there was nothing to condemn. DAMAGED: a record or a list
+ * can't be read, so that it can't be known what else is needed: nothing was condemned.
+ */
 int collect_run(struct store *s, struct collect_stats *stats, struct error *e);
 
 #endif

@@ -6,8 +6,10 @@
 
 #include "base/hex.h"
 
-#define VERSION      1
-#define RECORD_MAGIC UINT32_C(0x63655264)
+#define VERSION 2
+
+/* No text begins so, nor any common file. */
+const uint8_t piece_magic[PIECE_MAGIC_BYTES] = {0x93, 'p', 'i', 'e', 'c', 'e', '\r', '\n'};
 
 static const uint8_t pack_magic[16] = "domsnap pack";
 static const uint8_t table_magic[16] = "domsnap table";
@@ -53,56 +55,59 @@ int chunk_id_from_hex(struct chunk_id *id, const char *hex, struct error *e)
     return OK;
 }
 
-/* ---- records ---- */
+/* ---- pieces ---- */
 
-/* Lengths and encoding, which stand in records and in tables. */
+/* Lengths and encoding, which stand in pieces and in tables. */
 static int check_lengths(enum encoding encoding, uint32_t full_bytes, uint32_t stored_bytes,
                          struct error *e)
 {
     if (full_bytes == 0 || full_bytes > CHUNK_MAX_BYTES)
-        return error_set(e, DAMAGED, "a record of %u bytes of content", full_bytes);
+        return error_set(e, DAMAGED, "a piece of %u bytes of content", full_bytes);
     if (stored_bytes == 0 || stored_bytes > full_bytes)
-        return error_set(e, DAMAGED, "a record that stores %u bytes for %u", stored_bytes,
+        return error_set(e, DAMAGED, "a piece that stores %u bytes for %u", stored_bytes,
                          full_bytes);
     switch (encoding) {
     case ENCODING_RAW:
         return stored_bytes == full_bytes
                    ? OK
-                   : error_set(e, DAMAGED, "a raw record that is not as long as its content");
+                   : error_set(e, DAMAGED, "a raw piece that is not as long as its content");
     case ENCODING_ZSTD:
     case ENCODING_PATCH:
         return OK;
     }
-    return error_set(e, UNSUPPORTED, "a record of encoding %d, which this domsnap does not know",
+    return error_set(e, UNSUPPORTED, "a piece of encoding %d, which this domsnap does not know",
                      (int)encoding);
 }
 
 /*
- *   0 magic   4 encoding   5 cipher   6 reserved   8 full_bytes   12 stored_bytes   16 id
+ *   0 magic   8 encoding   9 cipher   10 reserved   12 full_bytes   16 stored_bytes   20 reserved
+ * (a cipher's counter)   24 id   56 reserved (a cipher's run)
  */
-void record_head_put(uint8_t to[static RECORD_HEAD_BYTES], const struct record_head *h)
+void piece_head_put(uint8_t to[static PIECE_HEAD_BYTES], const struct piece_head *h)
 {
-    memset(to, 0, RECORD_HEAD_BYTES);
-    put32(to, RECORD_MAGIC);
-    to[4] = (uint8_t)h->encoding;
-    put32(to + 8, h->full_bytes);
-    put32(to + 12, h->stored_bytes);
-    memcpy(to + 16, h->id.bytes, ID_BYTES);
+    memset(to, 0, PIECE_HEAD_BYTES);
+    memcpy(to, piece_magic, PIECE_MAGIC_BYTES);
+    to[8] = (uint8_t)h->encoding;
+    put32(to + 12, h->full_bytes);
+    put32(to + 16, h->stored_bytes);
+    memcpy(to + 24, h->id.bytes, ID_BYTES);
 }
 
-int record_head_take(struct record_head *h, const uint8_t from[static RECORD_HEAD_BYTES],
-                     struct error *e)
+int piece_head_take(struct piece_head *h, const uint8_t from[static PIECE_HEAD_BYTES],
+                    struct error *e)
 {
-    if (take32(from) != RECORD_MAGIC || !all_zero(from + 6, 2))
-        return error_set(e, DAMAGED, "there is no record where one should be");
-    if (from[5])
-        return error_set(e, UNSUPPORTED, "an encrypted record, which this domsnap can't read");
-    h->encoding = from[4];
-    h->full_bytes = take32(from + 8);
-    h->stored_bytes = take32(from + 12);
-    memcpy(h->id.bytes, from + 16, ID_BYTES);
+    if (memcmp(from, piece_magic, PIECE_MAGIC_BYTES) != 0)
+        return error_set(e, DAMAGED, "there is no piece where one should be");
+    if (from[9])
+        return error_set(e, UNSUPPORTED, "an encrypted piece, which this domsnap can't read");
+    if (!all_zero(from + 10, 2) || !all_zero(from + 20, 4) || !all_zero(from + 56, 8))
+        return error_set(e, DAMAGED, "a piece's head is not what was written");
+    h->encoding = from[8];
+    h->full_bytes = take32(from + 12);
+    h->stored_bytes = take32(from + 16);
+    memcpy(h->id.bytes, from + 24, ID_BYTES);
     if (chunk_id_is_zero(&h->id))
-        return error_set(e, DAMAGED, "a record of zeros");
+        return error_set(e, DAMAGED, "a piece of zeros");
     return check_lengths(h->encoding, h->full_bytes, h->stored_bytes, e);
 }
 
@@ -116,51 +121,59 @@ size_t patch_bitmap_bytes(uint32_t full_bytes)
 /* ---- packs ---- */
 
 /*
- *   0 magic   16 version   20 reserved
+ *   0 magic   16 version   20 kind   24 run   32 reserved
  */
-void pack_head_put(uint8_t to[static PACK_HEAD_BYTES])
+void pack_head_put(uint8_t to[static PACK_HEAD_BYTES], const struct pack_head *h)
 {
     memset(to, 0, PACK_HEAD_BYTES);
     memcpy(to, pack_magic, sizeof pack_magic);
     put32(to + 16, VERSION);
+    put32(to + 20, h->kind);
+    memcpy(to + 24, h->run, sizeof h->run);
 }
 
-int pack_head_take(const uint8_t from[static PACK_HEAD_BYTES], struct error *e)
+int pack_head_take(struct pack_head *h, const uint8_t from[static PACK_HEAD_BYTES], struct error *e)
 {
-    if (memcmp(from, pack_magic, sizeof pack_magic) != 0 || !all_zero(from + 20, 12))
+    if (memcmp(from, pack_magic, sizeof pack_magic) != 0)
         return error_set(e, DAMAGED, "it does not begin as a pack");
     if (take32(from + 16) != VERSION)
-        return error_set(e, UNSUPPORTED,
-                         "a pack of version %u, and this domsnap reads version %d; use a newer one",
+        return error_set(e, UNSUPPORTED, "a pack of version %u; this domsnap reads version %d",
                          take32(from + 16), VERSION);
+    h->kind = take32(from + 20);
+    if ((h->kind != PACK_DATA && h->kind != PACK_LISTS) || !all_zero(from + 32, 32))
+        return error_set(e, DAMAGED, "its head is not what was written");
+    memcpy(h->run, from + 24, sizeof h->run);
     return OK;
 }
 
 /*
- *   0 id   32 offset   36 full_bytes   40 stored_bytes   44 encoding   45 reserved
+ *   0 id   32 base   52 offset   56 stored_bytes   60 full_bytes (3)   63 encoding
  */
 void table_entry_put(uint8_t to[static TABLE_ENTRY_BYTES], const struct table_entry *t)
 {
-    memset(to, 0, TABLE_ENTRY_BYTES);
     memcpy(to, t->id.bytes, ID_BYTES);
-    put32(to + 32, t->offset);
-    put32(to + 36, t->full_bytes);
-    put32(to + 40, t->stored_bytes);
-    to[44] = (uint8_t)t->encoding;
+    memcpy(to + 32, t->base, PREFIX_BYTES);
+    put32(to + 52, t->offset);
+    put32(to + 56, t->stored_bytes);
+    put32(to + 60, t->full_bytes | (uint32_t)t->encoding << 24);
 }
 
 int table_entry_take(struct table_entry *t, const uint8_t from[static TABLE_ENTRY_BYTES],
                      struct error *e)
 {
     memcpy(t->id.bytes, from, ID_BYTES);
-    t->offset = take32(from + 32);
-    t->full_bytes = take32(from + 36);
-    t->stored_bytes = take32(from + 40);
-    t->encoding = from[44];
-    if (!all_zero(from + 45, 3) || chunk_id_is_zero(&t->id) || t->offset < PACK_HEAD_BYTES ||
-        t->offset > PACK_MAX_BYTES)
+    memcpy(t->base, from + 32, PREFIX_BYTES);
+    t->offset = take32(from + 52);
+    t->stored_bytes = take32(from + 56);
+    t->full_bytes = take32(from + 60) & 0xffffff;
+    t->encoding = from[63];
+    if (chunk_id_is_zero(&t->id) || t->offset < PACK_HEAD_BYTES || t->offset > PACK_MAX_BYTES)
         return error_set(e, DAMAGED, "its table holds what no pack holds");
-    return check_lengths(t->encoding, t->full_bytes, t->stored_bytes, e);
+    if (check_lengths(t->encoding, t->full_bytes, t->stored_bytes, e) < 0)
+        return e->status;
+    if ((t->encoding == ENCODING_PATCH) == all_zero(t->base, PREFIX_BYTES))
+        return error_set(e, DAMAGED, "its table does not say what a patch is of");
+    return OK;
 }
 
 /*

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The repository's bytes, as docs/domsnap-repository.5 specifies them; this is the one place where
- * they are turned into structures and back. All numbers are little-endian, all structures packed.
+ * The bytes of packs, as docs/domsnap-repository.5 specifies them; this is the one place where they
+ * are turned into structures and back. All numbers are little-endian, all structures packed.
  * Nothing that is read is trusted: each function that takes bytes says DAMAGED, and why, unless
  * every field is one that domsnap writes.
  */
@@ -19,7 +19,7 @@
 #define ID_BYTES 32
 #define ID_HEX   65 /* with the NUL */
 
-/* The SHA-256 of a chunk's full content. All zero: a chunk of zeros, or a list of such, which is
+/* The SHA-256 of a piece's full content. All zero: a chunk of zeros, or a list of such, which is
  * never stored. */
 struct chunk_id {
     uint8_t bytes[ID_BYTES];
@@ -31,9 +31,13 @@ bool chunk_id_is_zero(const struct chunk_id *id);
 void chunk_id_to_hex(const struct chunk_id *id, char hex[static ID_HEX]);
 int chunk_id_from_hex(struct chunk_id *id, const char *hex, struct error *e);
 
-/* ---- records: what a pack is made of ---- */
+/* The first bytes of a name, by which pieces are found. Nobody finds two names that begin with the
+ * same 20 bytes (2^80 tries), and each piece is held against its whole name whenever it is read. */
+#define PREFIX_BYTES 20
 
-/* The largest content of a record, and of a chunk. */
+/* ---- pieces: what a pack is made of ---- */
+
+/* The largest content of a piece, and of a chunk. */
 #define CHUNK_MAX_BYTES (1u << 20)
 #define CHUNK_MIN_BYTES (64u << 10)
 
@@ -44,53 +48,69 @@ int chunk_id_from_hex(struct chunk_id *id, const char *hex, struct error *e);
 enum encoding {
     ENCODING_RAW = 1,
     ENCODING_ZSTD = 2,
-    ENCODING_PATCH = 3 /* the content of another record, of which some pages differ */
+    ENCODING_PATCH = 3 /* the content of another piece, of which some pages differ */
 };
 
-struct record_head {
+/* A piece says all that is needed to read it, but nothing of where it is: it can be moved as it is.
+ */
+struct piece_head {
     enum encoding encoding;
     uint32_t full_bytes;   /* of the content */
     uint32_t stored_bytes; /* of what follows the head */
     struct chunk_id id;
 };
 
-#define RECORD_HEAD_BYTES 48
+#define PIECE_HEAD_BYTES  64
+#define PIECE_MAGIC_BYTES 8
 
-void record_head_put(uint8_t to[static RECORD_HEAD_BYTES], const struct record_head *h);
-int record_head_take(struct record_head *h, const uint8_t from[static RECORD_HEAD_BYTES],
-                     struct error *e);
+/* What each piece begins with. */
+extern const uint8_t piece_magic[PIECE_MAGIC_BYTES];
+
+void piece_head_put(uint8_t to[static PIECE_HEAD_BYTES], const struct piece_head *h);
+int piece_head_take(struct piece_head *h, const uint8_t from[static PIECE_HEAD_BYTES],
+                    struct error *e);
 
 /* A patch's own head; then come the bitmap, a bit a page, and the pages in one zstd frame. */
-struct patch_head {
-    struct chunk_id base; /* a record that is not a patch */
-    uint32_t bitmap_bytes;
-};
-
-#define PATCH_HEAD_BYTES 32
+#define PATCH_HEAD_BYTES ID_BYTES /* the name of its base, a piece that is not a patch */
 
 size_t patch_bitmap_bytes(uint32_t full_bytes);
 
 /* ---- packs ---- */
 
-/* Packs are closed once they are that long: large enough that a disk's one fdatasync for each costs
- * little, small enough to be rewritten. */
+/* Packs are closed once they are that long: large enough that making each durable costs little,
+ * small enough to be rewritten. */
 #define PACK_FULL_BYTES (64u << 20)
-#define PACK_MAX_BYTES  (PACK_FULL_BYTES + (8u << 20))
+#define PACK_MAX_BYTES  (PACK_FULL_BYTES + (16u << 20))
 
-#define PACK_HEAD_BYTES 32
+/* A pack of the smallest pieces that are worth one, and never more than fit. */
+#define PACK_ENTRIES_MAX 65536u
 
-void pack_head_put(uint8_t to[static PACK_HEAD_BYTES]);
-int pack_head_take(const uint8_t from[static PACK_HEAD_BYTES], struct error *e);
+enum pack_kind {
+    PACK_DATA = 1, /* chunks */
+    PACK_LISTS = 2 /* lists of names: what leads to the chunks */
+};
+
+struct pack_head {
+    enum pack_kind kind;
+    uint8_t run[8]; /* that put it */
+};
+
+#define PACK_HEAD_BYTES 64
+
+void pack_head_put(uint8_t to[static PACK_HEAD_BYTES], const struct pack_head *h);
+int pack_head_take(struct pack_head *h, const uint8_t from[static PACK_HEAD_BYTES],
+                   struct error *e);
 
 /* One line of the table at a pack's end, which is sorted by id. */
 struct table_entry {
     struct chunk_id id;
-    uint32_t offset; /* of the record's head, from the pack's start */
+    uint8_t base[PREFIX_BYTES]; /* of a patch: how its base's name begins; else zeros */
+    uint32_t offset;            /* of the piece's head, from the pack's start */
     uint32_t full_bytes, stored_bytes;
     enum encoding encoding;
 };
 
-#define TABLE_ENTRY_BYTES 48
+#define TABLE_ENTRY_BYTES 64
 
 void table_entry_put(uint8_t to[static TABLE_ENTRY_BYTES], const struct table_entry *t);
 int table_entry_take(struct table_entry *t, const uint8_t from[static TABLE_ENTRY_BYTES],
@@ -106,13 +126,13 @@ struct pack_tail {
 #define PACK_TAIL_BYTES 64
 
 void pack_tail_put(uint8_t to[static PACK_TAIL_BYTES], const struct pack_tail *t);
-/* `pack_bytes`: of the whole file, which must be what the tail says. */
+/* `pack_bytes`: of the whole pack, which must be what the tail says. */
 int pack_tail_take(struct pack_tail *t, const uint8_t from[static PACK_TAIL_BYTES],
                    uint64_t pack_bytes, struct error *e);
 
 /* ---- lists ---- */
 
-/* So many ids make a list, which is a record of its own: at 256 KiB a chunk, a leaf names 64 MiB of
+/* So many ids make a list, which is a piece of its own: at 256 KiB a chunk, a leaf names 64 MiB of
  * an image. */
 #define LIST_IDS   256
 #define LIST_BYTES (LIST_IDS * ID_BYTES)

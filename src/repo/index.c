@@ -1,354 +1,142 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "repo/index.h"
-
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <pthread.h>
-#include <stdio.h>
+#include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/file.h"
-#include "base/log.h"
+#include "repo/index_private.h"
+#include "repo/pack.h"
 
-/* More are merged into one. */
-#define SEGMENTS_MAX 8
+/* ---- packs ---- */
 
-/* So many records are kept in memory before they go to a file: 16 MiB of them. */
-#define FRESH_MAX (1u << 19)
-
-struct index {
-    int dirfd, packs_dirfd; /* index/, packs/ */
-    pthread_mutex_t lock;   /* guards all that follows */
-    struct index_pack *packs;
-    size_t pack_count, listed_count; /* those that were there at the start are sorted by name */
-    struct segment segments[SEGMENTS_MAX + 1];
-    size_t segment_count;
-    struct entry *fresh; /* open addressing; stored_bytes 0: empty */
-    size_t fresh_slots, fresh_count;
-    bool in_memory; /* files can't be written */
-};
-
-/* ---- packs by name ---- */
-
-static int add_pack(struct index *ix, const char *name, uint64_t bytes, uint32_t *number,
-                    struct error *e)
+static int compare_offsets(const void *a, const void *b)
 {
-    struct index_pack *packs;
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
 
-    /* Doubling at each power of two. */
-    if ((ix->pack_count & (ix->pack_count - 1)) == 0) {
-        packs = realloc(ix->packs, (ix->pack_count ? 2 * ix->pack_count : 1) * sizeof *packs);
-        if (!packs)
-            return error_set(e, NO_SPACE, "out of memory");
-        ix->packs = packs;
-    }
-    *number = (uint32_t)ix->pack_count++;
-    ix->packs[*number] = (struct index_pack){.fd = -1};
-    snprintf(ix->packs[*number].name, PACK_NAME, "%s", name);
-    ix->packs[*number].bytes = bytes;
-    return OK;
+    return (x > y) - (x < y);
 }
 
-static int compare_names(const void *a, const void *b)
+bool index_is_damaged(const struct pack *pack, uint32_t offset)
 {
-    return strcmp(((const struct index_pack *)a)->name, ((const struct index_pack *)b)->name);
+    return pack->all_damaged ||
+           (pack->damaged_count &&
+            bsearch(&offset, pack->damaged, pack->damaged_count, sizeof offset, compare_offsets));
 }
 
-static bool is_pack_file(const char *name)
+static void insert_offset(struct pack *pack, uint32_t offset)
 {
-    return strlen(name) == PACK_NAME - 1 + 5 && strspn(name, "0123456789abcdef") == PACK_NAME - 1 &&
-           strcmp(name + PACK_NAME - 1, ".pack") == 0;
+    size_t at = pack->damaged_count++;
+
+    /* Mostly they come in order. */
+    while (at && pack->damaged[at - 1] > offset)
+        at--;
+    memmove(&pack->damaged[at + 1], &pack->damaged[at],
+            (pack->damaged_count - at - 1) * sizeof offset);
+    pack->damaged[at] = offset;
 }
 
-static int list_packs(struct index *ix, struct error *e)
+static int add_damage(struct pack *pack, const uint32_t *offsets, size_t count, struct error *e)
 {
-    AUTO_CLOSEDIR DIR *dir = NULL;
-    const char *file;
-    uint32_t number;
+    uint32_t *all = realloc(pack->damaged, (pack->damaged_count + count + 1) * sizeof *all);
 
-    if (list_in(ix->packs_dirfd, ".", &dir, e) < 0)
-        return error_prefix(e, "packs");
-    while ((file = dir_next(dir))) {
-        char name[PACK_NAME];
-        struct stat st;
-
-        if (!is_pack_file(file))
-            continue;
-        /* One that was collected meanwhile. */
-        if (fstatat(ix->packs_dirfd, file, &st, AT_SYMLINK_NOFOLLOW) < 0) {
-            if (errno == ENOENT)
-                continue;
-            return error_errno(e, "packs/%s", file);
-        }
-        snprintf(name, sizeof name, "%.*s", PACK_NAME - 1, file);
-        if (add_pack(ix, name, (uint64_t)st.st_size, &number, e) < 0)
-            return e->status;
-    }
-    if (errno)
-        return error_errno(e, "packs: list");
-    if (ix->pack_count)
-        qsort(ix->packs, ix->pack_count, sizeof *ix->packs, compare_names);
-    ix->listed_count = ix->pack_count;
-    return OK;
-}
-
-static uint32_t pack_number(void *arg, const char *name, uint64_t bytes)
-{
-    const struct index *ix = arg;
-    struct index_pack key, *found = NULL;
-
-    snprintf(key.name, PACK_NAME, "%s", name);
-    if (ix->listed_count)
-        found = bsearch(&key, ix->packs, ix->listed_count, sizeof key, compare_names);
-    /* Of our own. */
-    for (size_t i = ix->listed_count; !found && i < ix->pack_count; i++)
-        if (strcmp(ix->packs[i].name, name) == 0)
-            found = &ix->packs[i];
-    if (!found || found->bytes != bytes)
-        return SEGMENT_PACK_GONE;
-    found->indexed = true;
-    return (uint32_t)(found - ix->packs);
-}
-
-/* ---- entries in memory ---- */
-
-static size_t slot_of(const struct index *ix, const uint8_t prefix[PREFIX_BYTES])
-{
-    uint64_t hash;
-    size_t slot;
-
-    memcpy(&hash, prefix, sizeof hash);
-    for (slot = hash & (ix->fresh_slots - 1); ix->fresh[slot].stored_bytes;
-         slot = (slot + 1) & (ix->fresh_slots - 1))
-        if (memcmp(ix->fresh[slot].prefix, prefix, PREFIX_BYTES) == 0)
-            break;
-    return slot;
-}
-
-static int make_room(struct index *ix, struct error *e)
-{
-    struct index bigger = {.fresh_slots = ix->fresh_slots ? 2 * ix->fresh_slots : 4096};
-
-    if (2 * ix->fresh_count < ix->fresh_slots)
-        return OK;
-    bigger.fresh = calloc(bigger.fresh_slots, sizeof *bigger.fresh);
-    if (!bigger.fresh)
-        return error_set(e, NO_SPACE, "out of memory");
-    for (size_t i = 0; i < ix->fresh_slots; i++)
-        if (ix->fresh[i].stored_bytes)
-            bigger.fresh[slot_of(&bigger, ix->fresh[i].prefix)] = ix->fresh[i];
-    free(ix->fresh);
-    ix->fresh = bigger.fresh;
-    ix->fresh_slots = bigger.fresh_slots;
-    return OK;
-}
-
-static int put_fresh(struct index *ix, const struct chunk_id *id, const struct location *where,
-                     struct error *e)
-{
-    struct entry *to;
-
-    if (make_room(ix, e) < 0)
-        return e->status;
-    to = &ix->fresh[slot_of(ix, id->bytes)];
-    /* What is there whole is not to be had as a patch: it may be a patch's base. */
-    if (to->stored_bytes && to->pack != PACK_OPEN && where->patch && !entry_location(to).patch)
-        return OK;
-    ix->fresh_count += !to->stored_bytes;
-    memcpy(to->prefix, id->bytes, PREFIX_BYTES);
-    to->pack = where->pack;
-    to->offset = where->offset;
-    to->stored_bytes = where->stored_bytes | (where->patch ? ENTRY_PATCH : 0);
-    return OK;
-}
-
-/* A closed pack's table. */
-static int put_table(struct index *ix, uint32_t pack, const struct table_entry *entries,
-                     size_t count, struct error *e)
-{
-    for (size_t i = 0; i < count; i++) {
-        struct location where = {
-            .pack = pack,
-            .offset = entries[i].offset,
-            .stored_bytes = entries[i].stored_bytes,
-            .patch = entries[i].encoding == ENCODING_PATCH,
-        };
-
-        if (put_fresh(ix, &entries[i].id, &where, e) < 0)
-            return e->status;
-    }
-    return OK;
-}
-
-/* ---- to files ---- */
-
-static int add_segment(struct index *ix, const char *name, struct error *e)
-{
-    int rc = segment_map(&ix->segments[ix->segment_count], ix->dirfd, name, pack_number, ix, e);
-
-    ix->segment_count += rc == OK;
-    return rc;
-}
-
-static int compare_entries(const void *a, const void *b)
-{
-    return memcmp(a, b, PREFIX_BYTES);
-}
-
-/* The entries of closed packs, sorted; those of open ones stay in memory. */
-static size_t take_closed(struct index *ix, struct entry *sorted)
-{
-    size_t count = 0;
-
-    for (size_t i = 0; i < ix->fresh_slots; i++)
-        if (ix->fresh[i].stored_bytes && ix->fresh[i].pack != PACK_OPEN)
-            sorted[count++] = ix->fresh[i];
-    qsort(sorted, count, sizeof *sorted, compare_entries);
-    return count;
-}
-
-static void forget_closed(struct index *ix)
-{
-    struct index less = {.fresh_slots = ix->fresh_slots};
-
-    less.fresh = calloc(less.fresh_slots, sizeof *less.fresh);
-    /* Without memory they stay: known twice. */
-    if (!less.fresh)
-        return;
-    for (size_t i = 0; i < ix->fresh_slots; i++)
-        if (ix->fresh[i].stored_bytes && ix->fresh[i].pack == PACK_OPEN) {
-            less.fresh[slot_of(&less, ix->fresh[i].prefix)] = ix->fresh[i];
-            less.fresh_count++;
-        }
-    free(ix->fresh);
-    ix->fresh = less.fresh;
-    ix->fresh_count = less.fresh_count;
-}
-
-static int save(struct index *ix, struct error *e)
-{
-    AUTO_FREE struct entry *sorted = malloc((ix->fresh_count + 1) * sizeof *sorted);
-    struct segment_source sources[SEGMENTS_MAX + 1];
-    AUTO_FREE char *name = NULL;
-    size_t old = ix->segment_count, fresh_count, count = 0;
-    bool all = old == SEGMENTS_MAX;
-
-    if (!sorted)
-        return error_set(e, NO_SPACE, "out of memory");
-    fresh_count = take_closed(ix, sorted);
-    if (!fresh_count)
-        return OK;
-    sources[count++] = (struct segment_source){sorted, sorted + fresh_count, NULL};
-    for (size_t i = 0; all && i < old; i++) {
-        const struct segment *s = &ix->segments[i];
-
-        sources[count++] = (struct segment_source){s->entries, s->entries + s->count, s};
-    }
-    if (segment_write(ix->dirfd, sources, count, ix->packs, ix->pack_count, &name, e) < 0 ||
-        add_segment(ix, name, e) < 0)
-        return e->status;
-    forget_closed(ix);
     if (!all)
-        return OK;
-    for (size_t i = 0; i < old; i++) {
-        unlinkat(ix->dirfd, ix->segments[i].name, 0);
-        segment_unmap(&ix->segments[i]);
-    }
-    ix->segments[0] = ix->segments[old];
-    ix->segment_count = 1;
+        return error_set(e, NO_SPACE, "out of memory");
+    pack->damaged = all;
+    for (size_t i = 0; i < count; i++)
+        if (!index_is_damaged(pack, offsets[i]))
+            insert_offset(pack, offsets[i]);
     return OK;
 }
 
-/* Without that it takes more memory. */
-static void save_some(struct index *ix)
+static int take_damage(struct pack *pack, const struct view_damage *damage, struct error *e)
 {
-    struct error why;
+    if (!damage)
+        return OK;
+    if (damage->count == 0)
+        pack->all_damaged = true;
+    return add_damage(pack, damage->offsets, damage->count, e);
+}
 
-    if (ix->fresh_count <= FRESH_MAX || ix->in_memory || save(ix, &why) == OK)
-        return;
-    ix->in_memory = true;
-    log_debug("the index is kept in memory: %s", why.text);
+static int make_pack_room(struct index *ix, size_t more, struct error *e)
+{
+    size_t room = ix->pack_room ? ix->pack_room : 64;
+    struct pack **packs;
+
+    while (room < ix->pack_count + more)
+        room *= 2;
+    if (room == ix->pack_room)
+        return OK;
+    packs = realloc(ix->packs, room * sizeof *packs);
+    if (!packs)
+        return error_set(e, NO_SPACE, "out of memory");
+    ix->packs = packs;
+    ix->pack_room = room;
+    return OK;
+}
+
+static int take_view(struct index *ix, const struct view *v, struct error *e)
+{
+    if (make_pack_room(ix, v->pack_count + 1, e) < 0)
+        return e->status;
+    ix->listed = calloc(v->pack_count + 1, sizeof *ix->listed);
+    if (!ix->listed)
+        return error_set(e, NO_SPACE, "out of memory");
+    ix->listed_count = v->pack_count;
+    for (size_t i = 0; i < v->pack_count; i++) {
+        struct pack *pack = &ix->listed[i];
+
+        pack->told.name = v->packs[i].name;
+        pack->told.bytes = v->packs[i].bytes;
+        pack->named = true;
+        ix->packs[ix->pack_count++] = pack;
+        if (take_damage(pack, v->packs[i].damage, e) < 0)
+            return e->status;
+    }
+    return OK;
+}
+
+const struct index_pack *index_pack(struct index *ix, uint32_t number)
+{
+    const struct pack *pack = NULL;
+
+    pthread_rwlock_rdlock(&ix->lock);
+    if (number < ix->pack_count)
+        pack = ix->packs[number];
+    pthread_rwlock_unlock(&ix->lock);
+    return pack ? &pack->told : NULL;
 }
 
 /* ---- opening ---- */
 
-static bool has_suffix(const char *name, const char *suffix)
-{
-    size_t len = strlen(name), suffix_len = strlen(suffix);
-
-    return len > suffix_len && *name != '.' && strcmp(name + len - suffix_len, suffix) == 0;
-}
-
-/* What can't be used is left out: it is only a cache. */
-static int map_segments(struct index *ix, struct error *e)
-{
-    AUTO_CLOSEDIR DIR *dir = NULL;
-    const char *file;
-    struct error why;
-
-    if (list_in(ix->dirfd, ".", &dir, e) < 0)
-        return error_prefix(e, "index");
-    while (ix->segment_count < SEGMENTS_MAX && (file = dir_next(dir)))
-        if (has_suffix(file, ".idx") && add_segment(ix, file, &why) < 0)
-            log_debug("index/%s is left out: %s", file, why.text);
-    return OK;
-}
-
-static int read_pack(struct index *ix, uint32_t number, struct error *e)
-{
-    const struct index_pack *pack = &ix->packs[number];
-    AUTO_FREE struct table_entry *entries = NULL;
-    AUTO_CLOSE int fd = -1;
-    uint64_t bytes;
-    size_t count;
-
-    if (pack_open(ix->packs_dirfd, pack->name, &fd, &bytes, e) < 0)
-        return e->status;
-    if (pack_read_table(fd, bytes, &entries, &count, e) < 0)
-        return error_prefix(e, "pack %s", pack->name);
-    return put_table(ix, number, entries, count, e);
-}
-
-/* A pack whose table can't be read is as good as absent, and said to be so: what only it holds is
- * lost. */
-static int read_other_packs(struct index *ix, struct error *e)
-{
-    for (uint32_t i = 0; i < ix->pack_count; i++) {
-        struct error why;
-
-        if (ix->packs[i].indexed)
-            continue;
-        if (read_pack(ix, i, &why) == OK) {
-            save_some(ix);
-            continue;
-        }
-        if (why.status != DAMAGED && why.status != UNSUPPORTED && why.status != NOT_FOUND) {
-            *e = why;
-            return e->status;
-        }
-        log_warning("%s; what it holds is not to be had: `domsnap check` says what needs it",
-                    why.text);
-    }
-    return OK;
-}
-
-int index_open(struct index **out, int repo_dirfd, struct error *e)
+static struct index *new_index(struct backend *b)
 {
     struct index *ix = calloc(1, sizeof *ix);
+    pthread_rwlockattr_t attr;
 
     if (!ix)
-        return error_errno(e, "index");
-    pthread_mutex_init(&ix->lock, NULL);
-    ix->dirfd = ix->packs_dirfd = -1;
-    if (open_in(repo_dirfd, "index", O_RDONLY | O_DIRECTORY, &ix->dirfd, e) == OK &&
-        open_in(repo_dirfd, "packs", O_RDONLY | O_DIRECTORY, &ix->packs_dirfd, e) == OK &&
-        make_room(ix, e) == OK && list_packs(ix, e) == OK && map_segments(ix, e) == OK &&
-        read_other_packs(ix, e) == OK) {
+        return NULL;
+    ix->backend = b;
+    ix->dirfd = -1;
+    pthread_mutex_init(&ix->keeping, NULL);
+    pthread_mutex_init(&ix->memory, NULL);
+    pthread_rwlockattr_init(&attr);
+    /* Else readers that are many keep a writer out for ever. */
+    pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    pthread_rwlock_init(&ix->lock, &attr);
+    pthread_rwlockattr_destroy(&attr);
+    return ix;
+}
+
+int index_open(struct index **out, struct backend *b, const struct view *v, const char *id,
+               const char *cache, struct error *e)
+{
+    struct index *ix = new_index(b);
+
+    if (!ix)
+        return error_set(e, NO_SPACE, "out of memory");
+    if (!EVP_Digest(id, strlen(id), ix->repository, NULL, EVP_sha256(), NULL))
+        error_set(e, FAILED, "SHA-256 is not to be had from libcrypto");
+    else if (take_view(ix, v, e) == OK && index_open_files(ix, id, cache, e) == OK) {
         *out = ix;
         return OK;
     }
@@ -360,153 +148,399 @@ void index_close(struct index *ix)
 {
     if (!ix)
         return;
-    for (size_t i = 0; i < ix->segment_count; i++)
-        segment_unmap(&ix->segments[i]);
-    for (size_t i = 0; i < ix->pack_count; i++)
-        if (ix->packs[i].fd >= 0)
-            close(ix->packs[i].fd);
-    if (ix->dirfd >= 0)
-        close(ix->dirfd);
-    if (ix->packs_dirfd >= 0)
-        close(ix->packs_dirfd);
-    pthread_mutex_destroy(&ix->lock);
+    index_close_files(ix);
+    for (size_t i = 0; i < ix->pack_count; i++) {
+        free(ix->packs[i]->told.why);
+        free(ix->packs[i]->damaged);
+        if (i >= ix->listed_count)
+            free(ix->packs[i]);
+    }
     free(ix->packs);
-    free(ix->fresh);
+    free(ix->listed);
+    fresh_release(&ix->fresh);
+    fresh_release(&ix->open);
+    fresh_release(&ix->frozen);
+    pthread_mutex_destroy(&ix->keeping);
+    pthread_mutex_destroy(&ix->memory);
+    pthread_rwlock_destroy(&ix->lock);
     free(ix);
 }
 
 /* ---- finding ---- */
 
-static int find(struct index *ix, const struct chunk_id *id, struct location *where)
-{
-    const struct entry *fresh = &ix->fresh[slot_of(ix, id->bytes)];
-    struct location one;
-    int rc = NOT_FOUND;
+/* The best places that were found, the best first. */
+struct hunt {
+    const struct index *ix;
+    struct place *places;
+    size_t room, count;
+};
 
-    if (fresh->stored_bytes) {
-        *where = entry_location(fresh);
-        rc = OK;
-    }
-    for (size_t i = 0; (rc == NOT_FOUND || where->patch) && i < ix->segment_count; i++)
-        if (segment_find(&ix->segments[i], id->bytes, &one) && (rc == NOT_FOUND || !one.patch)) {
-            *where = one;
-            rc = OK;
+static unsigned rank(const struct place *p)
+{
+    return 2u * p->damaged + p->patch;
+}
+
+static void see(void *arg, const struct entry *entry)
+{
+    struct hunt *h = arg;
+    const struct pack *pack = h->ix->packs[entry->pack];
+    struct place place = {
+        .pack = entry->pack,
+        .offset = entry->offset,
+        .stored_bytes = entry->stored_bytes & ~ENTRY_PATCH,
+        .patch = entry->stored_bytes & ENTRY_PATCH,
+        .damaged = index_is_damaged(pack, entry->offset),
+    };
+    size_t at = h->count;
+
+    memcpy(place.base, entry->base, PREFIX_BYTES);
+    if (pack->told.gone)
+        return;
+    while (at && rank(&h->places[at - 1]) > rank(&place))
+        at--;
+    if (at == h->room)
+        return;
+    h->count += h->count < h->room;
+    memmove(&h->places[at + 1], &h->places[at], (h->count - at - 1) * sizeof place);
+    h->places[at] = place;
+}
+
+/* Under `lock`. */
+static void hunt_in_memory(struct index *ix, const uint8_t *prefix, struct hunt *h)
+{
+    fresh_find(&ix->frozen, prefix, see, h);
+    pthread_mutex_lock(&ix->memory);
+    fresh_find(&ix->fresh, prefix, see, h);
+    pthread_mutex_unlock(&ix->memory);
+}
+
+/* Under `lock`. `*bad`: a segment that can't be read, to be released. */
+static int hunt_everywhere(struct index *ix, const uint8_t *prefix, struct hunt *h,
+                           struct segment **bad, struct error *e)
+{
+    hunt_in_memory(ix, prefix, h);
+    for (size_t i = 0; i < ix->segment_count; i++)
+        if (segment_find(ix->segments[i], prefix, see, h, e) < 0) {
+            *bad = segment_hold(ix->segments[i]);
+            return e->status;
         }
-    return rc;
+    return OK;
 }
 
-int index_find(struct index *ix, const struct chunk_id *id, struct location *where)
-{
-    int rc;
+/* Try again without a segment that cannot be read. A disk on which new ones are bad too is not ours
+ * to mend. */
+#define TRIES 4
 
-    pthread_mutex_lock(&ix->lock);
-    rc = find(ix, id, where);
-    pthread_mutex_unlock(&ix->lock);
-    return rc;
+int index_find(struct index *ix, const struct chunk_id *id, struct place places[PLACES_MAX],
+               struct error *e)
+{
+    return index_find_prefix(ix, id->bytes, places, e);
 }
 
-static const struct location open_pack = {.pack = PACK_OPEN, .stored_bytes = 1};
-
-int index_claim(struct index *ix, const struct chunk_id *id, struct location *where,
-                struct error *e)
+int index_find_prefix(struct index *ix, const uint8_t prefix[PREFIX_BYTES],
+                      struct place places[PLACES_MAX], struct error *e)
 {
-    int rc;
+    for (int i = 0; i < TRIES; i++) {
+        struct hunt h = {ix, places, PLACES_MAX, 0};
+        struct segment *bad = NULL;
+        int rc;
 
-    pthread_mutex_lock(&ix->lock);
-    rc = find(ix, id, where);
-    if (rc == NOT_FOUND && put_fresh(ix, id, &open_pack, e) < 0)
-        rc = e->status;
-    pthread_mutex_unlock(&ix->lock);
-    return rc;
+        pthread_rwlock_rdlock(&ix->lock);
+        rc = hunt_everywhere(ix, prefix, &h, &bad, e);
+        pthread_rwlock_unlock(&ix->lock);
+        if (rc == OK)
+            return (int)h.count;
+        if (index_heal(ix, bad, e) < 0)
+            return e->status;
+    }
+    return error_set(e, FAILED, "index: what is written to it is damaged again and again");
 }
 
-int index_reclaim(struct index *ix, const struct chunk_id *id, struct error *e)
-{
-    struct location where;
-    int rc;
+/* ---- claims ---- */
 
-    pthread_mutex_lock(&ix->lock);
-    rc = find(ix, id, &where);
-    if (rc == OK && where.patch)
-        rc = NOT_FOUND;
-    if (rc == NOT_FOUND && put_fresh(ix, id, &open_pack, e) < 0)
-        rc = e->status;
-    pthread_mutex_unlock(&ix->lock);
-    return rc;
+struct claiming {
+    const struct chunk_id *id;
+    bool whole;
+    enum claim *claim;
+    struct place *place;
+};
+
+static bool counts(const struct claiming *c, const struct hunt *h)
+{
+    return h->count && !c->place->damaged && !(c->whole && c->place->patch);
 }
 
-int index_pack_open(struct index *ix, uint32_t pack, int *fd, char name[PACK_NAME], struct error *e)
+/* Under `memory`. An open one that may become a patch is none that is whole. */
+static bool is_open(struct index *ix, const struct claiming *c)
 {
-    uint64_t bytes;
+    const struct entry *open = fresh_first(&ix->open, c->id->bytes);
+
+    if (!open || (c->whole && (open->stored_bytes & ENTRY_PATCH)))
+        return false;
+    *c->place = (struct place){.pack = PACK_OPEN};
+    return true;
+}
+
+/* Under `memory`. */
+static int open_one(struct index *ix, const struct claiming *c, struct error *e)
+{
+    struct entry *open = fresh_first(&ix->open, c->id->bytes);
+    struct entry new = {.pack = PACK_OPEN, .stored_bytes = c->whole ? 0 : ENTRY_PATCH};
+
+    *c->claim = CLAIM_MINE;
+    *c->place = (struct place){.pack = PACK_OPEN};
+    if (open) {
+        open->stored_bytes = new.stored_bytes;
+        return OK;
+    }
+    if (fresh_reserve(&ix->open, 1, 0, e) < 0)
+        return e->status;
+    memcpy(new.prefix, c->id->bytes, PREFIX_BYTES);
+    fresh_put(&ix->open, &new);
+    return OK;
+}
+
+/* Known to memory? If not, and `mine`, it is from now on. Under `lock`. */
+enum unknown { UNKNOWN_LEAVE, UNKNOWN_CLAIM };
+
+static int claim_in_memory(struct index *ix, const struct claiming *c, enum unknown what,
+                           bool *known, struct error *e)
+{
+    struct hunt h = {ix, c->place, 1, 0};
     int rc = OK;
 
-    pthread_mutex_lock(&ix->lock);
-    if (pack >= ix->pack_count)
-        rc = error_set(e, DAMAGED, "the index names a pack that does not exist");
-    else if (ix->packs[pack].fd < 0)
-        rc = pack_open(ix->packs_dirfd, ix->packs[pack].name, &ix->packs[pack].fd, &bytes, e);
-    if (rc == OK) {
-        *fd = ix->packs[pack].fd;
-        memcpy(name, ix->packs[pack].name, PACK_NAME);
+    if (what == UNKNOWN_LEAVE)
+        fresh_find(&ix->frozen, c->id->bytes, see, &h);
+    pthread_mutex_lock(&ix->memory);
+    fresh_find(&ix->fresh, c->id->bytes, see, &h);
+    *known = counts(c, &h) || is_open(ix, c);
+    if (!*known && what == UNKNOWN_CLAIM)
+        rc = open_one(ix, c, e);
+    pthread_mutex_unlock(&ix->memory);
+    return rc;
+}
+
+/* Under `lock`, so only `fresh` and `open` can change while segments are read: they are looked at
+ * before and after. */
+static int try_claim(struct index *ix, const struct claiming *c, struct segment **bad,
+                     struct error *e)
+{
+    bool known;
+
+    *c->claim = CLAIM_KNOWN;
+    if (claim_in_memory(ix, c, UNKNOWN_LEAVE, &known, e) < 0 || known)
+        return known ? OK : e->status;
+    for (size_t i = 0; i < ix->segment_count; i++) {
+        struct hunt h = {ix, c->place, 1, 0};
+
+        if (segment_find(ix->segments[i], c->id->bytes, see, &h, e) < 0) {
+            *bad = segment_hold(ix->segments[i]);
+            return e->status;
+        }
+        if (counts(c, &h))
+            return OK;
     }
-    pthread_mutex_unlock(&ix->lock);
-    return rc;
+    return claim_in_memory(ix, c, UNKNOWN_CLAIM, &known, e);
 }
 
-const struct index_pack *index_packs(const struct index *ix, size_t number)
+int index_claim(struct index *ix, const struct chunk_id *id, bool whole, enum claim *claim,
+                struct place *place, struct error *e)
 {
-    return number < ix->pack_count ? &ix->packs[number] : NULL;
+    struct claiming c = {id, whole, claim, place};
+
+    for (int i = 0; i < TRIES; i++) {
+        struct segment *bad = NULL;
+        int rc;
+
+        pthread_rwlock_rdlock(&ix->lock);
+        rc = try_claim(ix, &c, &bad, e);
+        pthread_rwlock_unlock(&ix->lock);
+        if (rc == OK || !bad)
+            return rc;
+        if (index_heal(ix, bad, e) < 0)
+            return e->status;
+    }
+    return error_set(e, FAILED, "index: what is written to it is damaged again and again");
 }
 
-int index_pack_remove(const struct index *ix, size_t number, struct error *e)
+/* ---- adding ---- */
+
+int index_put_table(struct fresh *f, uint32_t number, uint64_t pack_bytes,
+                    const struct table_entry *entries, size_t count, struct error *e)
 {
-    char file[PACK_NAME + 8];
-
-    snprintf(file, sizeof file, "%s.pack", ix->packs[number].name);
-    return unlinkat(ix->packs_dirfd, file, 0) < 0 && errno != ENOENT
-               ? error_errno(e, "pack %s: remove", file)
-               : OK;
-}
-
-/* ---- saving ---- */
-
-int index_save(struct index *ix, struct error *e)
-{
-    int rc;
-
-    pthread_mutex_lock(&ix->lock);
-    rc = save(ix, e);
-    pthread_mutex_unlock(&ix->lock);
-    return rc;
-}
-
-int index_add_pack(void *arg, const char name[PACK_NAME], uint64_t bytes,
-                   const struct table_entry *entries, size_t count, struct error *e)
-{
-    struct index *ix = arg;
-    uint32_t number = 0;
-    int rc;
-
-    pthread_mutex_lock(&ix->lock);
-    rc = add_pack(ix, name, bytes, &number, e);
-    if (rc == OK)
-        rc = put_table(ix, number, entries, count, e);
-    if (rc == OK)
-        save_some(ix);
-    pthread_mutex_unlock(&ix->lock);
-    return rc;
-}
-
-int index_drop(int repo_dirfd, struct error *e)
-{
-    AUTO_CLOSEDIR DIR *dir = NULL;
-    const char *file;
-
-    if (list_in(repo_dirfd, "index", &dir, e) < 0)
+    if (fresh_reserve(f, count, 1, e) < 0)
         return e->status;
-    /* Those with a dot in front are being written. */
-    while ((file = dir_next(dir)))
-        if (file[0] != '.' && unlinkat(dirfd(dir), file, 0) < 0 && errno != ENOENT)
-            return error_errno(e, "index/%s: remove", file);
-    return errno ? error_errno(e, "index: list") : OK;
+    for (int put = 0; put < 2; put++)
+        for (size_t i = 0; i < count; i++) {
+            const struct table_entry *t = &entries[i];
+            bool patch = t->encoding == ENCODING_PATCH;
+            struct entry entry = {.pack = number, .offset = t->offset};
+
+            entry.stored_bytes = t->stored_bytes;
+            if (!put && !entry_is_possible(&entry, pack_bytes))
+                return error_set(e, DAMAGED, "its table leads out of it");
+            if (!put)
+                continue;
+            memcpy(entry.prefix, t->id.bytes, PREFIX_BYTES);
+            if (patch)
+                memcpy(entry.base, t->base, PREFIX_BYTES);
+            entry.stored_bytes |= patch ? ENTRY_PATCH : 0;
+            fresh_put(f, &entry);
+        }
+    fresh_put_pack(f, number, (uint32_t)count);
+    return OK;
+}
+
+/* What was claimed as whole is not there yet if it comes as a patch: that is another's. */
+static void close_claims(struct index *ix, const struct table_entry *entries, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const struct entry *open = fresh_first(&ix->open, entries[i].id.bytes);
+
+        if (open && ((open->stored_bytes & ENTRY_PATCH) || entries[i].encoding != ENCODING_PATCH))
+            fresh_remove(&ix->open, entries[i].id.bytes);
+    }
+}
+
+/* Under `lock`, to change. */
+static int add_pack(struct index *ix, struct pack *pack, const struct table_entry *entries,
+                    size_t count, uint32_t *number, struct error *e)
+{
+    int rc;
+
+    if (make_pack_room(ix, 1, e) < 0)
+        return e->status;
+    *number = (uint32_t)ix->pack_count;
+    pthread_mutex_lock(&ix->memory);
+    rc = index_put_table(&ix->fresh, *number, pack->told.bytes, entries, count, e);
+    if (rc == OK) {
+        ix->packs[ix->pack_count++] = pack;
+        close_claims(ix, entries, count);
+    }
+    pthread_mutex_unlock(&ix->memory);
+    return rc;
+}
+
+int index_add_pack(struct index *ix, const struct pack_name *name, uint64_t bytes,
+                   const struct table_entry *entries, size_t count, uint32_t *number,
+                   struct error *e)
+{
+    struct pack *pack = calloc(1, sizeof *pack);
+    int rc;
+
+    if (!pack)
+        return error_set(e, NO_SPACE, "out of memory");
+    pack->told.name = *name;
+    pack->told.bytes = bytes;
+    pthread_rwlock_wrlock(&ix->lock);
+    rc = add_pack(ix, pack, entries, count, number, e);
+    pthread_rwlock_unlock(&ix->lock);
+    if (rc < 0)
+        free(pack);
+    else
+        index_relieve(ix);
+    return rc;
+}
+
+/* ---- what becomes known ---- */
+
+int index_mark(struct index *ix, const struct place *place, struct error *e)
+{
+    int rc = OK;
+
+    pthread_rwlock_wrlock(&ix->lock);
+    if (place->pack >= ix->pack_count)
+        rc = error_set(e, FAILED, "index: there is no pack %u to be marked", place->pack);
+    else if (!index_is_damaged(ix->packs[place->pack], place->offset))
+        rc = add_damage(ix->packs[place->pack], &place->offset, 1, e);
+    pthread_rwlock_unlock(&ix->lock);
+    return rc;
+}
+
+int index_mark_pack(struct index *ix, uint32_t number, struct error *e)
+{
+    int rc = OK;
+
+    pthread_rwlock_wrlock(&ix->lock);
+    if (number < ix->pack_count)
+        ix->packs[number]->all_damaged = true;
+    else
+        rc = error_set(e, FAILED, "index: there is no pack %u to be marked", number);
+    pthread_rwlock_unlock(&ix->lock);
+    return rc;
+}
+
+static int compare_to_pack(const void *name, const void *pack)
+{
+    return pack_name_compare(name, &((const struct pack *)pack)->told.name);
+}
+
+static bool is_known(struct index *ix, const struct pack_name *name)
+{
+    bool known = false;
+
+    pthread_rwlock_rdlock(&ix->lock);
+    if (ix->listed_count)
+        known = bsearch(name, ix->listed, ix->listed_count, sizeof *ix->listed, compare_to_pack);
+    /* Those that came later are few. */
+    for (size_t i = ix->listed_count; i < ix->pack_count && !known; i++)
+        known = pack_name_compare(&ix->packs[i]->told.name, name) == 0;
+    pthread_rwlock_unlock(&ix->lock);
+    return known;
+}
+
+static int learn(struct index *ix, const struct view_pack *pack, struct error *e)
+{
+    AUTO_FREE struct table_entry *entries = NULL;
+    uint32_t number;
+    size_t count;
+
+    if (pack_read_table(ix->backend, &pack->name, pack->bytes, &entries, &count, e) < 0)
+        return e->status;
+    return index_add_pack(ix, &pack->name, pack->bytes, entries, count, &number, e);
+}
+
+int index_learn(struct index *ix, const struct view *v, struct error *e)
+{
+    for (size_t i = 0; i < v->pack_count; i++)
+        if (!is_known(ix, &v->packs[i].name) && learn(ix, &v->packs[i], e) < 0)
+            return e->status;
+    return OK;
+}
+
+static bool is_condemned(const struct view *v, const struct pack_name *name)
+{
+    for (size_t i = 0; i < v->condemned_count; i++)
+        for (size_t j = 0; j < v->condemned[i].count; j++)
+            if (pack_name_compare(&v->condemned[i].packs[j], name) == 0)
+                return true;
+    return false;
+}
+
+static int follow(struct index *ix, const struct view *v, struct error *e)
+{
+    for (size_t i = 0; i < ix->pack_count; i++) {
+        struct pack *pack = ix->packs[i];
+        const struct view_pack *named = view_find_pack(v, &pack->told.name);
+
+        if (named) {
+            pack->named = true;
+            if (take_damage(pack, named->damage, e) < 0)
+                return e->status;
+        } else if (pack->named || is_condemned(v, &pack->told.name)) {
+            /* For good: its entries may be dropped from now on. */
+            pack->told.gone = true;
+        }
+    }
+    return OK;
+}
+
+int index_follow(struct index *ix, const struct view *v, struct error *e)
+{
+    int rc;
+
+    pthread_rwlock_wrlock(&ix->lock);
+    rc = follow(ix, v, e);
+    pthread_rwlock_unlock(&ix->lock);
+    return rc;
 }

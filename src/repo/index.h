@@ -1,55 +1,128 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Where each record is. A cache of the packs' tables, in files of sorted entries that are mapped,
- * and in memory for what is newer; what is missing or wrong on disk is made good from the packs
- * when it is opened. Any number of threads may find and add at the same time.
+ * Where each piece is: all places of it. A cache of the tables of the packs that a view names, in
+ * files of this host's own (segment.h) and in memory for what is newer; what is missing there is
+ * read from the packs when it is opened. Any number of threads may find and add at the same time.
+ *
+ * The files are in the cache folder: $XDG_CACHE_HOME/domsnap/ID if that is set, else
+ * /var/cache/domsnap/ID for root and
+ * ~/.cache/domsnap/ID for others, ID being the repository's. Where that can't be written, memory
+ * has to do.
  */
 #ifndef REPO_INDEX_H
 #define REPO_INDEX_H
 
-#include "repo/segment.h"
+#include "repo/backend.h"
+#include "repo/format.h"
+#include "repo/view.h"
 
 struct index;
 
-/* Of a repository's folder, borrowed. Reads the tables of packs that no index file knows of; index
- * files that are damaged, or name packs that are gone, are left out. */
-int index_open(struct index **ix, int repo_dirfd, struct error *e);
-void index_close(struct index *ix);
+/* Where a piece is. */
+struct place {
+    uint32_t pack;   /* the index's number of it */
+    uint32_t offset; /* of the piece's head */
+    uint32_t stored_bytes;
+    bool patch;                 /* of another piece, which is whole */
+    uint8_t base[PREFIX_BYTES]; /* of a patch: how that piece's name begins */
+    bool damaged; /* it is said to be: writers don't rely on it, readers try it last */
+};
 
-/* A record that is known, but in a pack that is not closed yet. */
+/* How a place is known by one number: all of them, from 0, see index_merge(). */
+#define PLACES_MAX 16 /* of one piece that are told */
+
+/* `id`: the repository's, for the cache. `cache`: the folder to use instead; NULL: the usual one.
+ * All are borrowed. */
+int index_open(struct index **ix, struct backend *b, const struct view *v, const char *id,
+               const char *cache, struct error *e);
+void index_close(struct index *ix); /* NULL is fine */
+
+/* The places of a piece, the best first: whole before patches, damaged ones last. 0: there is none.
+ * Negative: the cache can't be read. */
+int index_find(struct index *ix, const struct chunk_id *id, struct place places[PLACES_MAX],
+               struct error *e);
+
+/* The same by how its name begins. */
+int index_find_prefix(struct index *ix, const uint8_t prefix[PREFIX_BYTES],
+                      struct place places[PLACES_MAX], struct error *e);
+
+enum claim {
+    CLAIM_KNOWN, /* it is there, in `place`, or another thread is writing it (place->pack PACK_OPEN)
+                  */
+    CLAIM_MINE   /* it is not: whoever is told so is to write it */
+};
+
+/* A piece that is known, but in a pack that is not closed yet. */
 #define PACK_OPEN (UINT32_MAX - 1)
 
-/* NOT_FOUND if there is no such record. If there are several, one that is whole rather than a patch. */
-int index_find(struct index *ix, const struct chunk_id *id, struct location *where);
+/* As a writer sees it: only places that are not damaged count; with `whole`, only those that are no
+ * patch. */
+int index_claim(struct index *ix, const struct chunk_id *id, bool whole, enum claim *claim,
+                struct place *place, struct error *e);
 
-/* The same, but from here on it is known, in PACK_OPEN: whoever gets NOT_FOUND is to write it. */
-int index_claim(struct index *ix, const struct chunk_id *id, struct location *where,
-                struct error *e);
+/* A pack that was put by this run. */
+int index_add_pack(struct index *ix, const struct pack_name *name, uint64_t bytes,
+                   const struct table_entry *entries, size_t count, uint32_t *number,
+                   struct error *e);
 
-/* What was found is a patch that is of no use: the same, unless another has claimed it since. */
-int index_reclaim(struct index *ix, const struct chunk_id *id, struct error *e);
+/* A piece turned out to be damaged: from now on this place is. */
+int index_mark(struct index *ix, const struct place *place, struct error *e);
 
-/* pack_closed of pack.h; `arg` is the index. */
-int index_add_pack(void *arg, const char name[PACK_NAME], uint64_t bytes,
-                   const struct table_entry *entries, size_t count, struct error *e);
+/* The same of all that is in a pack, whether it is damaged or only on its way out. */
+int index_mark_pack(struct index *ix, uint32_t number, struct error *e);
 
-/* A descriptor of a pack, the index's own, opened at first use; and its name, for messages. */
-int index_pack_open(struct index *ix, uint32_t pack, int *fd, char name[PACK_NAME],
-                    struct error *e);
+/* Read the tables of packs that a view names and this index does not know. */
+int index_learn(struct index *ix, const struct view *v, struct error *e);
 
-/* Write what only memory holds into a file of its own, or all into one if there are many. Losing it
- * loses time only, so it need not be durable. */
+/* The view has changed: packs that it no longer names are left out from now on; damage that it
+ * knows is marked. Packs of other runs that it names now may stay unknown. */
+int index_follow(struct index *ix, const struct view *v, struct error *e);
+
+/* Keep what only memory holds in a file. Losing it costs time only. */
 int index_save(struct index *ix, struct error *e);
 
-/* Remove all index files of a repository: the next index_open() starts from the packs. */
-int index_drop(int repo_dirfd, struct error *e);
+/* ---- packs ---- */
 
-/* ---- for check and collect: all that is there ---- */
+struct index_pack {
+    struct pack_name name;
+    uint64_t bytes;
+    bool gone;       /* it is no longer named */
+    bool unreadable; /* so is its table, and `why` says why: nothing in it is known */
+    struct error *why;
+};
 
-/* The pack of that number, from 0; NULL after the last. Valid until something is added. */
-const struct index_pack *index_packs(const struct index *ix, size_t number);
+/* The pack of that number, from 0; NULL after the last. Valid until the index is closed. */
+const struct index_pack *index_pack(struct index *ix, uint32_t number);
 
-/* Remove the pack's file; fine if it is gone. What knows of it is left out at the next index_open(). */
-int index_pack_remove(const struct index *ix, size_t number, struct error *e);
+/* ---- all that is there, for check and collect: by one thread, nobody adding ---- */
+
+/* Bring all into one segment: places have numbers then, in the order of their names. What is added
+ * later has none, and is not told below. */
+int index_merge(struct index *ix, uint64_t *places, struct error *e);
+
+/* One place, in order. `base`: all zeros unless it is a patch; the first BASE_BYTES of its base's
+ * name. */
+struct index_entry {
+    uint8_t prefix[20]; /* of the piece's name */
+    uint8_t base[20];
+    struct place place;
+};
+
+typedef int (*index_sink)(void *arg, uint64_t number, const struct index_entry *entry,
+                          struct error *e);
+
+/* All places, by one read from front to back. */
+int index_each(struct index *ix, index_sink sink, void *arg, struct error *e);
+
+/* For each of `count` prefixes, sorted, the number of its first place and how many there are (0:
+ * none): by one read from front to back. Places of packs that have gone since index_merge() keep
+ * their numbers, and are counted unless all of the prefix are. */
+struct index_match {
+    uint64_t first;
+    uint32_t count;
+};
+
+int index_match(struct index *ix, const uint8_t (*prefixes)[20], size_t count,
+                struct index_match *matches, struct error *e);
 
 #endif

@@ -1,352 +1,74 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "repo/pack.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
-#include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/fault.h"
-#include "base/file.h"
-#include "base/hex.h"
+#include "base/interrupt.h"
 
-/* Written at once. Packs go past the page cache: nobody reads them soon, and each newly touched
- * page of it would cost more than its write. */
-#define BUFFER_BYTES (4u << 20)
-#define ALIGNMENT    PACK_BUFFER_ALIGNMENT
+#define ALIGNMENT BACKEND_ALIGNMENT
 
-/* Of records that are read only a little of. */
-#define WINDOW_BYTES (64u << 10)
+/* Read at once from packs that are read from front to back. */
+#define READ_BYTES (4u << 20)
 
-/* A pack of the smallest records that are worth one, and never more than fit. */
-#define ENTRIES_MAX 65536u
-
-struct pack_writer {
-    int dirfd, fd; /* -1: no pack is under way */
-    pack_closed closed;
-    void *arg;
-    char name[PACK_NAME];
-    uint8_t *buffer; /* what is not written yet, from a multiple of ALIGNMENT on */
-    size_t buffered_bytes;
-    uint64_t written_bytes;
-    struct table_entry *entries;
-    size_t entry_count;
-};
-
-static void file_names(const char *name, char part[PACK_NAME + 8], char whole[PACK_NAME + 8])
+void pack_object(const struct pack_name *name, char object[static PACK_OBJECT_MAX])
 {
-    snprintf(part, PACK_NAME + 8, ".%s.pack", name);
-    snprintf(whole, PACK_NAME + 8, "%s.pack", name);
+    memcpy(object, "packs/", 6);
+    pack_name_to_text(name, object + 6);
 }
 
-/* ---- writing ---- */
+/* ---- parts of packs ---- */
 
-int pack_writer_new(struct pack_writer **out, int dirfd, pack_closed closed, void *arg,
-                    struct error *e)
+static size_t round_up(uint64_t n)
 {
-    struct pack_writer *w = calloc(1, sizeof *w);
-
-    if (!w)
-        return error_errno(e, "memory for a pack");
-    w->dirfd = dirfd;
-    w->fd = -1;
-    w->closed = closed;
-    w->arg = arg;
-    w->buffer = aligned_alloc(ALIGNMENT, BUFFER_BYTES);
-    w->entries = malloc(ENTRIES_MAX * sizeof *w->entries);
-    if (!w->buffer || !w->entries) {
-        pack_writer_free(w);
-        return error_set(e, NO_SPACE, "out of memory");
-    }
-    *out = w;
-    return OK;
-}
-
-static int write_out(struct pack_writer *w, size_t bytes, struct error *e)
-{
-    if (pwrite_full(w->fd, w->buffer, bytes, w->written_bytes) < 0)
-        return error_errno(e, "pack %s: write", w->name);
-    w->written_bytes += bytes;
-    return FAULT("pack-written", e);
-}
-
-static int put(struct pack_writer *w, const void *data, size_t bytes, struct error *e)
-{
-    const uint8_t *from = data;
-
-    while (bytes) {
-        size_t n = BUFFER_BYTES - w->buffered_bytes;
-
-        if (n > bytes)
-            n = bytes;
-        memcpy(w->buffer + w->buffered_bytes, from, n);
-        w->buffered_bytes += n;
-        from += n;
-        bytes -= n;
-        if (w->buffered_bytes == BUFFER_BYTES) {
-            if (write_out(w, BUFFER_BYTES, e) < 0)
-                return e->status;
-            w->buffered_bytes = 0;
-        }
-    }
-    return OK;
-}
-
-static int begin(struct pack_writer *w, struct error *e)
-{
-    char part[PACK_NAME + 8], whole[PACK_NAME + 8];
-    uint8_t random[16], head[PACK_HEAD_BYTES];
-
-    if (getrandom(random, sizeof random, 0) != sizeof random)
-        return error_errno(e, "random number");
-    hex_put(w->name, random, sizeof random);
-    file_names(w->name, part, whole);
-    w->fd = openat(w->dirfd, part, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_DIRECT, 0600);
-    /* tmpfs, for one, has no O_DIRECT. */
-    if (w->fd < 0 && errno == EINVAL)
-        w->fd = openat(w->dirfd, part, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (w->fd < 0)
-        return error_errno(e, "pack %s: create", w->name);
-    /* All at once: else each write would wait for its own blocks. What can't do it does without,
-     * and where there is no room for a whole pack there may be for what comes. */
-    (void)!fallocate(w->fd, 0, 0, PACK_FULL_BYTES);
-    w->buffered_bytes = w->written_bytes = w->entry_count = 0;
-    pack_head_put(head);
-    return put(w, head, sizeof head, e);
-}
-
-static int compare_entries(const void *a, const void *b)
-{
-    return memcmp(a, b, ID_BYTES);
-}
-
-static int put_table(struct pack_writer *w, uint64_t *bytes, struct error *e)
-{
-    struct pack_tail tail = {
-        .entries = (uint32_t)w->entry_count,
-        .table_offset = (uint32_t)(w->written_bytes + w->buffered_bytes),
-    };
-    size_t table_bytes = w->entry_count * TABLE_ENTRY_BYTES;
-    AUTO_FREE uint8_t *table = malloc(table_bytes);
-    uint8_t to[PACK_TAIL_BYTES];
-
-    if (!table)
-        return error_set(e, NO_SPACE, "out of memory");
-    qsort(w->entries, w->entry_count, sizeof *w->entries, compare_entries);
-    for (size_t i = 0; i < w->entry_count; i++)
-        table_entry_put(table + i * TABLE_ENTRY_BYTES, &w->entries[i]);
-    if (!EVP_Digest(table, table_bytes, tail.sum, NULL, EVP_sha256(), NULL))
-        return error_set(e, FAILED, "SHA-256 is not to be had from libcrypto");
-    pack_tail_put(to, &tail);
-    if (put(w, table, table_bytes, e) < 0 || put(w, to, sizeof to, e) < 0)
-        return e->status;
-    *bytes = w->written_bytes + w->buffered_bytes;
-    return OK;
-}
-
-static int close_pack(struct pack_writer *w, struct error *e)
-{
-    uint64_t bytes = 0;
-    size_t rest;
-
-    if (put_table(w, &bytes, e) < 0)
-        return e->status;
-    rest = (w->buffered_bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    memset(w->buffer + w->buffered_bytes, 0, rest - w->buffered_bytes);
-    if (write_out(w, rest, e) < 0)
-        return e->status;
-    if (ftruncate(w->fd, (off_t)bytes) < 0 || fdatasync(w->fd) < 0)
-        return error_errno(e, "pack %s: make it durable", w->name);
-    close(w->fd);
-    w->fd = -1;
-    if (FAULT("pack-closed", e) < 0)
-        return e->status;
-    return w->closed(w->arg, w->name, bytes, w->entries, w->entry_count, e);
-}
-
-int pack_append(struct pack_writer *w, const struct record_head *h, const void *first,
-                size_t first_bytes, const void *second, size_t second_bytes, struct error *e)
-{
-    uint8_t head[RECORD_HEAD_BYTES];
-    uint64_t offset;
-
-    if (w->fd < 0 && begin(w, e) < 0)
-        return e->status;
-    offset = w->written_bytes + w->buffered_bytes;
-    record_head_put(head, h);
-    if (put(w, head, sizeof head, e) < 0 || put(w, first, first_bytes, e) < 0 ||
-        put(w, second, second_bytes, e) < 0)
-        return e->status;
-    w->entries[w->entry_count++] = (struct table_entry){
-        .id = h->id,
-        .offset = (uint32_t)offset,
-        .full_bytes = h->full_bytes,
-        .stored_bytes = h->stored_bytes,
-        .encoding = h->encoding,
-    };
-    if (w->written_bytes + w->buffered_bytes < PACK_FULL_BYTES && w->entry_count < ENTRIES_MAX)
-        return OK;
-    return close_pack(w, e);
-}
-
-int pack_writer_finish(struct pack_writer *w, struct error *e)
-{
-    return w->fd < 0 ? OK : close_pack(w, e);
-}
-
-int pack_publish(int dirfd, const char name[PACK_NAME], struct error *e)
-{
-    char part[PACK_NAME + 8], whole[PACK_NAME + 8];
-
-    file_names(name, part, whole);
-    return renameat(dirfd, part, dirfd, whole) < 0 ? error_errno(e, "pack %s: rename", name)
-                                                   : FAULT("pack-published", e);
-}
-
-void pack_discard(int dirfd, const char name[PACK_NAME])
-{
-    char part[PACK_NAME + 8], whole[PACK_NAME + 8];
-
-    file_names(name, part, whole);
-    unlinkat(dirfd, part, 0);
-}
-
-void pack_writer_free(struct pack_writer *w)
-{
-    if (!w)
-        return;
-    if (w->fd >= 0) {
-        pack_discard(w->dirfd, w->name);
-        close(w->fd);
-    }
-    free(w->buffer);
-    free(w->entries);
-    free(w);
-}
-
-/* ---- reading ---- */
-
-/* What the disk can't give back is damaged; what is elsewhere is still to be had. */
-static int read_failed(uint64_t offset, struct error *e)
-{
-    bool lost = errno == EIO;
-
-    error_errno(e, "read at %llu", (unsigned long long)offset);
-    return lost ? (e->status = DAMAGED) : e->status;
-}
-
-int pack_open(int dirfd, const char name[PACK_NAME], int *fd, uint64_t *bytes, struct error *e)
-{
-    char part[PACK_NAME + 8], whole[PACK_NAME + 8];
-    uint8_t head[PACK_HEAD_BYTES];
-
-    file_names(name, part, whole);
-    /* Only who writes it knows of one that is not published. */
-    if (open_in(dirfd, whole, O_RDONLY, fd, e) < 0 &&
-        (e->status != NOT_FOUND || open_in(dirfd, part, O_RDONLY, fd, e) < 0))
-        return error_prefix(e, "pack");
-    if (file_size(*fd, whole, bytes, e) == OK) {
-        if (*bytes < PACK_HEAD_BYTES + PACK_TAIL_BYTES || *bytes > PACK_MAX_BYTES)
-            error_set(e, DAMAGED, "its length is not that of a pack");
-        else if (pread_full(*fd, head, sizeof head, 0) < 0)
-            read_failed(0, e);
-        else if (pack_head_take(head, e) == OK) {
-            /* What can't do it does without. */
-            fcntl(*fd, F_SETFL, O_DIRECT);
-            return OK;
-        }
-        error_prefix(e, "pack %s", name);
-    }
-    close(*fd);
-    *fd = -1;
-    return e->status;
+    return (size_t)((n + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
 }
 
 /* How much must be read to have `bytes` from `offset` on, in whole blocks. */
 static size_t blocks_around(uint64_t offset, size_t bytes)
 {
-    uint64_t begin = offset / ALIGNMENT * ALIGNMENT;
-
-    return (size_t)((offset + bytes - begin + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
+    return round_up(offset % ALIGNMENT + bytes);
 }
 
-/* Read whole blocks from `begin` on into `buffer`, which is aligned and has room for `room` bytes, until `want` are there, or more.
- * How many, or -1. */
-static ssize_t read_blocks(int fd, uint64_t begin, size_t want, uint8_t *buffer, size_t room)
-{
-    size_t got = 0;
-
-    while (got < want) {
-        ssize_t n = pread(fd, buffer + got, room - got, (off_t)(begin + got));
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0) {
-            errno = n < 0 ? errno : EIO;
-            return -1;
-        }
-        got += (size_t)n;
-    }
-    return (ssize_t)got;
-}
-
-/* Read `bytes` into `buffer`, which has room for blocks_around() them: `*at` is where they are. */
-static int read_around(int fd, uint64_t offset, size_t bytes, uint8_t *buffer, const uint8_t **at)
+/* Read `bytes` into `buffer`, aligned and with room for blocks_around() them: `*at` is where they
+ * are. */
+static int read_around(struct backend *b, const struct pack_name *name, uint64_t offset,
+                       size_t bytes, uint8_t *buffer, const uint8_t **at, struct error *e)
 {
     uint64_t begin = offset / ALIGNMENT * ALIGNMENT;
+    size_t before = (size_t)(offset - begin), got;
+    char object[PACK_OBJECT_MAX];
 
-    *at = buffer + (offset - begin);
-    return read_blocks(fd, begin, (size_t)(offset - begin) + bytes, buffer,
-                       blocks_around(offset, bytes)) < 0
-               ? -1
-               : 0;
-}
-
-static int peek(int fd, uint64_t offset, void *to, size_t bytes, struct error *e)
-{
-    AUTO_FREE uint8_t *buffer = aligned_alloc(ALIGNMENT, blocks_around(offset, bytes));
-    const uint8_t *at;
-
-    if (!buffer)
-        return error_set(e, NO_SPACE, "out of memory");
-    if (read_around(fd, offset, bytes, buffer, &at) < 0)
-        return read_failed(offset, e);
-    memcpy(to, at, bytes);
+    pack_object(name, object);
+    if (b->driver->get(b, object, begin, buffer, blocks_around(offset, bytes), &got, e) < 0)
+        return e->status == NOT_FOUND ? error_set(e, DAMAGED, "it is missing") : e->status;
+    if (got < before + bytes)
+        return error_set(e, DAMAGED, "it is cut short: nothing is left at %llu",
+                         (unsigned long long)(begin + got));
+    *at = buffer + before;
     return OK;
 }
 
-int pack_peek_near(struct pack_window *w, int fd, uint64_t offset, void *to, size_t bytes,
-                   struct error *e)
+static uint8_t *aligned(size_t bytes)
 {
-    ssize_t n;
-
-    if (!w->buffer)
-        w->buffer = aligned_alloc(ALIGNMENT, WINDOW_BYTES);
-    if (!w->buffer)
-        return error_set(e, NO_SPACE, "out of memory");
-    if (w->fd != fd || offset < w->begin || offset + bytes > w->begin + w->bytes) {
-        w->fd = fd;
-        w->begin = offset / ALIGNMENT * ALIGNMENT;
-        w->bytes = 0;
-        n = read_blocks(fd, w->begin, (size_t)(offset - w->begin) + bytes, w->buffer, WINDOW_BYTES);
-        if (n < 0)
-            return read_failed(offset, e);
-        w->bytes = (size_t)n;
-    }
-    memcpy(to, w->buffer + (offset - w->begin), bytes);
-    return OK;
+    return aligned_alloc(ALIGNMENT, round_up(bytes + 1));
 }
+
+static int out_of_memory(struct error *e)
+{
+    return error_set(e, NO_SPACE, "out of memory");
+}
+
+/* ---- tables ---- */
 
 /* Within the pack, and sorted. */
 static int check_entry(const struct table_entry *t, const struct table_entry *before,
                        uint32_t table_offset, struct error *e)
 {
-    if ((uint64_t)t->offset + RECORD_HEAD_BYTES + t->stored_bytes > table_offset)
+    if ((uint64_t)t->offset + PIECE_HEAD_BYTES + t->stored_bytes > table_offset)
         return error_set(e, DAMAGED, "its table leads out of it");
     if (before && memcmp(before->id.bytes, t->id.bytes, ID_BYTES) > 0)
         return error_set(e, DAMAGED, "its table is not sorted");
@@ -360,33 +82,50 @@ static int take_table(const struct pack_tail *tail, const uint8_t *table,
 
     if (!EVP_Digest(table, (size_t)tail->entries * TABLE_ENTRY_BYTES, sum, NULL, EVP_sha256(),
                     NULL))
-        return error_set(e, FAILED, "SHA-256 is not to be had from libcrypto");
+        return error_set(e, FAILED, "libcrypto has no SHA-256");
     if (memcmp(sum, tail->sum, ID_BYTES) != 0)
-        return error_set(e, DAMAGED, "its table is not what was written");
-    for (uint32_t i = 0; i < tail->entries; i++)
-        if (table_entry_take(&entries[i], table + (size_t)i * TABLE_ENTRY_BYTES, e) < 0 ||
-            check_entry(&entries[i], i ? &entries[i - 1] : NULL, tail->table_offset, e) < 0)
+        return error_set(e, DAMAGED, "the checksum of its table does not match");
+    for (uint32_t i = 0; i < tail->entries; i++) {
+        if (table_entry_take(&entries[i], table + (size_t)i * TABLE_ENTRY_BYTES, e) < 0)
             return e->status;
+        if (check_entry(&entries[i], i ? &entries[i - 1] : NULL, tail->table_offset, e) < 0)
+            return e->status;
+    }
     return OK;
 }
 
-int pack_read_table(int fd, uint64_t pack_bytes, struct table_entry **out, size_t *count,
-                    struct error *e)
+static int read_tail(struct backend *b, const struct pack_name *name, uint64_t bytes,
+                     struct pack_tail *tail, struct error *e)
+{
+    AUTO_FREE uint8_t *buffer = aligned(PACK_TAIL_BYTES + ALIGNMENT);
+    const uint8_t *at;
+
+    if (!buffer)
+        return out_of_memory(e);
+    if (bytes < PACK_HEAD_BYTES + PACK_TAIL_BYTES || bytes > PACK_MAX_BYTES)
+        return error_set(e, DAMAGED, "its length is not that of a pack");
+    if (read_around(b, name, bytes - PACK_TAIL_BYTES, PACK_TAIL_BYTES, buffer, &at, e) < 0)
+        return e->status;
+    return pack_tail_take(tail, at, bytes, e);
+}
+
+static int read_table(struct backend *b, const struct pack_name *name, uint64_t bytes,
+                      struct table_entry **out, size_t *count, struct error *e)
 {
     AUTO_FREE struct table_entry *entries = NULL;
-    AUTO_FREE uint8_t *table = NULL;
-    uint8_t from[PACK_TAIL_BYTES];
+    AUTO_FREE uint8_t *buffer = NULL;
     struct pack_tail tail;
+    const uint8_t *table;
+    size_t table_bytes;
 
-    if (peek(fd, pack_bytes - sizeof from, from, sizeof from, e) < 0)
+    if (read_tail(b, name, bytes, &tail, e) < 0)
         return e->status;
-    if (pack_tail_take(&tail, from, pack_bytes, e) < 0)
-        return e->status;
-    table = malloc((size_t)tail.entries * TABLE_ENTRY_BYTES + 1);
-    entries = malloc((size_t)tail.entries * sizeof *entries + 1);
-    if (!table || !entries)
-        return error_set(e, NO_SPACE, "out of memory");
-    if (peek(fd, tail.table_offset, table, (size_t)tail.entries * TABLE_ENTRY_BYTES, e) < 0)
+    table_bytes = (size_t)tail.entries * TABLE_ENTRY_BYTES;
+    buffer = aligned(blocks_around(tail.table_offset, table_bytes));
+    entries = malloc((tail.entries + (size_t)1) * sizeof *entries);
+    if (!buffer || !entries)
+        return out_of_memory(e);
+    if (read_around(b, name, tail.table_offset, table_bytes, buffer, &table, e) < 0)
         return e->status;
     if (take_table(&tail, table, entries, e) < 0)
         return e->status;
@@ -396,16 +135,184 @@ int pack_read_table(int fd, uint64_t pack_bytes, struct table_entry **out, size_
     return OK;
 }
 
-int pack_read(int fd, uint32_t offset, uint32_t stored_bytes, uint8_t *buffer,
-              const uint8_t **record, struct record_head *h, struct error *e)
+int pack_read_table(struct backend *b, const struct pack_name *name, uint64_t bytes,
+                    struct table_entry **entries, size_t *count, struct error *e)
+{
+    char text[PACK_NAME_TEXT];
+
+    if (read_table(b, name, bytes, entries, count, e) == OK)
+        return OK;
+    pack_name_to_text(name, text);
+    return error_prefix(e, "pack %.33s…", text);
+}
+
+int pack_read_kind(struct backend *b, const struct pack_name *name, enum pack_kind *kind,
+                   struct error *e)
+{
+    AUTO_FREE uint8_t *buffer = aligned(PACK_HEAD_BYTES);
+    struct pack_head head;
+    const uint8_t *at;
+
+    if (!buffer)
+        return out_of_memory(e);
+    if (read_around(b, name, 0, PACK_HEAD_BYTES, buffer, &at, e) < 0 ||
+        pack_head_take(&head, at, e) < 0)
+        return e->status;
+    *kind = head.kind;
+    return OK;
+}
+
+/* ---- pieces ---- */
+
+int pack_read_piece(struct backend *b, const struct pack_name *name, uint32_t offset,
+                    uint32_t stored_bytes, uint8_t *buffer, const uint8_t **piece,
+                    struct piece_head *h, struct error *e)
 {
     if (stored_bytes > CHUNK_MAX_BYTES)
-        return error_set(e, DAMAGED, "at %u: a record that is too long", offset);
-    if (read_around(fd, offset, RECORD_HEAD_BYTES + (size_t)stored_bytes, buffer, record) < 0)
-        return read_failed(offset, e);
-    if (record_head_take(h, *record, e) < 0)
+        return error_set(e, DAMAGED, "at %u: a piece that is too long", offset);
+    if (read_around(b, name, offset, PIECE_HEAD_BYTES + (size_t)stored_bytes, buffer, piece, e) < 0)
+        return e->status;
+    if (piece_head_take(h, *piece, e) < 0)
         return error_prefix(e, "at %u", offset);
     if (h->stored_bytes != stored_bytes)
-        return error_set(e, DAMAGED, "at %u: a record of another length", offset);
+        return error_set(e, DAMAGED, "at %u: a piece of another length", offset);
     return OK;
+}
+
+int pack_look(struct backend *b, const struct pack_name *name, struct pack_window *window,
+              uint64_t offset, size_t bytes, const uint8_t **at, struct error *e)
+{
+    char object[PACK_OBJECT_MAX];
+
+    if (!window->buffer)
+        window->buffer = aligned(READ_BYTES);
+    if (!window->buffer)
+        return out_of_memory(e);
+    if (offset < window->begin || offset + bytes > window->begin + window->bytes) {
+        pack_object(name, object);
+        window->begin = offset / ALIGNMENT * ALIGNMENT;
+        window->bytes = 0;
+        if (b->driver->get(b, object, window->begin, window->buffer, READ_BYTES, &window->bytes,
+                           e) < 0)
+            return e->status == NOT_FOUND ? error_set(e, DAMAGED, "it is missing") : e->status;
+    }
+    if (offset + bytes > window->begin + window->bytes)
+        return error_set(e, DAMAGED, "it is cut short: nothing is left at %llu",
+                         (unsigned long long)(window->begin + window->bytes));
+    *at = window->buffer + (offset - window->begin);
+    return OK;
+}
+
+/* ---- whole packs ---- */
+
+static int read_whole(struct backend *b, const struct pack_name *name, uint8_t *to, size_t room,
+                      size_t *bytes, struct error *e)
+{
+    char object[PACK_OBJECT_MAX];
+
+    pack_object(name, object);
+    for (*bytes = 0; *bytes < room;) {
+        size_t want = room - *bytes < READ_BYTES ? room - *bytes : READ_BYTES, got;
+
+        if (interrupt_check(e) < 0)
+            return e->status;
+        if (b->driver->get(b, object, *bytes, to + *bytes, want, &got, e) < 0) {
+            /* What the disk can't give back is left out: there may be more behind it. */
+            if (e->status != DAMAGED)
+                return e->status;
+            memset(to + *bytes, 0, want);
+            got = want;
+        }
+        if (got == 0)
+            return OK;
+        *bytes += got;
+    }
+    return OK;
+}
+
+/* The next place at or after `at` where a piece may begin; `bytes`: nowhere. */
+static size_t next_magic(const uint8_t *pack, size_t at, size_t bytes)
+{
+    const uint8_t *found;
+
+    if (at >= bytes)
+        return bytes;
+    found = memmem(pack + at, bytes - at, piece_magic, PIECE_MAGIC_BYTES);
+    return found ? (size_t)(found - pack) : bytes;
+}
+
+static int scan(const uint8_t *pack, size_t bytes, pack_sink sink, void *arg, struct error *e)
+{
+    struct piece_head h;
+    struct error ignored;
+
+    for (size_t at = next_magic(pack, 0, bytes); at + PIECE_HEAD_BYTES <= bytes;
+         at = next_magic(pack, at, bytes)) {
+        if (piece_head_take(&h, pack + at, &ignored) < 0 ||
+            h.stored_bytes > bytes - at - PIECE_HEAD_BYTES) {
+            at++;
+            continue;
+        }
+        if (sink(arg, (uint32_t)at, &h, pack + at, e) < 0)
+            return e->status;
+        /* Its own length may be what is damaged: others may begin within. */
+        at += PIECE_HEAD_BYTES;
+    }
+    return OK;
+}
+
+int pack_scan(struct backend *b, const struct pack_name *name, pack_sink sink, void *arg,
+              struct error *e)
+{
+    AUTO_FREE uint8_t *pack = aligned(PACK_MAX_BYTES);
+    size_t bytes;
+
+    if (!pack)
+        return out_of_memory(e);
+    if (read_whole(b, name, pack, PACK_MAX_BYTES, &bytes, e) < 0)
+        return e->status;
+    return scan(pack, bytes, sink, arg, e);
+}
+
+/* One piece of memory and one sum, both released by the caller. */
+static int sum_up(struct backend *b, const char *object, uint64_t bytes, uint8_t *buffer,
+                  EVP_MD_CTX *sum, struct error *e)
+{
+    size_t got;
+
+    for (uint64_t at = 0; at < bytes; at += got) {
+        if (interrupt_check(e) < 0)
+            return e->status;
+        if (b->driver->get(b, object, at, buffer, READ_BYTES, &got, e) < 0)
+            return e->status;
+        if (got == 0)
+            return error_set(e, DAMAGED, "it is cut short: nothing is left at %llu",
+                             (unsigned long long)at);
+        EVP_DigestUpdate(sum, buffer, got);
+    }
+    return OK;
+}
+
+int pack_check_sum(struct backend *b, const struct pack_name *name, uint64_t bytes, struct error *e)
+{
+    AUTO_FREE uint8_t *buffer = aligned(READ_BYTES);
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    char object[PACK_OBJECT_MAX];
+    uint8_t sum[ID_BYTES];
+    int rc;
+
+    pack_object(name, object);
+    if (!buffer || !ctx || !EVP_DigestInit_ex(ctx, EVP_sha256(), NULL))
+        rc = out_of_memory(e);
+    else
+        rc = sum_up(b, object, bytes, buffer, ctx, e);
+    if (rc == OK) {
+        EVP_DigestFinal_ex(ctx, sum, NULL);
+        if (memcmp(sum, name->sum, sizeof sum) != 0)
+            rc = error_set(e, DAMAGED, "checksum mismatch");
+    }
+    EVP_MD_CTX_free(ctx);
+    if (rc == NOT_FOUND)
+        rc = error_set(e, DAMAGED, "it is missing");
+    return rc < 0 ? error_prefix(e, "%s", object) : OK;
 }

@@ -8,25 +8,38 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
+#include <sys/file.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/fault.h"
 #include "base/file.h"
-#include "base/hex.h"
 
-#define VERSION     2
-#define HEAD_BYTES  32
-#define PACK_LINE   20
-#define SOURCES_MAX 16
+#define VERSION       3
+#define BLOCK_BYTES   4096u
+#define SUM_BYTES     32u
+#define HEAD_SUM_AT   (BLOCK_BYTES - SUM_BYTES)
+#define ENTRY_BYTES   52u
+#define BLOCK_ENTRIES 78u
+#define BLOCK_SUM_AT  (BLOCK_BYTES - 8)
+#define PACK_LINE     52u
+#define FENCE_BYTES   8u
+
+/* Written at once. */
+#define WRITE_BLOCKS 64u
+
+/* Of larger files, what was read from front to back is not worth the page cache it fills. */
+#define CACHED_BLOCKS (32u << 20 >> 12)
+
+_Static_assert(BLOCK_ENTRIES *ENTRY_BYTES <= BLOCK_SUM_AT, "entries fit into a block");
 
 static const uint8_t magic[16] = "domsnap index";
 
-/* ---- reading ---- */
+/* ---- numbers, sums ---- */
 
-static uint32_t take32(const void *from)
+static uint32_t take32(const uint8_t *from)
 {
     uint32_t n;
 
@@ -34,156 +47,267 @@ static uint32_t take32(const void *from)
     return le32toh(n);
 }
 
-/* Everything but the sum. */
-static int check_segment(const uint8_t *map, size_t bytes, uint32_t *packs, uint64_t *entries,
-                         struct error *e)
+static uint64_t take64(const uint8_t *from)
 {
-    if (bytes < HEAD_BYTES + ID_BYTES || memcmp(map, magic, sizeof magic) != 0)
+    uint64_t n;
+
+    memcpy(&n, from, sizeof n);
+    return le64toh(n);
+}
+
+static void put32(uint8_t *to, uint32_t n)
+{
+    n = htole32(n);
+    memcpy(to, &n, sizeof n);
+}
+
+static void put64(uint8_t *to, uint64_t n)
+{
+    n = htole64(n);
+    memcpy(to, &n, sizeof n);
+}
+
+/* Fences compare as numbers. */
+static uint64_t fence_of(const uint8_t *prefix)
+{
+    uint64_t n;
+
+    memcpy(&n, prefix, sizeof n);
+    return be64toh(n);
+}
+
+static int sum_up(const uint8_t *data, size_t bytes, uint8_t sum[static SUM_BYTES], struct error *e)
+{
+    if (!EVP_Digest(data, bytes, sum, NULL, EVP_sha256(), NULL))
+        return error_set(e, FAILED, "SHA-256 is not to be had from libcrypto");
+    return OK;
+}
+
+/* The file and the place go into it, so that no other block can stand there. */
+static int sum_block(const uint8_t random[static 8], uint64_t number, const uint8_t *block,
+                     uint8_t sum[static SUM_BYTES], struct error *e)
+{
+    uint8_t all[16 + BLOCK_SUM_AT];
+
+    memcpy(all, random, 8);
+    put64(all + 8, number);
+    memcpy(all + 16, block, BLOCK_SUM_AT);
+    return sum_up(all, sizeof all, sum, e);
+}
+
+static int check_block(const struct segment *s, uint64_t number, const uint8_t *block,
+                       struct error *e)
+{
+    uint8_t sum[SUM_BYTES];
+
+    if (sum_block(s->random, number, block, sum, e) < 0)
+        return e->status;
+    if (memcmp(sum, block + BLOCK_SUM_AT, 8) != 0)
+        return error_set(e, DAMAGED, "index %s: block %llu is not what was written", s->name,
+                         (unsigned long long)number);
+    return OK;
+}
+
+/* ---- opening ---- */
+
+static uint64_t blocks_of(uint64_t entries)
+{
+    return (entries + BLOCK_ENTRIES - 1) / BLOCK_ENTRIES;
+}
+
+static size_t rest_bytes(const struct segment *s)
+{
+    return (size_t)s->pack_count * PACK_LINE + (size_t)s->blocks * FENCE_BYTES;
+}
+
+static int take_head(struct segment *s, const uint8_t *head, const uint8_t *repository,
+                     uint64_t file_bytes, struct error *e)
+{
+    uint8_t sum[SUM_BYTES];
+
+    if (memcmp(head, magic, sizeof magic) != 0)
         return error_set(e, DAMAGED, "it is no index");
-    if (take32(map + 16) != VERSION)
-        return error_set(e, UNSUPPORTED, "version %u", take32(map + 16));
-    *packs = take32(map + 20);
-    memcpy(entries, map + 24, sizeof *entries);
-    *entries = le64toh(*entries);
-    if (*entries > bytes / sizeof(struct entry) ||
-        HEAD_BYTES + *packs * (uint64_t)PACK_LINE + *entries * sizeof(struct entry) + ID_BYTES !=
-            bytes)
+    if (take32(head + 16) != VERSION)
+        return error_set(e, DAMAGED, "its version is %u", take32(head + 16));
+    if (sum_up(head, HEAD_SUM_AT, sum, e) < 0)
+        return e->status;
+    if (memcmp(sum, head + HEAD_SUM_AT, SUM_BYTES) != 0)
+        return error_set(e, DAMAGED, "its head is not what was written");
+    if (memcmp(head + 40, repository, 32) != 0)
+        return error_set(e, UNSUPPORTED, "it is another repository's");
+    s->pack_count = take32(head + 20);
+    s->entries = take64(head + 24);
+    memcpy(s->random, head + 32, sizeof s->random);
+    s->blocks = blocks_of(s->entries);
+    if (s->entries > file_bytes || (s->blocks + 1) * BLOCK_BYTES + rest_bytes(s) != file_bytes)
         return error_set(e, DAMAGED, "its length is not what it says");
     return OK;
 }
 
-static int sum_up(int fd, uint64_t bytes, EVP_MD_CTX *sum, struct error *e)
-{
-    uint8_t buffer[64 << 10];
-
-    for (uint64_t at = 0; at < bytes;) {
-        size_t n = bytes - at < sizeof buffer ? (size_t)(bytes - at) : sizeof buffer;
-
-        if (pread_full(fd, buffer, n, at) < 0)
-            return error_errno(e, "read");
-        EVP_DigestUpdate(sum, buffer, n);
-        at += n;
-    }
-    return OK;
-}
-
-/* Read, for where the disk fails, a mapping would not tell but end us. */
-static int check_sum(int fd, uint64_t bytes, struct error *e)
-{
-    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    uint8_t sum[ID_BYTES], is[ID_BYTES];
-    int rc;
-
-    if (!ctx || !EVP_DigestInit_ex(ctx, EVP_sha256(), NULL))
-        rc = error_set(e, FAILED, "SHA-256 is not to be had from libcrypto");
-    else if (sum_up(fd, bytes - ID_BYTES, ctx, e) < 0)
-        rc = e->status;
-    else if (pread_full(fd, is, sizeof is, bytes - ID_BYTES) < 0)
-        rc = error_errno(e, "read");
-    else
-        rc = EVP_DigestFinal_ex(ctx, sum, NULL) && memcmp(sum, is, sizeof is) == 0
-                 ? OK
-                 : error_set(e, DAMAGED, "its sum is wrong");
-    EVP_MD_CTX_free(ctx);
-    return rc;
-}
-
-static int take_packs(struct segment *s, segment_pack_number number, void *arg, struct error *e)
-{
-    const uint8_t *line = (const uint8_t *)s->map + HEAD_BYTES;
-
-    s->packs = malloc((s->pack_count + (size_t)1) * sizeof *s->packs);
-    if (!s->packs)
-        return error_set(e, NO_SPACE, "out of memory");
-    for (uint32_t i = 0; i < s->pack_count; i++, line += PACK_LINE) {
-        char name[PACK_NAME];
-
-        hex_put(name, line, 16);
-        s->packs[i] = number(arg, name, take32(line + 16));
-    }
-    return OK;
-}
-
-static int map_file(struct segment *s, int dirfd, const char *name, struct error *e)
-{
-    AUTO_CLOSE int fd = -1;
-    uint64_t bytes;
-
-    if (open_in(dirfd, name, O_RDONLY, &fd, e) < 0 || file_size(fd, name, &bytes, e) < 0)
-        return e->status;
-    if (bytes < HEAD_BYTES + ID_BYTES)
-        return error_set(e, DAMAGED, "it is too short");
-    if (check_sum(fd, bytes, e) < 0)
-        return e->status;
-    s->map = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (s->map == MAP_FAILED) {
-        s->map = NULL;
-        return error_errno(e, "map");
-    }
-    s->map_bytes = bytes;
-    return OK;
-}
-
-int segment_map(struct segment *s, int dirfd, const char *name, segment_pack_number number,
-                void *arg, struct error *e)
+static int take_packs(struct segment *s, const uint8_t *from, struct error *e)
 {
     uint64_t entries = 0;
 
-    *s = (struct segment){.name = strdup(name)};
+    for (uint32_t i = 0; i < s->pack_count; i++, from += PACK_LINE) {
+        struct segment_pack *p = &s->packs[i];
+
+        memcpy(p->name.run, from, sizeof p->name.run);
+        memcpy(p->name.sum, from + 8, sizeof p->name.sum);
+        p->bytes = take64(from + 40);
+        p->entries = take32(from + 48);
+        p->number = SEGMENT_PACK_NONE;
+        entries += p->entries;
+        if (i && pack_name_compare(&s->packs[i - 1].name, &p->name) >= 0)
+            return error_set(e, DAMAGED, "its packs are not sorted");
+    }
+    return entries == s->entries ? OK : error_set(e, DAMAGED, "its packs hold more, or less");
+}
+
+static int take_fences(struct segment *s, const uint8_t *from, struct error *e)
+{
+    for (uint64_t i = 0; i < s->blocks; i++) {
+        s->fences[i] = fence_of(from + i * FENCE_BYTES);
+        if (i && s->fences[i - 1] > s->fences[i])
+            return error_set(e, DAMAGED, "its blocks are not sorted");
+    }
+    return OK;
+}
+
+static int take_rest(struct segment *s, const uint8_t *wanted_sum, struct error *e)
+{
+    size_t bytes = rest_bytes(s);
+    AUTO_FREE uint8_t *rest = malloc(bytes + 1);
+    uint8_t sum[SUM_BYTES];
+
+    s->packs = calloc(s->pack_count + (size_t)1, sizeof *s->packs);
+    s->fences = malloc((s->blocks + 1) * sizeof *s->fences);
+    if (!rest || !s->packs || !s->fences)
+        return error_set(e, NO_SPACE, "out of memory");
+    if (pread_full(s->fd, rest, bytes, (s->blocks + 1) * BLOCK_BYTES) < 0)
+        return error_errno(e, "read");
+    if (sum_up(rest, bytes, sum, e) < 0)
+        return e->status;
+    if (memcmp(sum, wanted_sum, SUM_BYTES) != 0)
+        return error_set(e, DAMAGED, "its packs are not what was written");
+    return take_packs(s, rest, e) < 0 ? e->status
+                                      : take_fences(s, rest + (size_t)s->pack_count * PACK_LINE, e);
+}
+
+static int read_all_but_blocks(struct segment *s, const uint8_t *repository, struct error *e)
+{
+    uint8_t head[BLOCK_BYTES];
+    struct stat st;
+
+    if (fstat(s->fd, &st) < 0)
+        return error_errno(e, "stat");
+    if (!S_ISREG(st.st_mode) || st.st_size < (off_t)sizeof head)
+        return error_set(e, DAMAGED, "it is too short");
+    if (pread_full(s->fd, head, sizeof head, 0) < 0)
+        return error_errno(e, "read");
+    /* One block is wanted, and nothing of what is around it. */
+    posix_fadvise(s->fd, 0, 0, POSIX_FADV_RANDOM);
+    return take_head(s, head, repository, (uint64_t)st.st_size, e) < 0 ? e->status
+                                                                       : take_rest(s, head + 72, e);
+}
+
+int segment_open(struct segment **out, int dirfd, const char *name,
+                 const uint8_t repository[static 32], struct error *e)
+{
+    struct segment *s = calloc(1, sizeof *s);
+
+    if (!s)
+        return error_set(e, NO_SPACE, "out of memory");
+    s->fd = -1;
+    atomic_init(&s->holders, 1);
+    s->name = strdup(name);
     if (!s->name)
         error_set(e, NO_SPACE, "out of memory");
-    else if (map_file(s, dirfd, name, e) == OK &&
-             check_segment(s->map, s->map_bytes, &s->pack_count, &entries, e) == OK &&
-             take_packs(s, number, arg, e) == OK) {
-        s->entries = (const void *)((const uint8_t *)s->map + HEAD_BYTES +
-                                    (size_t)s->pack_count * PACK_LINE);
-        s->count = entries;
-        return OK;
+    else if (open_in(dirfd, name, O_RDONLY, &s->fd, e) == OK) {
+        if (read_all_but_blocks(s, repository, e) == OK) {
+            *out = s;
+            return OK;
+        }
+        error_prefix(e, "index %s", name);
     }
-    segment_unmap(s);
+    segment_release(s);
     return e->status;
 }
 
-void segment_unmap(struct segment *s)
+struct segment *segment_hold(struct segment *s)
 {
-    if (s->map)
-        munmap(s->map, s->map_bytes);
-    free(s->packs);
+    atomic_fetch_add(&s->holders, 1);
+    return s;
+}
+
+void segment_release(struct segment *s)
+{
+    if (!s || atomic_fetch_sub(&s->holders, 1) > 1)
+        return;
+    if (s->fd >= 0)
+        close(s->fd);
     free(s->name);
-    *s = (struct segment){0};
+    free(s->fences);
+    free(s->packs);
+    free(s);
 }
 
-struct location entry_location(const struct entry *entry)
+/* ---- finding ---- */
+
+bool entry_is_possible(const struct entry *entry, uint64_t pack_bytes)
 {
-    return (struct location){
-        .pack = entry->pack,
-        .offset = entry->offset,
-        .stored_bytes = entry->stored_bytes & ~ENTRY_PATCH,
-        .patch = entry->stored_bytes & ENTRY_PATCH,
-    };
+    uint32_t stored_bytes = entry->stored_bytes & ~ENTRY_PATCH;
+
+    return stored_bytes <= CHUNK_MAX_BYTES &&
+           (uint64_t)entry->offset + PIECE_HEAD_BYTES + stored_bytes <= pack_bytes;
 }
 
-/* From the file to memory's. The number of a pack is not trusted. */
-static struct entry take_entry(const struct segment *s, const struct entry *from)
+/* The sum was right, but who knows who wrote it. */
+static int take_entry(const struct segment *s, const uint8_t *from, struct entry *to,
+                      struct error *e)
 {
-    struct entry to = *from;
-
-    to.pack = le32toh(from->pack);
-    to.pack = to.pack < s->pack_count ? s->packs[to.pack] : SEGMENT_PACK_GONE;
-    to.offset = le32toh(from->offset);
-    to.stored_bytes = le32toh(from->stored_bytes);
-    return to;
+    memcpy(to->prefix, from, PREFIX_BYTES);
+    memcpy(to->base, from + 20, PREFIX_BYTES);
+    to->pack = take32(from + 40);
+    to->offset = take32(from + 44);
+    to->stored_bytes = take32(from + 48);
+    if (to->pack >= s->pack_count || !entry_is_possible(to, s->packs[to->pack].bytes))
+        return error_set(e, DAMAGED, "index %s: an entry is impossible", s->name);
+    to->pack = s->packs[to->pack].number;
+    return OK;
 }
 
-/* The first entry that is not before `prefix`. */
-static size_t lower_bound(const struct segment *s, const uint8_t prefix[PREFIX_BYTES])
+static size_t entries_in(const struct segment *s, uint64_t block)
 {
-    size_t low = 0, high = s->count;
+    uint64_t left = s->entries - block * BLOCK_ENTRIES;
+
+    return left < BLOCK_ENTRIES ? (size_t)left : BLOCK_ENTRIES;
+}
+
+/* Entries of a prefix begin in the last block whose fence is before it: that may end in some. */
+static uint64_t first_block(const struct segment *s, uint64_t fence)
+{
+    uint64_t low = 0, high = s->blocks;
+
+    while (low < high) {
+        uint64_t middle = low + (high - low) / 2;
+
+        if (s->fences[middle] < fence)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low ? low - 1 : 0;
+}
+
+/* The first entry of a block that is not before `prefix`. */
+static size_t lower_bound(const uint8_t *block, size_t entries, const uint8_t *prefix)
+{
+    size_t low = 0, high = entries;
 
     while (low < high) {
         size_t middle = low + (high - low) / 2;
 
-        if (memcmp(s->entries[middle].prefix, prefix, PREFIX_BYTES) < 0)
+        if (memcmp(block + middle * ENTRY_BYTES, prefix, PREFIX_BYTES) < 0)
             low = middle + 1;
         else
             high = middle;
@@ -191,198 +315,389 @@ static size_t lower_bound(const struct segment *s, const uint8_t prefix[PREFIX_B
     return low;
 }
 
-bool segment_find(const struct segment *s, const uint8_t prefix[PREFIX_BYTES],
-                  struct location *where)
+/* `*beyond`: there is one after the prefix's. */
+static int find_in_block(const struct segment *s, uint64_t number, const uint8_t *prefix,
+                         entry_sink found, void *arg, bool *beyond, struct error *e)
 {
-    bool found = false;
+    size_t entries = entries_in(s, number);
+    uint8_t block[BLOCK_BYTES];
 
-    for (size_t i = lower_bound(s, prefix);
-         i < s->count && memcmp(s->entries[i].prefix, prefix, PREFIX_BYTES) == 0; i++) {
-        struct entry entry = take_entry(s, &s->entries[i]);
+    if (pread_full(s->fd, block, sizeof block, (number + 1) * BLOCK_BYTES) < 0)
+        return error_errno(e, "index %s: read", s->name);
+    if (check_block(s, number, block, e) < 0)
+        return e->status;
+    for (size_t i = lower_bound(block, entries, prefix); i < entries; i++) {
+        const uint8_t *from = block + i * ENTRY_BYTES;
+        struct entry entry;
 
-        if (entry.pack == SEGMENT_PACK_GONE)
-            continue;
-        *where = entry_location(&entry);
-        found = true;
-        if (!where->patch)
-            break;
+        *beyond = memcmp(from, prefix, PREFIX_BYTES) != 0;
+        if (*beyond)
+            return OK;
+        if (take_entry(s, from, &entry, e) < 0)
+            return e->status;
+        if (entry.pack != SEGMENT_PACK_NONE)
+            found(arg, &entry);
     }
-    return found;
+    return OK;
+}
+
+int segment_find(const struct segment *s, const uint8_t prefix[static PREFIX_BYTES],
+                 entry_sink found, void *arg, struct error *e)
+{
+    uint64_t fence = fence_of(prefix);
+    bool beyond = false;
+
+    for (uint64_t i = first_block(s, fence); i < s->blocks && !beyond; i++) {
+        if (s->fences[i] > fence)
+            break;
+        if (find_in_block(s, i, prefix, found, arg, &beyond, e) < 0)
+            return e->status;
+    }
+    return OK;
+}
+
+/* ---- from front to back ---- */
+
+struct segment_cursor {
+    struct segment *segment;
+    uint8_t *buffer;
+    uint64_t buffer_blocks, first, loaded; /* room; the first that is in it, and how many are */
+    uint64_t at;                           /* the number of the next entry */
+    uint8_t before[PREFIX_BYTES];
+};
+
+int segment_cursor_new(struct segment_cursor **out, struct segment *s, size_t buffer_bytes,
+                       struct error *e)
+{
+    struct segment_cursor *c = calloc(1, sizeof *c);
+
+    if (!c)
+        return error_set(e, NO_SPACE, "out of memory");
+    c->segment = segment_hold(s);
+    c->buffer_blocks = buffer_bytes / BLOCK_BYTES + !(buffer_bytes / BLOCK_BYTES);
+    c->buffer = malloc(c->buffer_blocks * BLOCK_BYTES);
+    if (!c->buffer) {
+        segment_cursor_free(c);
+        return error_set(e, NO_SPACE, "out of memory");
+    }
+    *out = c;
+    return OK;
+}
+
+void segment_cursor_free(struct segment_cursor *c)
+{
+    if (!c)
+        return;
+    segment_release(c->segment);
+    free(c->buffer);
+    free(c);
+}
+
+static int load(struct segment_cursor *c, struct error *e)
+{
+    const struct segment *s = c->segment;
+    uint64_t first = c->first + c->loaded;
+    uint64_t n = s->blocks - first < c->buffer_blocks ? s->blocks - first : c->buffer_blocks;
+
+    if (pread_full(s->fd, c->buffer, n * BLOCK_BYTES, (first + 1) * BLOCK_BYTES) < 0)
+        return error_errno(e, "index %s: read", s->name);
+    if (s->blocks > CACHED_BLOCKS)
+        posix_fadvise(s->fd, (off_t)((first + 1) * BLOCK_BYTES), (off_t)(n * BLOCK_BYTES),
+                      POSIX_FADV_DONTNEED);
+    c->first = first;
+    c->loaded = n;
+    return OK;
+}
+
+static int step(struct segment_cursor *c, struct entry *entry, struct error *e)
+{
+    uint64_t block = c->at / BLOCK_ENTRIES, in_block = c->at % BLOCK_ENTRIES;
+    const uint8_t *from;
+
+    if (block >= c->first + c->loaded && load(c, e) < 0)
+        return e->status;
+    from = c->buffer + (block - c->first) * BLOCK_BYTES;
+    if (in_block == 0 && check_block(c->segment, block, from, e) < 0)
+        return e->status;
+    from += in_block * ENTRY_BYTES;
+    if (memcmp(c->before, from, PREFIX_BYTES) > 0)
+        return error_set(e, DAMAGED, "index %s is not sorted", c->segment->name);
+    memcpy(c->before, from, PREFIX_BYTES);
+    c->at++;
+    return take_entry(c->segment, from, entry, e);
+}
+
+int segment_cursor_next(struct segment_cursor *c, struct entry *entry, struct error *e)
+{
+    while (c->at < c->segment->entries) {
+        if (step(c, entry, e) < 0)
+            return e->status;
+        if (entry->pack != SEGMENT_PACK_NONE)
+            return 1;
+    }
+    return 0;
 }
 
 /* ---- writing ---- */
 
-struct writer {
-    int fd;
-    EVP_MD_CTX *sum;
-    uint8_t buffer[64 << 10];
-    size_t buffered_bytes;
+struct segment_writer {
+    struct segment *segment; /* what it is to be */
+    uint8_t repository[32];
+    char *temporary;
+    int dirfd;
+    uint8_t *buffer;
+    size_t buffered;  /* blocks that are full */
+    size_t in_block;  /* entries of the one after them */
+    uint64_t written; /* blocks before */
+    uint64_t fence_room;
+    uint8_t before[PREFIX_BYTES];
 };
 
-static int flush(struct writer *w, struct error *e)
+/* It is locked as long as it is written: who gets the lock knows that its writer is dead. */
+static int make_temporary(struct segment_writer *w, struct error *e)
 {
-    if (write_full(w->fd, w->buffer, w->buffered_bytes) < 0)
-        return error_errno(e, "index: write");
-    EVP_DigestUpdate(w->sum, w->buffer, w->buffered_bytes);
-    w->buffered_bytes = 0;
-    return OK;
-}
+    struct segment *s = w->segment;
+    struct stat st;
 
-static int put(struct writer *w, const void *data, size_t bytes, struct error *e)
-{
-    if (w->buffered_bytes + bytes > sizeof w->buffer && flush(w, e) < 0)
-        return e->status;
-    memcpy(w->buffer + w->buffered_bytes, data, bytes);
-    w->buffered_bytes += bytes;
-    return OK;
-}
-
-static int put_head(struct writer *w, uint32_t packs, uint64_t entries, struct error *e)
-{
-    uint8_t head[HEAD_BYTES] = {0};
-    uint32_t version = htole32(VERSION);
-
-    packs = htole32(packs);
-    entries = htole64(entries);
-    memcpy(head, magic, sizeof magic);
-    memcpy(head + 16, &version, 4);
-    memcpy(head + 20, &packs, 4);
-    memcpy(head + 24, &entries, 8);
-    return put(w, head, sizeof head, e);
-}
-
-static int put_pack(struct writer *w, const struct index_pack *pack, struct error *e)
-{
-    uint8_t line[PACK_LINE];
-    uint32_t bytes = htole32((uint32_t)pack->bytes);
-
-    hex_take(line, 16, pack->name);
-    memcpy(line + 16, &bytes, 4);
-    return put(w, line, sizeof line, e);
-}
-
-/* The next entry of all sources, as in memory; false at the end. */
-static bool next_entry(struct segment_source *sources, size_t count, struct entry *out)
-{
-    struct segment_source *first = NULL;
-
-    for (size_t i = 0; i < count; i++)
-        if (sources[i].at < sources[i].end &&
-            (!first || memcmp(sources[i].at->prefix, first->at->prefix, PREFIX_BYTES) < 0))
-            first = &sources[i];
-    if (!first)
-        return false;
-    *out = first->segment ? take_entry(first->segment, first->at) : *first->at;
-    first->at++;
-    return true;
-}
-
-/* What is merged, and what of it there is. */
-struct merge {
-    const struct segment_source *sources;
-    size_t source_count;
-    const struct index_pack *packs;
-    size_t pack_count;
-    uint32_t *numbers; /* of the packs, in the file; UINT32_MAX: not there */
-    uint32_t used;     /* of them */
-    uint64_t entries;
-};
-
-/* Go through all entries whose pack is there: count them, or write them. */
-static int run_merge(struct merge *m, struct writer *w, struct error *e)
-{
-    struct segment_source sources[SOURCES_MAX];
-    struct entry entry;
-
-    memcpy(sources, m->sources, m->source_count * sizeof *sources);
-    while (next_entry(sources, m->source_count, &entry)) {
-        if (entry.pack >= m->pack_count)
-            continue;
-        if (!w) {
-            if (m->numbers[entry.pack] == UINT32_MAX)
-                m->numbers[entry.pack] = m->used++;
-            m->entries++;
-            continue;
-        }
-        entry.pack = htole32(m->numbers[entry.pack]);
-        entry.offset = htole32(entry.offset);
-        entry.stored_bytes = htole32(entry.stored_bytes);
-        if (put(w, &entry, sizeof entry, e) < 0)
-            return e->status;
+    for (int i = 0; i < 8; i++) {
+        s->fd = openat(w->dirfd, w->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
+                       0600);
+        if (s->fd < 0)
+            return error_errno(e, "index: create");
+        (void)!flock(s->fd, LOCK_EX);
+        /* Before it was, somebody may have taken it for a dead one's. */
+        if (fstat(s->fd, &st) == 0 && st.st_nlink)
+            return OK;
+        close(s->fd);
+        s->fd = -1;
     }
-    return OK;
+    return error_set(e, FAILED, "index: the file is removed again and again");
 }
 
-static int put_packs(const struct merge *m, struct writer *w, struct error *e)
+static int name_segment(struct segment_writer *w, struct error *e)
 {
-    AUTO_FREE const struct index_pack **by_number = calloc(m->used + (size_t)1, sizeof *by_number);
+    uint64_t random[2];
+    struct segment *s = w->segment;
 
-    if (!by_number)
+    if (getrandom(random, sizeof random, 0) != sizeof random)
+        return error_errno(e, "random number");
+    memcpy(s->random, &random[0], sizeof s->random);
+    s->name = format_text("%016llx.idx", (unsigned long long)random[1]);
+    w->temporary = format_text(".%016llx.idx.new", (unsigned long long)random[1]);
+    w->buffer = calloc(WRITE_BLOCKS, BLOCK_BYTES);
+    if (!s->name || !w->temporary || !w->buffer)
         return error_set(e, NO_SPACE, "out of memory");
-    for (size_t i = 0; i < m->pack_count; i++)
-        if (m->numbers[i] != UINT32_MAX)
-            by_number[m->numbers[i]] = &m->packs[i];
-    for (uint32_t n = 0; n < m->used; n++)
-        if (put_pack(w, by_number[n], e) < 0)
-            return e->status;
     return OK;
 }
 
-static int write_file(struct merge *m, struct writer *w, struct error *e)
+int segment_writer_new(struct segment_writer **out, int dirfd, const uint8_t repository[static 32],
+                       struct segment_pack *packs, uint32_t pack_count, struct error *e)
 {
-    uint8_t sum[ID_BYTES];
+    struct segment_writer *w = calloc(1, sizeof *w);
+    struct segment *s = calloc(1, sizeof *s);
 
-    run_merge(m, NULL, e);
-    if (put_head(w, m->used, m->entries, e) < 0 || put_packs(m, w, e) < 0 ||
-        run_merge(m, w, e) < 0 || flush(w, e) < 0)
+    if (!w || !s) {
+        free(w);
+        free(s);
+        free(packs);
+        return error_set(e, NO_SPACE, "out of memory");
+    }
+    s->fd = -1;
+    atomic_init(&s->holders, 1);
+    s->packs = packs;
+    s->pack_count = pack_count;
+    for (uint32_t i = 0; i < pack_count; i++)
+        packs[i].entries = 0;
+    w->segment = s;
+    w->dirfd = dirfd;
+    memcpy(w->repository, repository, sizeof w->repository);
+    if (name_segment(w, e) == OK && make_temporary(w, e) == OK) {
+        *out = w;
+        return OK;
+    }
+    segment_writer_discard(w);
+    return e->status;
+}
+
+static int flush(struct segment_writer *w, struct error *e)
+{
+    if (pwrite_full(w->segment->fd, w->buffer, w->buffered * BLOCK_BYTES,
+                    (w->written + 1) * BLOCK_BYTES) < 0)
+        return error_errno(e, "index: write");
+    w->written += w->buffered;
+    w->buffered = 0;
+    memset(w->buffer, 0, WRITE_BLOCKS * (size_t)BLOCK_BYTES);
+    return OK;
+}
+
+static int close_block(struct segment_writer *w, struct error *e)
+{
+    uint8_t *block = w->buffer + w->buffered * BLOCK_BYTES, sum[SUM_BYTES];
+
+    if (sum_block(w->segment->random, w->written + w->buffered, block, sum, e) < 0)
         return e->status;
-    EVP_DigestFinal_ex(w->sum, sum, NULL);
-    return write_full(w->fd, sum, sizeof sum) < 0 ? error_errno(e, "index: write") : OK;
+    memcpy(block + BLOCK_SUM_AT, sum, 8);
+    w->buffered++;
+    w->in_block = 0;
+    return w->buffered < WRITE_BLOCKS ? OK : flush(w, e);
 }
 
-static int write_part(struct merge *m, int dirfd, const char *part, struct error *e)
+static int add_fence(struct segment_writer *w, const uint8_t *prefix, struct error *e)
 {
-    AUTO_FREE struct writer *w = calloc(1, sizeof *w);
-    int rc;
+    struct segment *s = w->segment;
+    uint64_t *fences;
 
-    if (!w)
+    if (s->blocks == w->fence_room) {
+        w->fence_room = w->fence_room ? 2 * w->fence_room : 64;
+        fences = realloc(s->fences, w->fence_room * sizeof *fences);
+        if (!fences)
+            return error_set(e, NO_SPACE, "out of memory");
+        s->fences = fences;
+    }
+    s->fences[s->blocks++] = fence_of(prefix);
+    return OK;
+}
+
+int segment_writer_put(struct segment_writer *w, const struct entry *entry, uint32_t pack,
+                       struct error *e)
+{
+    struct segment *s = w->segment;
+    uint8_t *to = w->buffer + w->buffered * BLOCK_BYTES + w->in_block * ENTRY_BYTES;
+
+    if (pack >= s->pack_count || memcmp(w->before, entry->prefix, PREFIX_BYTES) > 0)
+        return error_set(e, FAILED, "index: entries are not in order");
+    if (w->in_block == 0 && add_fence(w, entry->prefix, e) < 0)
+        return e->status;
+    memcpy(w->before, entry->prefix, PREFIX_BYTES);
+    memcpy(to, entry->prefix, PREFIX_BYTES);
+    memcpy(to + 20, entry->base, PREFIX_BYTES);
+    put32(to + 40, pack);
+    put32(to + 44, entry->offset);
+    put32(to + 48, entry->stored_bytes);
+    s->packs[pack].entries++;
+    s->entries++;
+    return ++w->in_block < BLOCK_ENTRIES ? OK : close_block(w, e);
+}
+
+static void put_rest(const struct segment *s, uint8_t *to)
+{
+    for (uint32_t i = 0; i < s->pack_count; i++, to += PACK_LINE) {
+        const struct segment_pack *p = &s->packs[i];
+
+        memcpy(to, p->name.run, sizeof p->name.run);
+        memcpy(to + 8, p->name.sum, sizeof p->name.sum);
+        put64(to + 40, p->bytes);
+        put32(to + 48, p->entries);
+    }
+    for (uint64_t i = 0; i < s->blocks; i++, to += FENCE_BYTES) {
+        uint64_t fence = htobe64(s->fences[i]);
+
+        memcpy(to, &fence, sizeof fence);
+    }
+}
+
+static int put_head(const struct segment_writer *w, const uint8_t *rest_sum, struct error *e)
+{
+    const struct segment *s = w->segment;
+    uint8_t head[BLOCK_BYTES] = {0};
+
+    memcpy(head, magic, sizeof magic);
+    put32(head + 16, VERSION);
+    put32(head + 20, s->pack_count);
+    put64(head + 24, s->entries);
+    memcpy(head + 32, s->random, sizeof s->random);
+    memcpy(head + 40, w->repository, sizeof w->repository);
+    memcpy(head + 72, rest_sum, SUM_BYTES);
+    if (sum_up(head, HEAD_SUM_AT, head + HEAD_SUM_AT, e) < 0)
+        return e->status;
+    return pwrite_full(s->fd, head, sizeof head, 0) < 0 ? error_errno(e, "index: write") : OK;
+}
+
+static int put_all_but_blocks(struct segment_writer *w, struct error *e)
+{
+    const struct segment *s = w->segment;
+    AUTO_FREE uint8_t *rest = malloc(rest_bytes(s) + 1);
+    uint8_t sum[SUM_BYTES];
+
+    if (!rest)
         return error_set(e, NO_SPACE, "out of memory");
-    w->fd = openat(dirfd, part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (w->fd < 0)
-        return error_errno(e, "index: create");
-    w->sum = EVP_MD_CTX_new();
-    if (w->sum && EVP_DigestInit_ex(w->sum, EVP_sha256(), NULL))
-        rc = write_file(m, w, e);
-    else
-        rc = error_set(e, FAILED, "SHA-256 is not to be had from libcrypto");
-    EVP_MD_CTX_free(w->sum);
-    close(w->fd);
+    put_rest(s, rest);
+    if (sum_up(rest, rest_bytes(s), sum, e) < 0)
+        return e->status;
+    if (pwrite_full(s->fd, rest, rest_bytes(s), (s->blocks + 1) * BLOCK_BYTES) < 0)
+        return error_errno(e, "index: write");
+    return put_head(w, sum, e);
+}
+
+static int write_all(struct segment_writer *w, enum segment_care care, struct error *e)
+{
+    struct segment *s = w->segment;
+
+    if ((w->in_block && close_block(w, e) < 0) || flush(w, e) < 0 || put_all_but_blocks(w, e) < 0)
+        return e->status;
+    if (care == SEGMENT_DURABLE && fdatasync(s->fd) < 0)
+        return error_errno(e, "index: make it durable");
+    if (FAULT("index-written", e) < 0)
+        return e->status;
+    if (renameat(w->dirfd, w->temporary, w->dirfd, s->name) < 0 ||
+        (care == SEGMENT_DURABLE && fsync(w->dirfd) < 0))
+        return error_errno(e, "index: rename");
+    return OK;
+}
+
+int segment_writer_finish(struct segment_writer *w, enum segment_care care, struct segment **out,
+                          struct error *e)
+{
+    struct segment *s = w->segment;
+    int rc = write_all(w, care, e);
+
+    if (rc == OK) {
+        (void)!flock(s->fd, LOCK_UN);
+        posix_fadvise(s->fd, 0, 0, POSIX_FADV_RANDOM);
+        if (s->blocks > CACHED_BLOCKS)
+            posix_fadvise(s->fd, 0, 0, POSIX_FADV_DONTNEED);
+        s->wanted = s->entries;
+        *out = segment_hold(s);
+    }
+    segment_writer_discard(w);
     return rc;
 }
 
-int segment_write(int dirfd, const struct segment_source *sources, size_t count,
-                  const struct index_pack *packs, size_t pack_count, char **name, struct error *e)
+void segment_writer_discard(struct segment_writer *w)
 {
-    AUTO_FREE uint32_t *numbers = malloc((pack_count + 1) * sizeof *numbers);
-    struct merge m = {sources, count, packs, pack_count, numbers, 0, 0};
-    AUTO_FREE char *part = NULL, *whole = NULL;
-    uint64_t random;
+    if (!w)
+        return;
+    /* After it was renamed there is nothing of that name. */
+    if (w->temporary && w->segment->fd >= 0)
+        unlinkat(w->dirfd, w->temporary, 0);
+    segment_release(w->segment);
+    free(w->temporary);
+    free(w->buffer);
+    free(w);
+}
 
-    if (getrandom(&random, sizeof random, 0) != sizeof random)
-        return error_errno(e, "random number");
-    whole = format_text("%016llx.idx", (unsigned long long)random);
-    part = format_text(".%016llx.idx", (unsigned long long)random);
-    if (!numbers || !whole || !part)
-        return error_set(e, NO_SPACE, "out of memory");
-    memset(numbers, 0xff, pack_count * sizeof *numbers);
-    if (write_part(&m, dirfd, part, e) == OK) {
-        if (FAULT("index-written", e) == OK && renameat(dirfd, part, dirfd, whole) == 0) {
-            *name = whole;
-            whole = NULL;
-            return OK;
-        }
-        error_errno(e, "index: rename");
-    }
-    unlinkat(dirfd, part, 0);
-    return e->status;
+static bool has_suffix(const char *name, const char *suffix)
+{
+    size_t len = strlen(name), suffix_len = strlen(suffix);
+
+    return len > suffix_len && strcmp(name + len - suffix_len, suffix) == 0;
+}
+
+bool segment_is_temporary(const char *file)
+{
+    return *file == '.' && has_suffix(file, ".idx.new");
+}
+
+bool segment_is_whole(const char *file)
+{
+    return *file != '.' && has_suffix(file, ".idx");
+}
+
+void segment_remove_dead(int dirfd, const char *file)
+{
+    AUTO_CLOSE int fd = -1;
+    struct error ignored;
+
+    if (open_in(dirfd, file, O_RDONLY, &fd, &ignored) == OK && flock(fd, LOCK_EX | LOCK_NB) == 0)
+        unlinkat(dirfd, file, 0);
 }

@@ -1,85 +1,126 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A file of the index (index/NAME.idx): sorted entries of where records are, mapped, never changed.
+ * A file of the index (NAME.idx): sorted entries of where pieces are, never changed. It is neither
+ * mapped nor read whole: what leads to its blocks is read when it is opened, and one block, or two,
+ * for each name that is looked up.
  *
- *     0   16      "domsnap index"
- *     16   4      version, 2
- *     20   4      packs, P
- *     24   8      entries, N
- *     32  20 × P  a pack's name (16), its length (4)
- *     …   32 × N  the first 20 bytes of an id, pack (4, which of P), offset (4), stored bytes (4),
- *                 with ENTRY_PATCH if it is a patch; sorted
- *     …       32  SHA-256 of all before
+ *     0            the head:
+ *         0    16     "domsnap index"
+ *        16     4     version, 3
+ *        20     4     packs, P
+ *        24     8     entries, N
+ *        32     8     a random number, which goes into the sums of all blocks
+ *        40    32     SHA-256 of the repository's id
+ *        72    32     SHA-256 of packs and fences
+ *      4064    32     SHA-256 of all before
+ *     4096  4096 × B  blocks of 78 entries, B = N / 78, rounded up:
+ *         0    52     an entry: prefix (20), its base's (20), pack (4, which of P), offset (4),
+ *                     stored bytes (4), with ENTRY_PATCH if it is a patch
+ *      4088     8     SHA-256 of random number, the block's number (8), and all before; begins so
+ *     …       52 × P  packs: run (8), sum (32), length (8), entries of it (4); sorted
+ *     …        8 × B  fences: how each block's first prefix begins
  *
- * 20 of an id's 32 bytes: nobody finds two chunks with the same (2^80 tries), and each record is
- * held against its whole id whenever it is read.
+ * All that is reserved is zero, all numbers are little-endian.
  */
 #ifndef REPO_SEGMENT_H
 #define REPO_SEGMENT_H
 
-#include "repo/pack.h"
+#include <stdatomic.h>
 
-#define PREFIX_BYTES 20
+#include "repo/format.h"
+#include "repo/view.h"
 
-/* As it stands in the file, and in memory for what is not in one: there with native numbers. */
+/* ---- entries ---- */
+
 struct entry {
     uint8_t prefix[PREFIX_BYTES];
-    uint32_t pack, offset, stored_bytes;
+    uint8_t base[PREFIX_BYTES]; /* zeros unless it is a patch */
+    uint32_t pack;              /* the index's number of it */
+    uint32_t offset;            /* of the piece's head */
+    uint32_t stored_bytes;      /* with ENTRY_PATCH */
 };
 
 #define ENTRY_PATCH (UINT32_C(1) << 31)
-_Static_assert(sizeof(struct entry) == 32, "as in the file");
 
-struct location {
-    uint32_t pack;
-    uint32_t offset; /* of the record's head */
-    uint32_t stored_bytes;
-    bool patch; /* on another record, which is whole */
-};
+/* Whether a pack of that length can hold it. */
+bool entry_is_possible(const struct entry *entry, uint64_t pack_bytes);
 
-/* Of an entry in memory. */
-struct location entry_location(const struct entry *entry);
+/* Told of an entry, valid during the call. */
+typedef void (*entry_sink)(void *arg, const struct entry *entry);
 
-struct index_pack {
-    char name[PACK_NAME];
+/* ---- reading: by any number of threads ---- */
+
+/* A pack that a segment covers: all of its pieces are in it. */
+struct segment_pack {
+    struct pack_name name;
     uint64_t bytes;
-    int fd;       /* -1: not opened yet */
-    bool indexed; /* in a segment */
+    uint32_t entries;
+    uint32_t number; /* the index's; SEGMENT_PACK_NONE: it is not taken from here, nor told of */
 };
+
+#define SEGMENT_PACK_NONE UINT32_MAX
 
 struct segment {
     char *name;
-    void *map;
-    size_t map_bytes;
-    const struct entry *entries;
-    size_t count;
-    uint32_t *packs; /* the file's numbers of packs to the index's; SEGMENT_PACK_GONE */
+    int fd;
+    atomic_uint holders;
+    uint8_t random[8];
+    uint64_t entries, blocks;
+    uint64_t *fences;           /* as numbers that compare as the prefixes do */
+    struct segment_pack *packs; /* sorted by name */
     uint32_t pack_count;
+    uint64_t wanted; /* entries of packs that are taken from here */
 };
 
-#define SEGMENT_PACK_GONE UINT32_MAX
+/* Its packs have no numbers yet, whoever opens it sets them and `wanted`. NOT_FOUND: it is gone.
+ * UNSUPPORTED: it is another repository's. DAMAGED: it is of no use. To be released. */
+int segment_open(struct segment **s, int dirfd, const char *name,
+                 const uint8_t repository[static 32], struct error *e);
 
-/* What the index calls a pack; SEGMENT_PACK_GONE if it does not know it, with this length. */
-typedef uint32_t (*segment_pack_number)(void *arg, const char *name, uint64_t bytes);
+/* A segment is closed once all have released it. */
+struct segment *segment_hold(struct segment *s);
+void segment_release(struct segment *s); /* NULL is fine */
 
-/* Map a file and check all of it. */
-int segment_map(struct segment *s, int dirfd, const char *name, segment_pack_number number,
-                void *arg, struct error *e);
-void segment_unmap(struct segment *s); /* an all-zero segment is fine */
+/* Tell of all entries of a prefix. */
+int segment_find(const struct segment *s, const uint8_t prefix[static PREFIX_BYTES],
+                 entry_sink found, void *arg, struct error *e);
 
-/* Of several records of one id, one that is whole rather than a patch. */
-bool segment_find(const struct segment *s, const uint8_t prefix[PREFIX_BYTES],
-                  struct location *where);
+struct segment_cursor;
 
-/* One of the sorted lists that a new file is merged from. */
-struct segment_source {
-    const struct entry *at, *end;
-    const struct segment *segment; /* whose entries they are; NULL: memory's */
-};
+/* All entries from front to back, by reads of `buffer_bytes`. Holds the segment. */
+int segment_cursor_new(struct segment_cursor **c, struct segment *s, size_t buffer_bytes,
+                       struct error *e);
+void segment_cursor_free(struct segment_cursor *c); /* NULL is fine */
 
-/* Merge `sources` into a new file, under a name of its own, to free(). Entries whose pack is not
- * one of `packs` are left out. */
-int segment_write(int dirfd, const struct segment_source *sources, size_t count,
-                  const struct index_pack *packs, size_t pack_count, char **name, struct error *e);
+/* 1: the next one, 0: there is none; or negative. */
+int segment_cursor_next(struct segment_cursor *c, struct entry *entry, struct error *e);
+
+/* ---- writing ---- */
+
+struct segment_writer;
+
+/* `packs`, sorted, are the segment's from here on, on failure too; its numbers are the index's. */
+int segment_writer_new(struct segment_writer **w, int dirfd, const uint8_t repository[static 32],
+                       struct segment_pack *packs, uint32_t pack_count, struct error *e);
+
+/* In the order of their prefixes. `pack`: which of the packs; entry->pack is not looked at. */
+int segment_writer_put(struct segment_writer *w, const struct entry *entry, uint32_t pack,
+                       struct error *e);
+
+/* A file that takes the place of others should be durable before they go. Any other that a power
+ * cut takes is missed by nobody, and damage that it may leave is found. */
+enum segment_care { SEGMENT_LOOSE, SEGMENT_DURABLE };
+
+/* Give it a name of its own, and open it. Frees the writer, on failure too. */
+int segment_writer_finish(struct segment_writer *w, enum segment_care care, struct segment **s,
+                          struct error *e);
+void segment_writer_discard(struct segment_writer *w); /* NULL is fine */
+
+/* Names of files that are being written, and of those that are whole. */
+bool segment_is_temporary(const char *file);
+bool segment_is_whole(const char *file);
+
+/* Remove one that was being written by a process that died. */
+void segment_remove_dead(int dirfd, const char *file);
 
 #endif

@@ -1,196 +1,141 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "repo/store_private.h"
-
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/random.h>
-#include <sys/stat.h>
-#include <sys/statvfs.h>
-#include <unistd.h>
 
-#include "base/cleanup.h"
-#include "base/file.h"
-#include "base/hex.h"
-#include "base/interrupt.h"
 #include "base/log.h"
-#include "base/seal.h"
+#include "repo/store_private.h"
 
-#define FORMAT           "domsnap-repository"
-#define VERSION          1
-#define CONFIG_MAX_BYTES 4096
-
-#define LOCK_POLL_MS 200
-
-/* ---- making and opening ---- */
-
-static bool is_chunk_size(json_int_t bytes)
+static int out_of_memory(struct error *e)
 {
-    return bytes >= CHUNK_MIN_BYTES && bytes <= CHUNK_MAX_BYTES && (bytes & (bytes - 1)) == 0;
+    return error_set(e, NO_SPACE, "out of memory");
 }
 
-static int write_config(int dirfd, uint32_t chunk_bytes, struct error *e)
+/* ---- open and close ---- */
+
+static int add_pack(void *arg, const struct pack_name *name, uint64_t bytes,
+                    const struct table_entry *entries, size_t count, struct error *e)
 {
-    AUTO_JSON json_t *config = NULL;
-    uint8_t random[16];
-    char id[33];
+    struct store *s = arg;
+    struct view_pack *more;
+    uint32_t number;
 
-    if (getrandom(random, sizeof random, 0) != sizeof random)
-        return error_errno(e, "random number");
-    hex_put(id, random, sizeof random);
-    config =
-        json_pack("{s:s, s:i, s:s, s:I, s:s, s:s}", "format", FORMAT, "version", VERSION, "id", id,
-                  "chunk_bytes", (json_int_t)chunk_bytes, "hash", "sha256", "cipher", "none");
-    if (!config)
-        return error_set(e, NO_SPACE, "out of memory");
-    return seal_write(dirfd, "config", config, e);
-}
-
-static int check_empty(const char *path, struct error *e)
-{
-    AUTO_CLOSEDIR DIR *dir = opendir(path);
-    const char *file;
-
-    if (!dir)
-        return error_errno(e, "%s", path);
-    file = dir_next(dir);
-    return file ? error_set(e, BUSY,
-                            "%s is not empty: it holds \"%s\"; name a folder that is not there yet "
-                            "(or, if an interrupted init has left that, remove it)",
-                            path, file)
-                : OK;
-}
-
-int store_init(const char *path, uint32_t chunk_bytes, struct error *e)
-{
-    static const char *const folders[] = {"packs", "index", "snapshots", "locks"};
-    AUTO_CLOSE int dirfd = -1;
-
-    if (!is_chunk_size(chunk_bytes))
-        return error_set(e, USAGE, "chunks of %u bytes: it must be a power of two from %u to %u",
-                         chunk_bytes, CHUNK_MIN_BYTES, CHUNK_MAX_BYTES);
-    if (dir_make(path, e) < 0 || check_empty(path, e) < 0)
-        return e->status;
-    dirfd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (dirfd < 0 || fchmod(dirfd, 0700) < 0)
-        return error_errno(e, "%s", path);
-    for (size_t i = 0; i < 4; i++)
-        if (mkdirat(dirfd, folders[i], 0700) < 0)
-            return error_errno(e, "%s/%s", path, folders[i]);
-    /* Last: without it the folder is no repository. */
-    return write_config(dirfd, chunk_bytes, e) < 0 ? error_prefix(e, "%s", path) : OK;
-}
-
-static int no_repository(struct error *e)
-{
-    return error_set(
-        e, NOT_FOUND,
-        "it is no repository; is its file system mounted? (`domsnap init` makes a new one)");
-}
-
-static int read_config(struct store *s, struct error *e)
-{
-    AUTO_JSON json_t *config = NULL;
-    const char *format, *hash, *cipher;
-    json_int_t version, chunk_bytes;
-
-    if (json_read(s->dirfd, "config", CONFIG_MAX_BYTES, &config, e) < 0)
-        return e->status == NOT_FOUND ? no_repository(e) : e->status;
-    format = json_string_value(json_object_get(config, "format"));
-    if (!format || strcmp(format, FORMAT) != 0)
-        return error_set(e, DAMAGED, "its config is not that of a repository");
-    version = json_integer_value(json_object_get(config, "version"));
-    if (version != VERSION)
-        return error_set(
-            e, UNSUPPORTED,
-            "a repository of version %lld, and this domsnap knows version %d; use a newer one",
-            (long long)version, VERSION);
-    if (seal_check(config, e) < 0)
-        return error_prefix(e, "config");
-    hash = json_string_value(json_object_get(config, "hash"));
-    cipher = json_string_value(json_object_get(config, "cipher"));
-    if (!hash || strcmp(hash, "sha256") != 0 || !cipher || strcmp(cipher, "none") != 0)
-        return error_set(e, UNSUPPORTED,
-                         "it uses a hash or a cipher that this domsnap does not know");
-    chunk_bytes = json_integer_value(json_object_get(config, "chunk_bytes"));
-    if (!is_chunk_size(chunk_bytes))
-        return error_set(e, DAMAGED, "its chunks have %lld bytes", (long long)chunk_bytes);
-    s->chunk_bytes = (uint32_t)chunk_bytes;
-    return OK;
-}
-
-/* Somebody removes packs, and that ends. A lock can't be waited for together with the user's wish to stop. */
-static int wait_for_lock(int lock, struct error *e)
-{
-    struct pollfd fd = {interrupt_fd(), POLLIN, 0};
-
-    log_note("another domsnap frees space in the repository; waiting for it");
-    while (flock(lock, LOCK_SH | LOCK_NB) < 0) {
-        if (errno != EWOULDBLOCK)
-            return error_errno(e, "locks/use");
-        if (interrupt_check(e) < 0)
-            return e->status;
-        poll(&fd, 1, LOCK_POLL_MS);
+    pthread_mutex_lock(&s->mutex);
+    more = reallocarray(s->packs, s->put_count + 1, sizeof *more);
+    if (more) {
+        s->packs = more;
+        more[s->put_count++] = (struct view_pack){.name = *name, .bytes = bytes};
     }
+    pthread_mutex_unlock(&s->mutex);
+    return more ? index_add_pack(s->index, name, bytes, entries, count, &number, e)
+                : out_of_memory(e);
+}
+
+static int make_packers(struct store *s, struct error *e)
+{
+    for (enum pack_kind kind = PACK_DATA; kind <= PACK_LISTS; kind++)
+        if (packer_new(&s->packers[kind - PACK_DATA], repo_backend(s->repo), repo_run(s->repo),
+                       kind, add_pack, s, e) < 0)
+            return e->status;
     return OK;
 }
 
-static int take_lock(struct store *s, enum store_use use, struct error *e)
+static int copy_damage(struct view_pack *to, const struct view_pack *from, struct error *e)
 {
-    /* What is only read may be on a file system that can't be written. */
-    int access = use == STORE_EXCLUSIVE ? O_RDWR : O_RDONLY;
-    AUTO_CLOSE int locks = -1;
+    const struct view_damage *damage = from ? from->damage : NULL;
+    size_t bytes = damage ? damage->count * sizeof *damage->offsets : 0;
 
-    if (open_in(s->dirfd, "locks", O_RDONLY | O_DIRECTORY, &locks, e) < 0)
-        return e->status;
-    if (open_in(locks, "use", access | O_CREAT, &s->lock, e) < 0)
-        return error_prefix(e, "locks");
-    if (flock(s->lock, (use == STORE_EXCLUSIVE ? LOCK_EX : LOCK_SH) | LOCK_NB) == 0)
+    if (!damage)
         return OK;
-    if (errno != EWOULDBLOCK)
-        return error_errno(e, "locks/use");
-    return use == STORE_EXCLUSIVE ? error_set(e, BUSY, "another domsnap uses it just now")
-                                  : wait_for_lock(s->lock, e);
+    to->damage = calloc(1, sizeof *to->damage);
+    if (!to->damage)
+        return out_of_memory(e);
+    to->damage->offsets = malloc(bytes + 1);
+    if (!to->damage->offsets)
+        return out_of_memory(e);
+    if (bytes)
+        memcpy(to->damage->offsets, damage->offsets, bytes);
+    to->damage->count = damage->count;
+    return OK;
 }
 
-static int open_packs(struct store *s, struct error *e)
+static int copy_all_damage(struct store *s, struct error *e)
 {
-    return open_in(s->dirfd, "packs", O_RDONLY | O_DIRECTORY, &s->packs_dirfd, e);
+    s->said = calloc(s->pack_count + (size_t)1, sizeof *s->said);
+    if (!s->said)
+        return out_of_memory(e);
+    for (uint32_t n = 0; n < s->pack_count; n++)
+        if (copy_damage(&s->said[n],
+                        view_find_pack(repo_view(s->repo), &index_pack(s->index, n)->name), e) < 0)
+            return e->status;
+    return OK;
 }
 
-int store_open(struct store **out, const char *path, enum store_use use, struct error *e)
+static void release_damage(struct store *s)
+{
+    for (uint32_t n = 0; s->said && n < s->pack_count; n++)
+        if (s->said[n].damage) {
+            free(s->said[n].damage->offsets);
+            free(s->said[n].damage);
+        }
+    free(s->said);
+}
+
+/* Whether the log has said so. Without an offset: of the whole pack. */
+static bool is_said(const struct store *s, uint32_t number, const uint32_t *offset)
+{
+    return number < s->pack_count && view_is_damaged(&s->said[number], offset);
+}
+
+static int open_all(struct store *s, struct error *e)
+{
+    if (index_open(&s->index, repo_backend(s->repo), repo_view(s->repo), repo_id(s->repo), NULL,
+                   e) < 0)
+        return e->status;
+    while (index_pack(s->index, s->pack_count))
+        s->pack_count++;
+    s->relied = calloc(s->pack_count + (size_t)1, sizeof *s->relied);
+    if (!s->relied || !s->damaged || !s->mended)
+        return out_of_memory(e);
+    if (copy_all_damage(s, e) < 0)
+        return e->status;
+    return *repo_run(s->repo) ? make_packers(s, e) : OK;
+}
+
+static struct store *new_store(void)
 {
     struct store *s = calloc(1, sizeof *s);
 
     if (!s)
-        return error_errno(e, "%s", path);
-    s->lock = s->packs_dirfd = -1;
+        return NULL;
     pthread_mutex_init(&s->mutex, NULL);
-    s->dirfd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (s->dirfd < 0)
-        errno == ENOENT ? no_repository(e) : error_errno(e, "open");
-    else if (read_config(s, e) == OK && take_lock(s, use, e) == OK && open_packs(s, e) == OK &&
-             (use == STORE_RECORDS || index_open(&s->index, s->dirfd, e) == OK)) {
+    s->damaged = json_object();
+    s->mended = json_object();
+    return s;
+}
+
+int store_open(struct store **out, struct repo *r, struct error *e)
+{
+    struct store *s = new_store();
+
+    if (!s)
+        return out_of_memory(e);
+    s->repo = r;
+    s->chunk_bytes = repo_chunk_bytes(r);
+    if (open_all(s, e) == OK) {
         *out = s;
         return OK;
     }
     store_close(s);
-    return error_prefix(e, "repository %s", path);
+    return e->status;
 }
 
 int store_none(struct store **out, uint32_t chunk_bytes, struct error *e)
 {
-    struct store *s = calloc(1, sizeof *s);
+    struct store *s = new_store();
 
     if (!s)
-        return error_set(e, NO_SPACE, "out of memory");
-    s->dirfd = s->lock = s->packs_dirfd = -1;
+        return out_of_memory(e);
     s->chunk_bytes = chunk_bytes;
-    pthread_mutex_init(&s->mutex, NULL);
     *out = s;
     return OK;
 }
@@ -199,16 +144,15 @@ void store_close(struct store *s)
 {
     if (!s)
         return;
+    for (int i = 0; i < 2; i++)
+        packer_free(s->packers[i]);
     index_close(s->index);
-    for (size_t i = 0; i < s->unsaved_count; i++)
-        pack_discard(s->packs_dirfd, s->unsaved[i]);
-    free(s->unsaved);
-    if (s->packs_dirfd >= 0)
-        close(s->packs_dirfd);
-    if (s->lock >= 0)
-        close(s->lock);
-    if (s->dirfd >= 0)
-        close(s->dirfd);
+    store_note_damage(s);
+    json_decref(s->damaged);
+    json_decref(s->mended);
+    free(s->relied);
+    release_damage(s);
+    free(s->packs);
     pthread_mutex_destroy(&s->mutex);
     free(s);
 }
@@ -218,48 +162,166 @@ uint32_t store_chunk_bytes(const struct store *s)
     return s->chunk_bytes;
 }
 
-int store_dirfd(const struct store *s)
+struct repo *store_repo(const struct store *s)
 {
-    return s->dirfd;
+    return s->repo;
 }
 
-struct index *store_index(struct store *s)
+struct index *store_index(const struct store *s)
 {
     return s->index;
 }
 
-int store_temporary(const struct store *s, int *fd, uint64_t *free_bytes, struct error *e)
+struct store_stats store_stats(const struct store *s)
 {
-    struct statvfs fs;
-
-    *fd = openat(s->packs_dirfd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    /* NFS, for one, has none without names. */
-    if (*fd < 0 && errno == EOPNOTSUPP) {
-        *fd = openat(s->packs_dirfd, ".temporary", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-        if (*fd >= 0)
-            unlinkat(s->packs_dirfd, ".temporary", 0);
-    }
-    if (*fd < 0 || fstatvfs(*fd, &fs) < 0)
-        return error_errno(e, "packs: temporary file");
-    *free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
-    return OK;
+    return (struct store_stats){atomic_load(&s->put_bytes), atomic_load(&s->known_bytes),
+                                atomic_load(&s->stored_bytes)};
 }
 
-int store_save(struct store *s, struct error *e)
+/* ---- what was put ---- */
+
+int store_finish(struct store *s, struct error *e)
 {
     struct error why;
 
-    if (keeps_nothing(s))
-        return OK;
-    /* In the order in which they were closed: what a patch is of comes before it. */
-    for (size_t i = 0; i < s->unsaved_count; i++)
-        if (pack_publish(s->packs_dirfd, s->unsaved[i], e) < 0)
+    for (int i = 0; i < 2; i++)
+        if (s->packers[i] && packer_finish(s->packers[i], e) < 0)
             return e->status;
-    s->unsaved_count = 0;
-    if (fsync(s->packs_dirfd) < 0)
-        return error_errno(e, "packs: make them durable");
-    if (index_save(s->index, &why) < 0)
-        log_warning("the index could not be written, which costs time when it is needed next: %s",
-                    why.text);
+    if (s->index && index_save(s->index, &why) < 0)
+        log_debug("the index could not be written, which costs time when it is needed next: %s",
+                  why.text);
     return OK;
+}
+
+const struct view_pack *store_packs(const struct store *s, size_t *count)
+{
+    *count = s->put_count;
+    return s->packs;
+}
+
+/* It is there as long as this run is, but nobody after us will find anything in it. */
+static int distrust(struct store *s, uint32_t n, bool *lost, struct error *e)
+{
+    *lost |= atomic_load(&s->relied[n]);
+    return index_mark_pack(s->index, n, e);
+}
+
+int store_follow(struct store *s, bool *lost, struct error *e)
+{
+    const struct view *view = repo_view(s->repo);
+
+    *lost = false;
+    for (uint32_t n = 0; n < s->pack_count; n++)
+        if (!view_find_pack(view, &index_pack(s->index, n)->name) && distrust(s, n, lost, e) < 0)
+            return e->status;
+    for (uint32_t n = 0; *lost && n < s->pack_count; n++)
+        atomic_store(&s->relied[n], false);
+    return OK;
+}
+
+/* ---- damage ---- */
+
+/* Under the mutex. Without an offset it is the whole pack. */
+static int add_damage(struct store *s, const char *pack, const uint32_t *offset, struct error *e)
+{
+    json_t *offsets = json_object_get(s->damaged, pack);
+
+    if (!s->damaged)
+        return out_of_memory(e);
+    if (offsets && json_array_size(offsets) == 0)
+        return OK; /* all of it */
+    if (!offsets || !offset) {
+        offsets = json_array();
+        if (json_object_set_new(s->damaged, pack, offsets) < 0)
+            return out_of_memory(e);
+    }
+    if (offset && json_array_append_new(offsets, json_integer(*offset)) < 0)
+        return out_of_memory(e);
+    s->damaged_count++;
+    return OK;
+}
+
+static int mark(struct store *s, uint32_t number, const uint32_t *offset, struct error *e)
+{
+    const struct index_pack *pack = index_pack(s->index, number);
+    char text[PACK_NAME_TEXT];
+    int rc;
+
+    if (!pack || is_said(s, number, offset))
+        return OK;
+    pack_name_to_text(&pack->name, text);
+    pthread_mutex_lock(&s->mutex);
+    rc = add_damage(s, text, offset, e);
+    pthread_mutex_unlock(&s->mutex);
+    return rc;
+}
+
+int store_mark(struct store *s, const struct place *place, struct error *e)
+{
+    if (place->damaged)
+        return OK;
+    if (mark(s, place->pack, &place->offset, e) < 0)
+        return e->status;
+    return index_mark(s->index, place, e);
+}
+
+int store_mark_pack(struct store *s, uint32_t pack, struct error *e)
+{
+    if (mark(s, pack, NULL, e) < 0)
+        return e->status;
+    return index_mark_pack(s->index, pack, e);
+}
+
+/* What was found so far; NULL: nothing. */
+static json_t *take(struct store *s, json_t **found)
+{
+    json_t *taken = NULL;
+
+    pthread_mutex_lock(&s->mutex);
+    if (json_object_size(*found)) {
+        taken = *found;
+        *found = json_object();
+    }
+    pthread_mutex_unlock(&s->mutex);
+    return taken;
+}
+
+void store_note_damage(struct store *s)
+{
+    json_t *damaged = take(s, &s->damaged), *mended = take(s, &s->mended);
+
+    if (mended)
+        repo_note(s->repo, "mended", mended);
+    if (damaged)
+        repo_note(s->repo, "damage", damaged);
+}
+
+/* ---- what is not damaged after all ---- */
+
+int store_mend(struct store *s, uint32_t number, const uint32_t *offset, struct error *e)
+{
+    const struct index_pack *pack = index_pack(s->index, number);
+    char text[PACK_NAME_TEXT];
+    json_t *offsets;
+    int rc = OK;
+
+    /* One that is damaged as a whole is mended as a whole. */
+    if (!pack || !is_said(s, number, offset) || (offset && is_said(s, number, NULL)))
+        return OK;
+    pack_name_to_text(&pack->name, text);
+    pthread_mutex_lock(&s->mutex);
+    offsets = json_object_get(s->mended, text);
+    if (!offsets) {
+        offsets = json_array();
+        rc = json_object_set_new(s->mended, text, offsets);
+    }
+    if (rc == OK && offset)
+        rc = json_array_append_new(offsets, json_integer(*offset));
+    pthread_mutex_unlock(&s->mutex);
+    return rc < 0 ? out_of_memory(e) : OK;
+}
+
+size_t store_found_damaged(const struct store *s)
+{
+    return s->damaged_count;
 }

@@ -1,336 +1,283 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Chunks into a store and out of it. */
-#include <errno.h>
-#include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
-#include <zstd.h>
 
 #include "base/sha256_pair.h"
+#include "repo/codec.h"
+#include "repo/naming.h"
+#include "repo/pack.h"
+#include "repo/patch.h"
 #include "repo/store_private.h"
-
-/* A higher one costs more time than it saves space (performance: 0.61 against 0.41 GB/s for 6 %).
- */
-#define ZSTD_LEVEL 1
-
-/* A patch that replaces more pages of its base than this part is not worth the second read. */
-#define PATCH_MAX_PART 2
 
 struct store_worker {
     struct store *store;
-    struct pack_writer *pack;
-    ZSTD_CCtx *zip;
-    ZSTD_DCtx *unzip;
-    EVP_MD_CTX *sum;
-    uint8_t *buffer;       /* what was read */
-    const uint8_t *record; /* in there: a head and what it says */
-    char from[PACK_NAME];  /* where that is from */
-    uint8_t *base;         /* content */
-    uint8_t *pages;        /* those of a patch */
-    uint8_t *zipped;       /* a frame */
-    size_t zipped_bytes;
+    uint32_t room; /* for content, in each of what follows */
+    struct naming *naming;
+    struct codec *codec;
+    uint8_t *buffer;  /* a piece that was read */
+    uint8_t *second;  /* another, while that is still needed: a patch's base */
+    uint8_t *base;    /* content */
+    uint8_t *pages;   /* those of a patch */
+    uint8_t *content; /* of a piece that is copied */
     struct pack_window window;
-    struct store_stats stats;
 };
 
 /* ---- workers ---- */
 
-static int add_pack(void *arg, const char name[PACK_NAME], uint64_t bytes,
-                    const struct table_entry *entries, size_t count, struct error *e)
+static int out_of_memory(struct error *e)
 {
-    struct store *s = arg;
-    char(*more)[PACK_NAME];
-
-    pthread_mutex_lock(&s->mutex);
-    more = reallocarray(s->unsaved, s->unsaved_count + 1, sizeof *more);
-    if (more) {
-        memcpy(more[s->unsaved_count++], name, PACK_NAME);
-        s->unsaved = more;
-    }
-    pthread_mutex_unlock(&s->mutex);
-    if (more)
-        return index_add_pack(s->index, name, bytes, entries, count, e);
-    pack_discard(s->packs_dirfd, name);
     return error_set(e, NO_SPACE, "out of memory");
+}
+
+static int make_memory(struct store_worker *w, struct error *e)
+{
+    w->room = w->store->chunk_bytes > LIST_BYTES ? w->store->chunk_bytes : LIST_BYTES;
+    w->buffer = aligned_alloc(BACKEND_ALIGNMENT, PACK_BUFFER_BYTES(w->room));
+    w->second = aligned_alloc(BACKEND_ALIGNMENT, PACK_BUFFER_BYTES(w->room));
+    w->base = malloc(w->room);
+    w->pages = malloc(w->room);
+    w->content = malloc(w->room);
+    if (!w->buffer || !w->second || !w->base || !w->pages || !w->content)
+        return out_of_memory(e);
+    return OK;
 }
 
 int store_worker_new(struct store_worker **out, struct store *s, struct error *e)
 {
     struct store_worker *w = calloc(1, sizeof *w);
+    int rc;
 
     if (!w)
-        return error_errno(e, "worker");
+        return out_of_memory(e);
     w->store = s;
-    w->sum = EVP_MD_CTX_new();
-    if (w->sum && keeps_nothing(s)) {
+    rc = naming_new(&w->naming, e);
+    if (rc == OK && !keeps_nothing(s))
+        rc = codec_new(&w->codec, e);
+    if (rc == OK && !keeps_nothing(s))
+        rc = make_memory(w, e);
+    if (rc < 0)
+        store_worker_free(w);
+    else
         *out = w;
-        return OK;
-    }
-    w->zipped_bytes = ZSTD_compressBound(CHUNK_MAX_BYTES);
-    w->zip = ZSTD_createCCtx();
-    w->unzip = ZSTD_createDCtx();
-    w->buffer = aligned_alloc(PACK_BUFFER_ALIGNMENT, PACK_BUFFER_BYTES);
-    w->base = malloc(CHUNK_MAX_BYTES);
-    w->pages = malloc(CHUNK_MAX_BYTES);
-    w->zipped = malloc(w->zipped_bytes);
-    if (w->zip && w->unzip && w->sum && w->buffer && w->base && w->pages && w->zipped) {
-        if (pack_writer_new(&w->pack, s->packs_dirfd, add_pack, s, e) == OK) {
-            *out = w;
-            return OK;
-        }
-    } else {
-        error_set(e, NO_SPACE, "out of memory");
-    }
-    store_worker_free(w);
-    return e->status;
-}
-
-int store_worker_finish(struct store_worker *w, struct error *e)
-{
-    return keeps_nothing(w->store) ? OK : pack_writer_finish(w->pack, e);
+    return rc;
 }
 
 void store_worker_free(struct store_worker *w)
 {
     if (!w)
         return;
-    pack_writer_free(w->pack);
-    ZSTD_freeCCtx(w->zip);
-    ZSTD_freeDCtx(w->unzip);
-    EVP_MD_CTX_free(w->sum);
+    naming_free(w->naming);
+    codec_free(w->codec);
     free(w->buffer);
+    free(w->second);
     free(w->base);
     free(w->pages);
-    free(w->zipped);
+    free(w->content);
     free(w->window.buffer);
     free(w);
 }
 
-const struct store_stats *store_worker_stats(const struct store_worker *w)
+struct pack_window *store_window(struct store_worker *w)
 {
-    return &w->stats;
-}
-
-static int hash(struct store_worker *w, const void *content, uint32_t bytes, struct chunk_id *id,
-                struct error *e)
-{
-    if (EVP_DigestInit_ex(w->sum, EVP_sha256(), NULL) && EVP_DigestUpdate(w->sum, content, bytes) &&
-        EVP_DigestFinal_ex(w->sum, id->bytes, NULL))
-        return OK;
-    return error_set(e, FAILED, "SHA-256 is not to be had from libcrypto");
-}
-
-static bool is_zero(const uint8_t *p, uint32_t bytes)
-{
-    return bytes == 0 || (p[0] == 0 && memcmp(p, p + 1, bytes - 1) == 0);
+    return &w->window;
 }
 
 int store_name(struct store_worker *w, const void *content, uint32_t bytes, struct chunk_id *id,
                struct error *e)
 {
-    *id = chunk_id_zero;
-    return is_zero(content, bytes) ? OK : hash(w, content, bytes, id, e);
+    return naming_name(w->naming, content, bytes, id, e);
 }
 
 int store_names(struct store_worker *w, const void *content, size_t bytes, struct chunk_id *ids,
                 struct error *e)
 {
-    uint32_t chunk_bytes = w->store->chunk_bytes;
-    size_t count = bytes / chunk_bytes, rest = bytes % chunk_bytes;
-    const uint8_t *chunk = content, *single = NULL; /* one that has no partner yet */
-    struct chunk_id *single_id = NULL;
+    return naming_names(w->naming, content, bytes, w->store->chunk_bytes, ids, e);
+}
 
-    for (; count--; chunk += chunk_bytes, ids++) {
-        *ids = chunk_id_zero;
-        if (is_zero(chunk, chunk_bytes))
-            continue;
-        if (!single) {
-            single = chunk;
-            single_id = ids;
-            continue;
-        }
-        if (sha256_pair((struct sha256_part){single, single_id->bytes},
-                        (struct sha256_part){chunk, ids->bytes}, chunk_bytes, e) < 0)
-            return e->status;
-        single = NULL;
+/* ---- out: one place ---- */
+
+/* Whether a writer may rely on it. */
+static bool is_sound(const struct place *place)
+{
+    return place->pack != PACK_OPEN && !place->damaged;
+}
+
+static int wrong_length(const struct piece_head *h, uint32_t bytes, struct error *e)
+{
+    return error_set(e, DAMAGED, "it has %u bytes, not %u", h->full_bytes, bytes);
+}
+
+/* The piece at a place, whose name begins so. */
+static int read_piece(struct store_worker *w, const struct place *place, const uint8_t *prefix,
+                      uint8_t *buffer, const uint8_t **piece, struct piece_head *h, struct error *e)
+{
+    const struct index_pack *pack = index_pack(w->store->index, place->pack);
+
+    if (!pack)
+        return error_set(e, DAMAGED, "the index names a pack that does not exist");
+    if (place->stored_bytes > w->room)
+        return error_set(e, DAMAGED, "it is longer than chunks are here");
+    if (pack_read_piece(repo_backend(w->store->repo), &pack->name, place->offset,
+                        place->stored_bytes, buffer, piece, h, e) < 0) {
+        /* A newer kind of piece would be required by the config: a head is not what was written. */
+        if (e->status == UNSUPPORTED)
+            e->status = DAMAGED;
+        return e->status;
     }
-    if (single && hash(w, single, chunk_bytes, single_id, e) < 0)
-        return e->status;
-    return rest ? store_name(w, chunk, (uint32_t)rest, ids, e) : OK;
-}
-
-int store_find(struct store *s, const struct chunk_id *id, struct location *where, struct error *e)
-{
-    char hex[ID_HEX];
-
-    if (index_find(s->index, id, where) == OK)
-        return OK;
-    chunk_id_to_hex(id, hex);
-    return error_set(e, DAMAGED, "chunk %.16s… is needed and in no pack", hex);
-}
-
-int store_patch_base(struct store_worker *w, const struct location *where, struct chunk_id *base,
-                     struct error *e)
-{
-    int fd;
-
-    return index_pack_open(w->store->index, where->pack, &fd, w->from, e) < 0 ||
-                   pack_peek_near(&w->window, fd, (uint64_t)where->offset + RECORD_HEAD_BYTES,
-                                  base->bytes, ID_BYTES, e) < 0
-               ? e->status
-               : OK;
-}
-
-int store_check_base(struct store_worker *w, const struct location *where, struct error *e)
-{
-    struct location base_at;
-    struct chunk_id base;
-
-    if (!where->patch)
-        return OK;
-    if (store_patch_base(w, where, &base, e) < 0)
-        return e->status;
-    if (store_find(w->store, &base, &base_at, e) < 0)
-        return error_prefix(e, "the base of a patch in pack %s", w->from);
-    /* One that is being written may become a patch itself. */
-    if (base_at.pack == PACK_OPEN || base_at.patch)
-        return error_set(e, DAMAGED, "pack %s: a patch of a patch", w->from);
+    if (memcmp(h->id.bytes, prefix, PREFIX_BYTES) != 0)
+        return error_set(e, DAMAGED, "another piece is where it should be");
+    if (h->full_bytes > w->room)
+        return error_set(e, DAMAGED, "its content is longer than chunks are here");
     return OK;
 }
 
-/* ---- out ---- */
-
-static int unzip(struct store_worker *w, uint8_t *to, uint32_t bytes, const uint8_t *frame,
-                 size_t frame_bytes, struct error *e)
+/* Of a piece that is no patch. */
+static int decode_whole(struct store_worker *w, const struct piece_head *h, const uint8_t *piece,
+                        uint8_t *to, struct error *e)
 {
-    size_t n = ZSTD_decompressDCtx(w->unzip, to, bytes, frame, frame_bytes);
+    const uint8_t *stored = piece + PIECE_HEAD_BYTES;
 
-    if (ZSTD_isError(n))
-        return error_set(e, DAMAGED, "zstd: %s", ZSTD_getErrorName(n));
-    return n == bytes ? OK : error_set(e, DAMAGED, "it is not as long as it should be");
-}
-
-/* The record of `id`, into w->record. */
-static int read_record(struct store_worker *w, const struct chunk_id *id, struct record_head *h,
-                       struct error *e)
-{
-    struct location where;
-    int fd;
-
-    *w->from = '\0';
-    if (index_find(w->store->index, id, &where) < 0)
-        return error_set(e, DAMAGED, "no pack has it");
-    if (where.pack == PACK_OPEN)
-        return error_set(e, BUSY, "it is being written");
-    if (index_pack_open(w->store->index, where.pack, &fd, w->from, e) < 0)
-        return e->status;
-    if (pack_read(fd, where.offset, where.stored_bytes, w->buffer, &w->record, h, e) < 0)
-        return e->status;
-    if (memcmp(h->id.bytes, id->bytes, ID_BYTES) != 0)
-        return error_set(e, DAMAGED, "another record is where it should be");
-    return OK;
-}
-
-static int decode_full(struct store_worker *w, const struct record_head *h, uint8_t *to,
-                       uint32_t bytes, struct error *e)
-{
-    const uint8_t *stored = w->record + RECORD_HEAD_BYTES;
-
-    if (h->full_bytes != bytes)
-        return error_set(e, DAMAGED, "it is %u bytes long, not %u", h->full_bytes, bytes);
     switch (h->encoding) {
     case ENCODING_RAW:
-        memcpy(to, stored, bytes);
+        memcpy(to, stored, h->full_bytes);
         return OK;
     case ENCODING_ZSTD:
-        return unzip(w, to, bytes, stored, h->stored_bytes, e);
+        return codec_unzip(w->codec, to, h->full_bytes, stored, h->stored_bytes, e);
     default:
         return error_set(e, DAMAGED, "a patch of a patch");
     }
 }
 
-static uint32_t page_bytes(uint32_t page, uint32_t bytes)
+/* It is whole, but of another length than who asks for it says: no fault of its own. */
+static bool is_whole(struct store_worker *w, const struct piece_head *h, const uint8_t *piece)
 {
-    uint32_t left = bytes - page * PATCH_PAGE_BYTES;
+    struct error ignored;
 
-    return left < PATCH_PAGE_BYTES ? left : PATCH_PAGE_BYTES;
+    return h->encoding != ENCODING_PATCH && decode_whole(w, h, piece, w->content, &ignored) == OK &&
+           naming_check(w->naming, &h->id, w->content, h->full_bytes, &ignored) == OK;
 }
 
-static bool bit_of(const uint8_t *bitmap, uint32_t page)
+static int say_where(struct store_worker *w, const struct place *place, struct error *e)
 {
-    return bitmap[page / 8] & 1 << page % 8;
+    const struct index_pack *pack = index_pack(w->store->index, place->pack);
+    char text[PACK_NAME_TEXT];
+
+    if (!pack)
+        return e->status;
+    pack_name_to_text(&pack->name, text);
+    return error_prefix(e, "pack %.33s…", text);
 }
 
-/* How much the pages are whose bits are set; 0 if a bit is set past the end. */
-static uint32_t patched_bytes(const uint8_t *bitmap, uint32_t bytes)
+/* A whole piece by how its name begins, from the first place where it is good: for patches. The
+ * name in full is in `h`. */
+static int get_base(struct store_worker *w, const uint8_t *prefix, uint8_t *to, uint32_t bytes,
+                    struct piece_head *h, struct error *e)
 {
-    uint32_t pages = (bytes + PATCH_PAGE_BYTES - 1) / PATCH_PAGE_BYTES, sum = 0;
+    struct place places[PLACES_MAX];
+    int count = index_find_prefix(w->store->index, prefix, places, e);
+    const uint8_t *piece;
 
-    for (uint32_t page = 0; page < patch_bitmap_bytes(bytes) * 8; page++) {
-        if (!bit_of(bitmap, page))
+    if (count < 0)
+        return e->status;
+    error_set(e, DAMAGED, "it is missing");
+    for (int i = 0; i < count; i++) {
+        if (places[i].patch || places[i].pack == PACK_OPEN)
             continue;
-        if (page >= pages)
-            return 0;
-        sum += page_bytes(page, bytes);
+        if (read_piece(w, &places[i], prefix, w->second, &piece, h, e) == OK) {
+            if (h->full_bytes != bytes && is_whole(w, h, piece))
+                return wrong_length(h, bytes, e);
+            if ((h->full_bytes == bytes || wrong_length(h, bytes, e) == OK) &&
+                decode_whole(w, h, piece, to, e) == OK &&
+                naming_check(w->naming, &h->id, to, bytes, e) == OK)
+                return OK;
+        }
+        if (e->status != DAMAGED)
+            return e->status;
+        say_where(w, &places[i], e);
+        if (store_mark(w->store, &places[i], &(struct error){0}) < 0)
+            break;
     }
-    return sum;
+    return e->status;
 }
 
-static int decode_patch(struct store_worker *w, const struct record_head *h, uint8_t *to,
-                        uint32_t bytes, struct error *e)
+/* A patch, which is in w->buffer: on top of its base. `*own`: what is damaged is the patch itself.
+ */
+static int decode_patch(struct store_worker *w, const struct piece_head *h, const uint8_t *piece,
+                        uint8_t *to, bool *own, struct error *e)
 {
-    uint32_t bitmap_bytes = (uint32_t)patch_bitmap_bytes(bytes), from = 0, sum;
-    const uint8_t *stored = w->record + RECORD_HEAD_BYTES;
-    uint8_t bitmap[PATCH_BITMAP_MAX_BYTES];
-    struct record_head base_head;
-    struct chunk_id base;
+    uint32_t bytes = h->full_bytes, bitmap_bytes = (uint32_t)patch_bitmap_bytes(bytes), sum;
+    const uint8_t *stored = piece + PIECE_HEAD_BYTES;
+    uint8_t bitmap[PATCH_BITMAP_MAX_BYTES], base[PREFIX_BYTES];
+    struct piece_head base_head;
 
-    if (h->full_bytes != bytes)
-        return error_set(e, DAMAGED, "it is %u bytes long, not %u", h->full_bytes, bytes);
     if (h->stored_bytes <= PATCH_HEAD_BYTES + bitmap_bytes)
         return error_set(e, DAMAGED, "a patch that is too short");
-    memcpy(base.bytes, stored, ID_BYTES);
+    memcpy(base, stored, PREFIX_BYTES);
     memcpy(bitmap, stored + PATCH_HEAD_BYTES, bitmap_bytes);
-    sum = patched_bytes(bitmap, bytes);
+    sum = patch_pages_bytes(bitmap, bytes);
     if (!sum)
         return error_set(e, DAMAGED, "a patch of no pages, or of pages past its end");
-    if (unzip(w, w->pages, sum, stored + PATCH_HEAD_BYTES + bitmap_bytes,
-              h->stored_bytes - PATCH_HEAD_BYTES - bitmap_bytes, e) < 0)
+    if (codec_unzip(w->codec, w->pages, sum, stored + PATCH_HEAD_BYTES + bitmap_bytes,
+                    h->stored_bytes - PATCH_HEAD_BYTES - bitmap_bytes, e) < 0)
         return e->status;
-    if (read_record(w, &base, &base_head, e) < 0 || decode_full(w, &base_head, to, bytes, e) < 0)
-        return error_prefix(e, "its base");
-    for (uint32_t page = 0; page * PATCH_PAGE_BYTES < bytes; page++)
-        if (bit_of(bitmap, page)) {
-            memcpy(to + (size_t)page * PATCH_PAGE_BYTES, w->pages + from, page_bytes(page, bytes));
-            from += page_bytes(page, bytes);
-        }
+    *own = false;
+    if (get_base(w, base, to, bytes, &base_head, e) < 0)
+        return error_prefix(e, "the base of a patch");
+    *own = true;
+    patch_apply(to, bytes, bitmap, w->pages);
     return OK;
 }
 
-/* Hold content against its name. */
-static int check(struct store_worker *w, const struct chunk_id *id, const uint8_t *content,
-                 uint32_t bytes, struct error *e)
+/* Not checked against its name. `*own`: if it is damaged, it is so at this place. */
+static int get_from(struct store_worker *w, const struct chunk_id *id, const struct place *place,
+                    uint8_t *to, uint32_t bytes, bool *own, struct error *e)
 {
-    struct chunk_id found;
+    struct piece_head h;
+    const uint8_t *piece;
 
-    if (hash(w, content, bytes, &found, e) < 0)
+    *own = true;
+    if (read_piece(w, place, id->bytes, w->buffer, &piece, &h, e) < 0)
         return e->status;
-    return memcmp(found.bytes, id->bytes, ID_BYTES) == 0
-               ? OK
-               : error_set(e, DAMAGED, "its SHA-256 is another");
+    if (h.full_bytes != bytes) {
+        /* That of a patch is of its base's length, and not worth more. */
+        *own = h.encoding != ENCODING_PATCH && !is_whole(w, &h, piece);
+        return wrong_length(&h, bytes, e);
+    }
+    return h.encoding == ENCODING_PATCH ? decode_patch(w, &h, piece, to, own, e)
+                                        : decode_whole(w, &h, piece, to, e);
 }
+
+/* ---- out: all places ---- */
 
 static int get(struct store_worker *w, const struct chunk_id *id, uint8_t *to, uint32_t bytes,
                struct error *e)
 {
-    struct record_head h;
-    int rc;
+    struct place places[PLACES_MAX];
+    int count = index_find(w->store->index, id, places, e);
+    struct error first = {0}, ignored;
+    bool own = true;
 
-    if (read_record(w, id, &h, e) < 0)
+    if (count < 0)
         return e->status;
-    rc = h.encoding == ENCODING_PATCH ? decode_patch(w, &h, to, bytes, e)
-                                      : decode_full(w, &h, to, bytes, e);
-    return rc < 0 ? rc : check(w, id, to, bytes, e);
+    for (int i = 0; i < count; i++) {
+        if (places[i].pack == PACK_OPEN)
+            continue;
+        if (get_from(w, id, &places[i], to, bytes, &own, e) == OK &&
+            naming_check(w->naming, id, to, bytes, e) == OK)
+            return OK;
+        if (e->status != DAMAGED)
+            return e->status;
+        say_where(w, &places[i], e);
+        if (own)
+            store_mark(w->store, &places[i], &ignored);
+        if (first.status == OK)
+            first = *e;
+    }
+    if (first.status == OK)
+        return error_set(e, DAMAGED, "it is missing: no pack has it");
+    *e = first;
+    return e->status;
 }
 
 int store_get(struct store_worker *w, const struct chunk_id *id, void *content, uint32_t bytes,
@@ -345,149 +292,375 @@ int store_get(struct store_worker *w, const struct chunk_id *id, void *content, 
     if (get(w, id, content, bytes, e) == OK)
         return OK;
     chunk_id_to_hex(id, hex);
-    return *w->from ? error_prefix(e, "pack %s, chunk %.16s…", w->from, hex)
-                    : error_prefix(e, "chunk %.16s…", hex);
+    return error_prefix(e, "chunk %.16s…", hex);
+}
+
+/* As a first try, from the best place, unchecked. What is not to be had so leaves zeros. */
+static void get_quickly(struct store_worker *w, const struct chunk_id *id, uint8_t *to,
+                        uint32_t bytes)
+{
+    struct place places[PLACES_MAX];
+    struct error ignored;
+    bool own;
+
+    if (chunk_id_is_zero(id) || index_find(w->store->index, id, places, &ignored) <= 0 ||
+        !is_sound(&places[0]) || get_from(w, id, &places[0], to, bytes, &own, &ignored) < 0)
+        memset(to, 0, bytes);
+}
+
+static uint32_t bytes_of(size_t i, size_t bytes, uint32_t chunk_bytes)
+{
+    size_t left = bytes - i * chunk_bytes;
+
+    return left < chunk_bytes ? (uint32_t)left : chunk_bytes;
+}
+
+/* Most are good: all are read, and their sums are worked out in pairs. The others are read once
+ * more. */
+int store_get_many(struct store_worker *w, const struct chunk_id *ids, void *content, size_t bytes,
+                   store_bad bad, void *arg, struct error *e)
+{
+    uint32_t chunk_bytes = w->store->chunk_bytes;
+    size_t count = (bytes + chunk_bytes - 1) / chunk_bytes;
+    struct chunk_id found[LIST_IDS];
+    struct error why;
+
+    if (count > LIST_IDS)
+        return error_set(e, FAILED, "more chunks at once than a list has");
+    for (size_t i = 0; i < count; i++)
+        get_quickly(w, &ids[i], (uint8_t *)content + i * chunk_bytes,
+                    bytes_of(i, bytes, chunk_bytes));
+    if (store_names(w, content, bytes, found, e) < 0)
+        return e->status;
+    for (size_t i = 0; i < count; i++) {
+        uint8_t *to = (uint8_t *)content + i * chunk_bytes;
+        uint32_t n = bytes_of(i, bytes, chunk_bytes);
+
+        if (memcmp(found[i].bytes, ids[i].bytes, ID_BYTES) == 0 ||
+            store_get(w, &ids[i], to, n, &why) == OK)
+            continue;
+        if (!bad || why.status != DAMAGED) {
+            *e = why;
+            return e->status;
+        }
+        memset(to, 0, n);
+        if (bad(arg, i, &why, e) < 0)
+            return e->status;
+    }
+    return OK;
 }
 
 /* ---- in ---- */
 
+static int append(struct store_worker *w, enum pack_kind kind, struct piece_head *h,
+                  const struct chunk_id *base, const void *first, size_t first_bytes,
+                  const void *second, size_t second_bytes, struct error *e)
+{
+    uint8_t head[PIECE_HEAD_BYTES];
+    struct iovec parts[] = {
+        {head, sizeof head}, {(void *)first, first_bytes}, {(void *)second, second_bytes}};
+
+    h->stored_bytes = (uint32_t)(first_bytes + second_bytes);
+    piece_head_put(head, h);
+    atomic_fetch_add(&w->store->stored_bytes, PIECE_HEAD_BYTES + h->stored_bytes);
+    return packer_append(w->store->packers[kind - PACK_DATA], h, base, parts, 3, e);
+}
+
+/* A place where a piece is whole, no patch, and sound. */
+static bool find_whole(struct store_worker *w, const uint8_t *prefix, struct place *place)
+{
+    struct place places[PLACES_MAX];
+    struct error ignored;
+
+    if (index_find_prefix(w->store->index, prefix, places, &ignored) <= 0)
+        return false;
+    *place = places[0];
+    return is_sound(place) && !place->patch;
+}
+
 /* The content that a patch would go on top of, into w->base: of `previous`, or of its base. False
- * if there is none. */
+ * if there is none: damage must not spread, nor a patch be of what is on its way out. */
 static bool find_base(struct store_worker *w, const struct chunk_id *previous, uint32_t bytes,
                       struct chunk_id *base)
 {
-    struct record_head h;
+    struct place places[PLACES_MAX];
     struct error ignored;
+    struct piece_head h;
+    uint8_t prefix[PREFIX_BYTES];
+    int count = index_find(w->store->index, previous, places, &ignored);
 
-    *base = *previous;
-    if (read_record(w, base, &h, &ignored) < 0 || h.full_bytes != bytes)
+    memcpy(prefix, previous->bytes, PREFIX_BYTES);
+    if (count <= 0 || !is_sound(&places[0]))
         return false;
-    if (h.encoding == ENCODING_PATCH) {
-        if (h.stored_bytes < ID_BYTES)
-            return false;
-        memcpy(base->bytes, w->record + RECORD_HEAD_BYTES, ID_BYTES);
-        if (read_record(w, base, &h, &ignored) < 0)
+    if (places[0].patch) {
+        memcpy(prefix, places[0].base, PREFIX_BYTES);
+        if (!find_whole(w, prefix, &places[0]))
             return false;
     }
-    /* Whole, and checked against its name: damage must not spread. */
-    return decode_full(w, &h, w->base, bytes, &ignored) == OK &&
-           check(w, base, w->base, bytes, &ignored) == OK;
-}
-
-/* Gather the pages that differ from w->base; 0 if they are too many. */
-static uint32_t gather_pages(struct store_worker *w, const uint8_t *content, uint32_t bytes,
-                             uint8_t bitmap[PATCH_BITMAP_MAX_BYTES])
-{
-    uint32_t sum = 0;
-
-    memset(bitmap, 0, PATCH_BITMAP_MAX_BYTES);
-    for (uint32_t page = 0; page * PATCH_PAGE_BYTES < bytes; page++) {
-        size_t at = (size_t)page * PATCH_PAGE_BYTES;
-        uint32_t n = page_bytes(page, bytes);
-
-        if (memcmp(content + at, w->base + at, n) == 0)
-            continue;
-        if (sum + n > bytes / PATCH_MAX_PART)
-            return 0;
-        memcpy(w->pages + sum, content + at, n);
-        sum += n;
-        bitmap[page / 8] |= (uint8_t)(1 << page % 8);
-    }
-    return sum;
-}
-
-static int append(struct store_worker *w, struct record_head *h, const void *first,
-                  size_t first_bytes, const void *second, size_t second_bytes, struct error *e)
-{
-    h->stored_bytes = (uint32_t)(first_bytes + second_bytes);
-    w->stats.stored_bytes += RECORD_HEAD_BYTES + h->stored_bytes;
-    return pack_append(w->pack, h, first, first_bytes, second, second_bytes, e);
+    if (get_base(w, prefix, w->base, bytes, &h, &ignored) < 0)
+        return false;
+    *base = h.id;
+    rely_on(w->store, &places[0]);
+    return true;
 }
 
 /* NOT_FOUND: a patch is not to be had, or would not be smaller. */
-static int put_patch(struct store_worker *w, struct record_head *h, const uint8_t *content,
-                     const struct chunk_id *previous, struct error *e)
+static int put_patch(struct store_worker *w, enum pack_kind kind, struct piece_head *h,
+                     const uint8_t *content, const struct chunk_id *previous, struct error *e)
 {
     uint8_t head[PATCH_HEAD_BYTES + PATCH_BITMAP_MAX_BYTES];
     size_t head_bytes = PATCH_HEAD_BYTES + patch_bitmap_bytes(h->full_bytes), n;
     struct chunk_id base;
+    const void *frame;
     uint32_t sum;
 
     if (!find_base(w, previous, h->full_bytes, &base))
         return NOT_FOUND;
-    sum = gather_pages(w, content, h->full_bytes, head + PATCH_HEAD_BYTES);
+    sum = patch_gather(content, w->base, h->full_bytes, w->pages, head + PATCH_HEAD_BYTES);
     if (!sum)
         return NOT_FOUND;
     memcpy(head, base.bytes, ID_BYTES);
-    n = ZSTD_compressCCtx(w->zip, w->zipped, w->zipped_bytes, w->pages, sum, ZSTD_LEVEL);
-    if (ZSTD_isError(n) || head_bytes + n >= h->full_bytes)
+    n = codec_zip(w->codec, w->pages, sum, &frame);
+    if (!n || head_bytes + n >= h->full_bytes)
         return NOT_FOUND;
     h->encoding = ENCODING_PATCH;
-    return append(w, h, head, head_bytes, w->zipped, n, e);
+    return append(w, kind, h, &base, head, head_bytes, frame, n, e);
 }
 
-static int put_full(struct store_worker *w, struct record_head *h, const uint8_t *content,
+static int put_whole(struct store_worker *w, enum pack_kind kind, struct piece_head *h,
+                     const uint8_t *content, struct error *e)
+{
+    const void *frame;
+    size_t n = codec_zip(w->codec, content, h->full_bytes, &frame);
+
+    h->encoding = ENCODING_ZSTD;
+    if (!n || n >= h->full_bytes) {
+        h->encoding = ENCODING_RAW;
+        frame = content;
+        n = h->full_bytes;
+    }
+    /* Lists are small, and much depends on each: they are among the chunks, too. */
+    if (kind == PACK_LISTS && append(w, PACK_DATA, h, NULL, frame, n, NULL, 0, e) < 0)
+        return e->status;
+    return append(w, kind, h, NULL, frame, n, NULL, 0, e);
+}
+
+/* Whether a piece is there to be relied on: a patch is only with its base. */
+static int claim(struct store_worker *w, const struct chunk_id *id, enum claim *claim,
+                 struct error *e)
+{
+    struct place place, base;
+
+    if (index_claim(w->store->index, id, false, claim, &place, e) < 0)
+        return e->status;
+    if (*claim == CLAIM_MINE || place.pack == PACK_OPEN)
+        return OK;
+    if (place.patch) {
+        if (!find_whole(w, place.base, &base))
+            return index_claim(w->store->index, id, true, claim, &place, e);
+        rely_on(w->store, &base);
+    }
+    rely_on(w->store, &place);
+    return OK;
+}
+
+bool store_rely(struct store_worker *w, const struct chunk_id *id)
+{
+    struct place places[PLACES_MAX], base;
+    struct error ignored;
+
+    if (chunk_id_is_zero(id))
+        return true;
+    if (index_find(w->store->index, id, places, &ignored) <= 0 || !is_sound(&places[0]))
+        return false;
+    if (places[0].patch && !find_whole(w, places[0].base, &base))
+        return false;
+    if (places[0].patch)
+        rely_on(w->store, &base);
+    rely_on(w->store, &places[0]);
+    return true;
+}
+
+int store_put_named(struct store_worker *w, enum pack_kind kind, const void *content,
+                    uint32_t bytes, const struct chunk_id *previous, const struct chunk_id *id,
                     struct error *e)
 {
-    size_t n =
-        ZSTD_compressCCtx(w->zip, w->zipped, w->zipped_bytes, content, h->full_bytes, ZSTD_LEVEL);
-
-    if (ZSTD_isError(n) || n >= h->full_bytes) {
-        h->encoding = ENCODING_RAW;
-        return append(w, h, content, h->full_bytes, NULL, 0, e);
-    }
-    h->encoding = ENCODING_ZSTD;
-    return append(w, h, w->zipped, n, NULL, 0, e);
-}
-
-int store_put_named(struct store_worker *w, const void *content, uint32_t bytes,
-                    const struct chunk_id *previous, const struct chunk_id *id, struct error *e)
-{
-    struct record_head h = {.full_bytes = bytes, .id = *id};
-    struct location where;
+    struct piece_head h = {.full_bytes = bytes, .id = *id};
+    enum claim found;
     int rc;
 
-    w->stats.put_bytes += bytes;
+    atomic_fetch_add(&w->store->put_bytes, bytes);
     if (chunk_id_is_zero(id)) {
-        w->stats.known_bytes += bytes;
+        atomic_fetch_add(&w->store->known_bytes, bytes);
         return OK;
     }
     if (keeps_nothing(w->store))
         return OK;
-    rc = index_claim(w->store->index, id, &where, e);
-    /* A patch may be there without its base: of what no snapshot needs, or if that is lost. There whole it is found before. */
-    if (rc == OK && store_check_base(w, &where, e) < 0) {
-        rc = index_reclaim(w->store->index, id, e);
-        previous = NULL;
+    if (claim(w, id, &found, e) < 0)
+        return e->status;
+    if (found == CLAIM_KNOWN) {
+        atomic_fetch_add(&w->store->known_bytes, bytes);
+        return OK;
     }
-    if (rc == OK)
-        w->stats.known_bytes += bytes;
-    if (rc != NOT_FOUND)
-        return rc;
     if (previous && !chunk_id_is_zero(previous)) {
-        rc = put_patch(w, &h, content, previous, e);
+        rc = put_patch(w, kind, &h, content, previous, e);
         if (rc != NOT_FOUND)
             return rc;
     }
-    return put_full(w, &h, content, e);
+    return put_whole(w, kind, &h, content, e);
 }
 
-int store_put(struct store_worker *w, const void *content, uint32_t bytes,
+int store_put(struct store_worker *w, enum pack_kind kind, const void *content, uint32_t bytes,
               const struct chunk_id *previous, struct chunk_id *id, struct error *e)
 {
     return store_name(w, content, bytes, id, e) < 0
                ? e->status
-               : store_put_named(w, content, bytes, previous, id, e);
+               : store_put_named(w, kind, content, bytes, previous, id, e);
 }
 
-int store_copy_record(struct store_worker *w, int pack_fd, const struct table_entry *t,
-                      struct error *e)
-{
-    struct record_head h;
+/* ---- pieces that are moved ---- */
 
-    if (pack_read(pack_fd, t->offset, t->stored_bytes, w->buffer, &w->record, &h, e) < 0)
+/* Read all of it, for what is damaged must not move on. */
+static int check_piece(struct store_worker *w, const struct piece_head *h, const uint8_t *piece,
+                       bool *own, struct error *e)
+{
+    int rc;
+
+    *own = true;
+    if (h->full_bytes > w->room)
+        return error_set(e, DAMAGED, "its content is longer than chunks are here");
+    rc = h->encoding == ENCODING_PATCH ? decode_patch(w, h, piece, w->content, own, e)
+                                       : decode_whole(w, h, piece, w->content, e);
+    return rc < 0 ? rc : naming_check(w->naming, &h->id, w->content, h->full_bytes, e);
+}
+
+static int append_piece(struct store_worker *w, const struct piece_head *h, const uint8_t *piece,
+                        enum pack_kind kind, struct error *e)
+{
+    struct iovec part = {(void *)piece, PIECE_HEAD_BYTES + (size_t)h->stored_bytes};
+    struct chunk_id base;
+
+    atomic_fetch_add(&w->store->stored_bytes, part.iov_len);
+    if (h->encoding == ENCODING_PATCH)
+        memcpy(base.bytes, piece + PIECE_HEAD_BYTES, ID_BYTES);
+    return packer_append(w->store->packers[kind - PACK_DATA], h,
+                         h->encoding == ENCODING_PATCH ? &base : NULL, &part, 1, e);
+}
+
+/* Read it, and all of it, into w->buffer. */
+static int read_and_check(struct store_worker *w, const struct place *place, const uint8_t *prefix,
+                          const uint8_t **piece, struct piece_head *h, struct error *e)
+{
+    struct error ignored;
+    bool own = true;
+    int rc = read_piece(w, place, prefix, w->buffer, piece, h, e);
+
+    if (rc == OK)
+        rc = check_piece(w, h, *piece, &own, e);
+    if (rc == DAMAGED && own)
+        store_mark(w->store, place, &ignored);
+    return rc < 0 ? say_where(w, place, e) : OK;
+}
+
+int store_check(struct store_worker *w, const struct place *place, const uint8_t *prefix,
+                struct error *e)
+{
+    struct piece_head h;
+    const uint8_t *piece;
+
+    return read_and_check(w, place, prefix, &piece, &h, e);
+}
+
+/* Two that are whole, of one length, by one sum of both. */
+static bool check_pair(struct store_worker *w, const struct store_piece *a,
+                       const struct store_piece *b, const struct piece_head heads[2],
+                       struct error *e)
+{
+    uint8_t sums[2][ID_BYTES];
+
+    if (heads[0].encoding == ENCODING_PATCH || heads[1].encoding == ENCODING_PATCH)
+        return false;
+    if (heads[0].full_bytes != heads[1].full_bytes || heads[0].full_bytes > w->room)
+        return false;
+    if (decode_whole(w, &heads[0], a->bytes, w->content, e) < 0 ||
+        decode_whole(w, &heads[1], b->bytes, w->base, e) < 0)
+        return false;
+    if (sha256_pair((struct sha256_part){w->content, sums[0]},
+                    (struct sha256_part){w->base, sums[1]}, heads[0].full_bytes, e) < 0)
+        return false;
+    return memcmp(sums[0], a->id.bytes, ID_BYTES) == 0 &&
+           memcmp(sums[1], b->id.bytes, ID_BYTES) == 0;
+}
+
+static int take_head(const struct store_piece *p, struct piece_head *h, struct error *e)
+{
+    if (piece_head_take(h, p->bytes, e) < 0)
         return e->status;
-    if (memcmp(h.id.bytes, t->id.bytes, ID_BYTES) != 0)
-        return error_set(e, DAMAGED, "a pack's table names another record than is there");
-    return append(w, &h, w->record + RECORD_HEAD_BYTES, h.stored_bytes, NULL, 0, e);
+    if (h->stored_bytes != p->place.stored_bytes || memcmp(&h->id, &p->id, sizeof p->id) != 0)
+        return error_set(e, DAMAGED, "another piece is where it should be");
+    return OK;
+}
+
+int store_check_pieces(struct store_worker *w, const struct store_piece *pieces, size_t count,
+                       uint64_t *bad, struct error *e)
+{
+    struct piece_head heads[2];
+    bool heads_good = count == 2;
+
+    for (size_t i = 0; heads_good && i < count; i++)
+        heads_good = take_head(&pieces[i], &heads[i], e) == OK;
+    if (heads_good && check_pair(w, &pieces[0], &pieces[1], heads, e))
+        return OK;
+    for (size_t i = 0; i < count; i++) {
+        bool own = true;
+        int rc = take_head(&pieces[i], &heads[i], e);
+
+        if (rc == OK)
+            rc = check_piece(w, &heads[i], pieces[i].bytes, &own, e);
+        if (rc < 0 && rc != DAMAGED)
+            return rc;
+        *bad += rc < 0;
+        if (rc < 0 && own && store_mark(w->store, &pieces[i].place, e) < 0)
+            return e->status;
+    }
+    return OK;
+}
+
+/* What it is relied on in place of is read, too: this may be the last that is whole. */
+int store_put_piece(struct store_worker *w, const struct piece_head *h, const uint8_t *piece,
+                    enum pack_kind kind, struct error *e)
+{
+    struct place places[PLACES_MAX];
+    enum claim found;
+    bool own;
+
+    if (check_piece(w, h, piece, &own, e) < 0)
+        return e->status;
+    for (;;) {
+        int count;
+
+        if (claim(w, &h->id, &found, e) < 0)
+            return e->status;
+        if (found == CLAIM_MINE)
+            return append_piece(w, h, piece, kind, e);
+        count = index_find(w->store->index, &h->id, places, e);
+        if (count < 0)
+            return e->status;
+        /* It has just been put, else. */
+        if (count == 0 || !is_sound(&places[0]) || store_check(w, &places[0], h->id.bytes, e) == OK)
+            return OK;
+        if (e->status != DAMAGED)
+            return e->status;
+    }
+}
+
+int store_copy(struct store_worker *w, const struct place *place, const uint8_t *prefix,
+               enum pack_kind kind, struct error *e)
+{
+    struct piece_head h;
+    const uint8_t *piece;
+
+    return read_and_check(w, place, prefix, &piece, &h, e) < 0
+               ? e->status
+               : append_piece(w, &h, piece, kind, e);
 }

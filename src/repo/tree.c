@@ -64,7 +64,7 @@ static int put_level(struct store_worker *w, struct chunk_id *ids, uint64_t *cou
         uint64_t from = i * LIST_IDS, n = *count - from < LIST_IDS ? *count - from : LIST_IDS;
         struct chunk_id name;
 
-        if (store_put(w, ids + from, (uint32_t)(n * ID_BYTES), NULL, &name, e) < 0)
+        if (store_put(w, PACK_LISTS, ids + from, (uint32_t)(n * ID_BYTES), NULL, &name, e) < 0)
             return e->status;
         ids[i] = name;
     }
@@ -87,43 +87,52 @@ int tree_put(const struct tree *t, struct store_worker *w, struct chunk_id *root
     return OK;
 }
 
-int tree_upper_names(const struct tree *t, struct store_worker *w, struct chunk_id **out,
-                     size_t *out_count, struct error *e)
+/* No content has this name. */
+static const struct chunk_id lost_id = {{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+                                         0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+                                         0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+                                         0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}};
+
+bool tree_is_lost(const struct chunk_id *id)
 {
-    /* Each level has at most a 256th of the one below, and one more. */
-    size_t room = (size_t)parts(t->leaf_count, LIST_IDS - 1) + 8, made = 0;
-    const struct chunk_id *below = t->leaves;
-    AUTO_FREE struct chunk_id *names = calloc(room, sizeof *names);
+    return memcmp(id, &lost_id, sizeof *id) == 0;
+}
 
-    if (!names)
-        return error_set(e, NO_SPACE, "out of memory");
-    for (uint64_t count = t->leaf_count; count > 1; count = parts(count, LIST_IDS)) {
-        size_t first = made;
-
-        for (uint64_t from = 0; from < count; from += LIST_IDS) {
-            uint64_t n = count - from < LIST_IDS ? count - from : LIST_IDS;
-
-            if (store_name(w, below + from, (uint32_t)(n * ID_BYTES), &names[made++], e) < 0)
-                return e->status;
-        }
-        below = names + first;
+static int lose_list(const struct chunk_id *id, struct chunk_id *list, uint64_t n,
+                     const struct error *why, const struct tree_watch *watch, struct error *e)
+{
+    if (!watch || !watch->lost || why->status != DAMAGED) {
+        *e = *why;
+        return e->status;
     }
-    *out_count = made;
-    *out = names;
-    names = NULL;
-    return OK;
+    for (uint64_t i = 0; i < n; i++)
+        list[i] = lost_id;
+    return tree_is_lost(id) ? OK : watch->lost(watch->arg, id, why, e);
+}
+
+static int get_list(struct store_worker *w, const struct chunk_id *id, struct chunk_id *list,
+                    uint64_t n, const struct tree_watch *watch, struct error *e)
+{
+    struct error why;
+
+    if (watch && watch->list && !chunk_id_is_zero(id) && !tree_is_lost(id) &&
+        watch->list(watch->arg, id, e) < 0)
+        return e->status;
+    if (store_get(w, id, list, (uint32_t)(n * ID_BYTES), &why) == OK)
+        return OK;
+    return lose_list(id, list, n, &why, watch, e);
 }
 
 /* Names of lists, `lists` of them, become the names that they list, `count`: from the last on,
  * since there are more. */
 static int get_level(struct store_worker *w, struct chunk_id *ids, uint64_t lists, uint64_t count,
-                     struct error *e)
+                     const struct tree_watch *watch, struct error *e)
 {
     for (uint64_t i = lists; i-- > 0;) {
         uint64_t to = i * LIST_IDS, n = count - to < LIST_IDS ? count - to : LIST_IDS;
         struct chunk_id list[LIST_IDS];
 
-        if (store_get(w, &ids[i], list, (uint32_t)(n * ID_BYTES), e) < 0)
+        if (get_list(w, &ids[i], list, n, watch, e) < 0)
             return e->status;
         memcpy(ids + to, list, n * ID_BYTES);
     }
@@ -131,7 +140,8 @@ static int get_level(struct store_worker *w, struct chunk_id *ids, uint64_t list
 }
 
 int tree_get(struct tree *t, struct store_worker *w, const struct chunk_id *root,
-             uint64_t image_bytes, uint32_t chunk_bytes, struct error *e)
+             uint64_t image_bytes, uint32_t chunk_bytes, const struct tree_watch *watch,
+             struct error *e)
 {
     uint64_t counts[8];
     int levels = 0;
@@ -142,7 +152,7 @@ int tree_get(struct tree *t, struct store_worker *w, const struct chunk_id *root
         counts[levels++] = n;
     t->leaves[0] = *root;
     for (uint64_t lists = 1; levels-- > 0; lists = counts[levels])
-        if (get_level(w, t->leaves, lists, counts[levels], e) < 0) {
+        if (get_level(w, t->leaves, lists, counts[levels], watch, e) < 0) {
             tree_release(t);
             return error_prefix(e, "the tree of the image");
         }
@@ -152,7 +162,8 @@ int tree_get(struct tree *t, struct store_worker *w, const struct chunk_id *root
 int tree_put_leaf(struct tree *t, struct store_worker *w, uint64_t leaf,
                   const struct chunk_id chunks[LIST_IDS], struct error *e)
 {
-    return store_put(w, chunks, tree_leaf_chunks(t, leaf) * ID_BYTES, NULL, &t->leaves[leaf], e);
+    return store_put(w, PACK_LISTS, chunks, tree_leaf_chunks(t, leaf) * ID_BYTES, NULL,
+                     &t->leaves[leaf], e);
 }
 
 int tree_get_leaf(const struct tree *t, struct store_worker *w, uint64_t leaf,
@@ -161,5 +172,7 @@ int tree_get_leaf(const struct tree *t, struct store_worker *w, uint64_t leaf,
     uint32_t count = tree_leaf_chunks(t, leaf);
 
     memset(chunks + count, 0, (LIST_IDS - count) * ID_BYTES);
+    if (tree_is_lost(&t->leaves[leaf]))
+        return error_set(e, DAMAGED, "the list that names its chunks is lost");
     return store_get(w, &t->leaves[leaf], chunks, count * ID_BYTES, e);
 }

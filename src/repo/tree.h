@@ -31,13 +31,22 @@ void tree_release(struct tree *t); /* an all-zero tree holds nothing */
 /* Put all lists above the leaves; `root` then names the image. */
 int tree_put(const struct tree *t, struct store_worker *w, struct chunk_id *root, struct error *e);
 
-/* Get the leaves' names of the image that `root` names. */
-int tree_get(struct tree *t, struct store_worker *w, const struct chunk_id *root,
-             uint64_t image_bytes, uint32_t chunk_bytes, struct error *e);
+/* Told of what is met on the way to the leaves. Each may be NULL. */
+struct tree_watch {
+    /* Each list above the leaves. */
+    int (*list)(void *arg, const struct chunk_id *id, struct error *e);
+    /* One that is not to be had: an error ends it; OK leaves the leaves below it lost. */
+    int (*lost)(void *arg, const struct chunk_id *id, const struct error *why, struct error *e);
+    void *arg;
+};
 
-/* The names of all lists above the leaves, the root among them unless it is the one leaf; to free(). */
-int tree_upper_names(const struct tree *t, struct store_worker *w, struct chunk_id **names,
-                     size_t *count, struct error *e);
+/* A leaf, or list, whose name is not to be had. */
+bool tree_is_lost(const struct chunk_id *id);
+
+/* Get the leaves' names of the image that `root` names. `watch` may be NULL. */
+int tree_get(struct tree *t, struct store_worker *w, const struct chunk_id *root,
+             uint64_t image_bytes, uint32_t chunk_bytes, const struct tree_watch *watch,
+             struct error *e);
 
 /* One leaf: the names of its chunks. */
 int tree_put_leaf(struct tree *t, struct store_worker *w, uint64_t leaf,

@@ -4,7 +4,7 @@ domsnap=$1
 work=$(mktemp -d)
 loop=
 trap '[ -z "$loop" ] || losetup -d "$loop"; rm -rf "$work"' EXIT
-export DOMSNAP_REPO=$work/repo XDG_STATE_HOME=$work/state XDG_RUNTIME_DIR=$work/run
+export DOMSNAP_REPO=$work/repo XDG_STATE_HOME=$work/state XDG_RUNTIME_DIR=$work/run XDG_CACHE_HOME=$work/cache
 . "${0%/*}/common"
 
 # Not a multiple of a chunk, nor of a page.
@@ -27,7 +27,7 @@ for name in "${!paths[@]}"; do
     check "$path: create" "$domsnap" create "looped@$name" --config "$work/looped.cfg"
     check "$path: create into a folder" "$domsnap" create --config "$work/looped.cfg" --to "$work/$name.d"
     check "$path: the image is the disk" cmp "$loop" "$work/$name.d/looped.xvda.img"
-    check "$path: verify" "$domsnap" verify "looped@$name"
+    check "$path: check" "$domsnap" check "looped@$name"
     dd if=/dev/urandom of="$loop" bs=1M count=20 conv=notrunc,fsync status=none
     check "$path: the disk is damaged" test "$(sum)" != "$before"
     check "$path: restore" "$domsnap" restore "looped@$name"

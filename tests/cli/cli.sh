@@ -22,13 +22,13 @@ expect "--version" 0 '^domsnap [0-9]' --version
 expect "--help" 0 'Usage: domsnap COMMAND' --help
 expect "no command" 2 'Usage:'
 expect "an unknown command" 2 'no command "frobnicate"' frobnicate
-for command in create restore import recover doctor init list show verify check delete selftest; do
+for command in create restore import recover doctor init list show check repair delete gc stats selftest; do
     expect "$command --help" 0 "Usage: domsnap $command" $command --help
     expect "$command with an unknown option" 2 'unrecognized option' $command --frobnicate
 done
 # The manual has each command's options.
 missing=
-for command in create restore import recover doctor init list show verify check delete selftest; do
+for command in create restore import recover doctor init list show check repair delete gc stats selftest; do
     for option in $("$domsnap" $command --help | sed -nE 's/^ +(-., +)?--([a-z-]+).*/\2/p' | grep -vxE 'help|usage'); do
         grep -q -- "Fl -$option\b\|, -$option\b" "${0%/*}/../../docs/domsnap.8" || missing+=" $command --$option"
     done
@@ -43,8 +43,16 @@ expect "restore of two things" 2 'give either' restore linux01@x --from "$work"
 expect "show of no snapshot" 2 'DOMAIN@NAME' show linux01
 expect "a repository of a running guest's options" 2 'are for a repository' create linux01@x --to "$work/x"
 expect "options of a running guest, of one that does not run" 2 'does not run' create --config x --cold
-expect "verify of some of a folder" 2 'a repository; of a folder every byte' verify --from "$work" --sample 10
-expect "verify of nowhere" 1 'NOT READ +/.*/nowhere: .*No such file' verify --from "$work/nowhere"
+expect "check of some of a folder" 2 'of a folder every byte is read' check --from "$work" --read-data=10
+expect "check of more than all" 2 'not a number from 1 to 100' check --read-data=101
+expect "check of a folder and a repository" 2 'not a folder' check --from "$work" --repo "$work"
+expect "check of nowhere" 1 'No such file' check --from "$work/nowhere"
+expect "verify, which is called check now" 2 'no command "verify"' verify
+expect "delete of nothing" 2 'which ones' delete
+expect "gc of something" 2 'takes no arguments' gc linux01
+expect "repair of something" 2 'takes no arguments' repair linux01
+expect "stats of something" 2 'takes no arguments' stats linux01
+expect "restore --skip-damaged of a folder" 2 'is for a repository' restore --from "$work" --skip-damaged
 expect "list of what is not mounted" 1 'is its file system mounted' list --repo "$work"
 expect "restore from nowhere" 1 'No such file' restore --from "$work/nowhere"
 expect "restore from an empty folder" 1 'no manifest.json' restore --from "$work"

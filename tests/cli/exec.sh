@@ -5,7 +5,7 @@ domsnap=$1
 faults=${1%/*}/domsnap-faults
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-export DOMSNAP_REPO=$work/repo XDG_STATE_HOME=$work/state XDG_RUNTIME_DIR=$work/run
+export DOMSNAP_REPO=$work/repo XDG_STATE_HOME=$work/state XDG_RUNTIME_DIR=$work/run XDG_CACHE_HOME=$work/cache
 . "${0%/*}/common"
 
 alone=$work/domsnap
@@ -47,7 +47,7 @@ ln -s "$alone" "$work/bin/domsnap"
 for command in create restore recover doctor; do
     check_fails "$command is handed over to the one beside it" 3 "^handed over: $command --to a b$" "$work/bin/domsnap" $command --to "a b"
 done
-for command in init list show verify check delete import frobnicate --version --help; do
+for command in init list show check repair delete gc stats import frobnicate --version --help; do
     check "$command is not" test -z "$("$alone" $command "$work/none" 2>&1 | grep 'handed over')"
 done
 exit $failed

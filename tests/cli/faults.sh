@@ -6,14 +6,15 @@ faults=${1%/*}/domsnap-faults
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 now=$work/now # the state of one try; $work/base is what each begins with
-export DOMSNAP_REPO=$now/repo XDG_STATE_HOME=$now/state XDG_RUNTIME_DIR=$now/run
+export DOMSNAP_REPO=$now/repo XDG_STATE_HOME=$now/state XDG_RUNTIME_DIR=$now/run XDG_CACHE_HOME=$now/cache
 export TMPDIR=$work
+. "${0%/*}/common"
 
 # ---- the scenarios: what is run, and what must hold in addition afterwards ----
 
 create_folder() { "$1" create --config "$now/off.cfg" --to "$now/folder"; }
 create_folder_holds() { # all or nothing
-    [ ! -e "$now/folder" ] || "$domsnap" verify --from "$now/folder" && disks_are new
+    [ ! -e "$now/folder" ] || "$domsnap" check --from "$now/folder" && disks_are new
 }
 
 create() { "$1" create off01@new --config "$now/off.cfg"; }
@@ -56,7 +57,7 @@ restore_keeps_it() {
     until [[ $(cut -d ' ' -f 3 /proc/$restore/stat) = [TZ] ]] || ! kill -0 $restore 2> /dev/null; do sleep 0.01; done
     "$domsnap" delete off01@second off01@first > "$work/said" 2>&1 && return 1
     kill -CONT $restore
-    grep -q 'off01@first is just being restored' "$work/said" && "$domsnap" show off01@second && wait $restore && disks_are first &&
+    grep -q 'off01@first is being read by process' "$work/said" && "$domsnap" show off01@second && wait $restore && disks_are first &&
         "$domsnap" delete off01@first
 }
 
@@ -71,15 +72,31 @@ restore_supersedes() {
 restore_folder() { "$1" restore --from "$now/kept"; }
 restore_folder_holds() { disks_are new || disks_are first; }
 
-rebuild() { "$1" check --rebuild-index; }
-rebuild_holds() { disks_are new; }
+# Without an index.
+check_anew() { rm -rf "$now/cache" && "$1" check --read-data; }
+check_anew_holds() { disks_are new; }
+
+# What a create that was killed has left.
+gc() {
+    DOMSNAP_FAULT="object-published 4 kill" "$faults" create off01@killed --config "$now/off.cfg"
+    "$1" gc
+}
+gc_holds() { disks_are new && ! "$domsnap" show off01@killed; }
+
+# What the guest still has is stored anew, what is whole is taken out.
+repair() {
+    harm flip "$(find "$now/repo/packs" -type f -printf '%s %p\n' | sort -n | tail -n 1 | cut -d' ' -f2)"
+    ! "$domsnap" check --read-data && "$domsnap" create off01@healed --config "$now/off.cfg"
+    "$1" repair
+}
+repair_holds() { disks_are new; }
 
 # A recover of a create that had begun to publish, and of a restore that had begun to write.
 recover_create() {
     DOMSNAP_FAULT="folder-file-published 2 kill" "$faults" create --config "$now/off.cfg" --to "$now/folder"
     "$1" recover
 }
-recover_create_holds() { "$domsnap" verify --from "$now/folder" && disks_are new; }
+recover_create_holds() { "$domsnap" check --from "$now/folder" && disks_are new; }
 
 recover_restore() {
     DOMSNAP_FAULT="target-written 2 kill" "$faults" restore off01@first
@@ -95,8 +112,9 @@ disks_are() { cmp "$now/one.img" "$work/$1/one.img" && cmp "$now/two.img" "$work
 nothing_stays() {
     "$domsnap" list --json | python3 -c '
 import json, sys
-print(*[s["domain"]["name"] + "@" + s["name"] for s in json.load(sys.stdin)["snapshots"]])' > "$work/list" &&
-        xargs "$domsnap" delete < "$work/list" && [ -z "$(find "$now/repo/packs" "$now/repo/snapshots" -type f)" ]
+print(*[s["ref"] for s in json.load(sys.stdin)["snapshots"]])' > "$work/list" &&
+        xargs -r "$domsnap" delete < "$work/list" && "$domsnap" gc &&
+        [ -z "$(find "$now/repo/packs" "$now/repo/snapshots" "$now/repo/copy/snapshots" -type f)" ]
 }
 
 # What has failed without a word of recover has undone all, and what it was to make is not there.
@@ -115,7 +133,7 @@ what_failed_is_undone() { # SCENARIO STATUS "POINT ACTION"
 as_promised() { # SCENARIO STATUS "POINT ACTION"
     what_failed_is_undone "$1" "$2" "$3" && "$domsnap" recover && [ "$("$domsnap" recover)" = "nothing to recover" ] &&
         [ -z "$(find "$now/state" -name '*.json')" ] &&
-        "$1_holds" && "$domsnap" verify && "$domsnap" check && nothing_stays
+        "$1_holds" && "$domsnap" check --read-data && nothing_stays
 }
 
 begin() {
@@ -156,6 +174,8 @@ dd if=/dev/urandom of="$now/two.img" bs=4k count=1 seek=3 conv=notrunc status=no
 cp "$now"/*.img "$work/second"
 dd if=/dev/urandom of="$now/one.img" bs=4k count=3 seek=300 conv=notrunc status=none
 cp "$now"/*.img "$work/new"
+# So that whoever writes folds the log.
+for _ in {1..32}; do "$domsnap" check; done > "$work/log" 2>&1
 mv "$now" "$work/base"
 
 # How often each point is passed where nothing goes wrong: "NAME TIMES".
@@ -165,7 +185,7 @@ passes() { # SCENARIO
     cat "$work/counts"
 }
 
-for scenario in create_folder create delete restore restore_new restore_folder rebuild recover_create recover_restore; do
+for scenario in create_folder create delete restore restore_new restore_folder check_anew gc repair recover_create recover_restore; do
     before=$failed began=$tried
     while read -r point times; do
         for action in kill fail; do

@@ -15,7 +15,7 @@ domsnap=$1
 faults=${1%/*}/domsnap-faults
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-export DOMSNAP_REPO=$work/repo XDG_STATE_HOME=$work/state XDG_RUNTIME_DIR=$work/run
+export DOMSNAP_REPO=$work/repo XDG_STATE_HOME=$work/state XDG_RUNTIME_DIR=$work/run XDG_CACHE_HOME=$work/cache
 umask 000
 . "${0%/*}/common"
 
@@ -40,12 +40,12 @@ dd if=/dev/urandom of="$work/one.img" bs=64k count=8 status=none
 
 # ---- modes ----
 
-open_to_others() { find "$work/repo" "$work/state" "$work/run" "$work/folder" -perm /077 2> /dev/null; }
+open_to_others() { find "$work/repo" "$work/state" "$work/run" "$work/cache" "$work/folder" -perm /077 2> /dev/null; }
 
 "$domsnap" init > "$work/log" && "$domsnap" create off01@one --config "$work/off.cfg" >> "$work/log" &&
     "$domsnap" create --config "$work/off.cfg" --to "$work/folder" >> "$work/log" || exit
-check "umask 000: folders are 0700" test -z "$(find "$work/repo" "$work/folder" "$work/state/domsnap" "$work/run/domsnap" -type d ! -perm 700)"
-check "umask 000: files are 0600" test -z "$(find "$work/repo" "$work/folder" "$work/state" "$work/run" -type f ! -perm 600)"
+check "umask 000: folders are 0700" test -z "$(find "$work/repo" "$work/folder" "$work/state/domsnap" "$work/run/domsnap" "$work/cache/domsnap" -type d ! -perm 700)"
+check "umask 000: files are 0600" test -z "$(find "$work/repo" "$work/folder" "$work/state" "$work/run" "$work/cache" -type f ! -perm 600)"
 mkdir "$work/wide" && "$domsnap" init "$work/wide" > "$work/log"
 check "a folder for others becomes a repository for its owner alone" test "$(stat -c %a "$work/wide")" = 700
 mode=$(stat -c %a "$work/one.img")
@@ -86,31 +86,53 @@ uproot() { # PATH
 }
 link='symbolic link, and none is followed'
 
-for place in config packs index snapshots snapshots/off01 locks locks/use; do
+record=$(find "$work/repo/snapshots" -type f | head -n 1)
+record=snapshots/${record##*/}
+grep -q '"name": "one"' "$work/repo/$record" || record=snapshots/$(basename "$(grep -l '"name": "one"' "$work"/repo/snapshots/*)")
+cp -a "$work/repo" "$work/repo.kept"
+anew() { rm -rf "$work/repo" && cp -a "$work/repo.kept" "$work/repo"; }
+for place in packs snapshots log state copy copy/log copy/snapshots; do
     plant "$work/repo/$place"
-    refused "$place is a link: create" 1 "$link" "$domsnap" create off01@x --config "$work/off.cfg"
-    refused "$place is a link: restore" 1 "$link" "$domsnap" restore off01@one
+    # Of records one of the two will do, and is told of.
+    [ "$place" = copy/snapshots ] && status=0 || status=1
+    refused "$place is a link: create" $status "$link" "$domsnap" create off01@y --config "$work/off.cfg"
+    case $place in
+    copy/snapshots) check "$place is a link: restore" "$domsnap" restore off01@one ;;
+    snapshots) refused "$place is a link: restore" 0 "$link.*its copy was read" "$domsnap" restore off01@one ;;
+    *) refused "$place is a link: restore" 1 "$link" "$domsnap" restore off01@one ;;
+    esac
+    # It is forgotten all the same, if the log can be written.
     refused "$place is a link: delete" 1 "$link" "$domsnap" delete off01@one
-    # Which reads no index.
-    [ $place = index ] || refused "$place is a link: list" 1 "$link" "$domsnap" list
     uproot "repo/$place"
+    anew
 done
-plant "$work/repo/snapshots/off01/one.json"
-refused "a record is a link" 1 "$link" "$domsnap" show off01@one
-uproot "repo/snapshots/off01/one.json"
-for pack in "$work"/repo/packs/*.pack; do
+# Of what is there twice a link is no object: the other is read.
+for place in config "$record" "log/$(ls "$work/repo/log" | tail -n 1)"; do
+    plant "$work/repo/$place"
+    check "$place is a link: its copy is read" "$domsnap" show off01@one
+    check "$place is a link: restore" "$domsnap" restore off01@one
+    uproot "repo/$place"
+    mv "$work/repo/copy/$place" "$work/other"
+    plant "$work/repo/$place"
+    refused "$place is a link, and has no copy" 1 "$link" "$domsnap" show off01@one
+    uproot "repo/$place"
+    mv "$work/other" "$work/repo/copy/$place"
+done
+for pack in "$work"/repo/packs/*; do
     plant "$pack"
-    refused "a pack is a link" 1 "$link" "$domsnap" verify off01@one
+    refused "a pack is a link" 1 'DAMAGED' "$domsnap" check
     uproot "repo/packs/${pack##*/}"
+    anew
 done
-for idx in "$work"/repo/index/*.idx; do
+find "$work/cache" -type f > "$work/indexes"
+while read -r idx; do
     plant "$idx"
-    refused "an index file is a link: it is left out" 0 "$link" "$domsnap" verify off01@one --verbose
-    uproot "repo/index/${idx##*/}"
-done
+    check "an index file is a link: it is left out" "$domsnap" check off01@one
+    uproot "${idx#"$work"/}"
+done < "$work/indexes"
 for file in manifest.json off01.cfg off01.xvda.img; do
     plant "$work/folder/$file"
-    refused "$file of a folder is a link: verify" 1 "$link" "$domsnap" verify --from "$work/folder"
+    refused "$file of a folder is a link: check" 1 "$link" "$domsnap" check --from "$work/folder"
     refused "$file of a folder is a link: restore" 1 "$link" "$domsnap" restore --from "$work/folder"
     uproot "folder/$file"
 done
@@ -137,16 +159,29 @@ check "the journal's temporary file is a link: it is removed" "$domsnap" create 
 check "nothing was made where the links lead" test ! -e "$work/nowhere"
 
 # Who waits for the other end of a pipe waits for ever.
-for file in repo/config repo/snapshots/off01/one.json folder/manifest.json folder/off01.cfg; do
+for file in folder/manifest.json folder/off01.cfg; do
     mv "$work/$file" "$work/elsewhere"
     mkfifo "$work/$file"
-    case $file in repo/*) ref=(off01@one) ;; *) ref=(--from "$work/folder") ;; esac
-    refused "$file is a pipe" 1 'not a file|neither a file' "$domsnap" restore "${ref[@]}"
+    refused "$file is a pipe" 1 'not a file|neither a file' "$domsnap" restore --from "$work/folder"
     mv "$work/elsewhere" "$work/$file"
 done
-mkfifo "$work/repo/packs/00000000000000000000000000000000.pack"
-refused "a pack is a pipe" 0 'neither a file' "$domsnap" verify off01@one
-rm "$work/repo/packs/00000000000000000000000000000000.pack"
+for file in config "$record"; do
+    for copy in "" copy/; do
+        mv "$work/repo/$copy$file" "$work/elsewhere${copy%/}"
+        mkfifo "$work/repo/$copy$file"
+        if [ -z "$copy" ]; then
+            check "$file is a pipe, and its copy is read" timeout 60 "$domsnap" restore off01@one
+        else
+            refused "$file and its copy are pipes" 1 'something else is in its place, no file' "$domsnap" restore off01@one
+        fi
+    done
+    for copy in "" copy/; do mv "$work/elsewhere${copy%/}" "$work/repo/$copy$file"; done
+done
+stray=0123456789abcdef-$(printf '%064d' 0)
+mkfifo "$work/repo/packs/$stray"
+check "what is called as a pack is a pipe: check" timeout 60 "$domsnap" check off01@one
+check "what is called as a pack is a pipe: gc" timeout 60 "$domsnap" gc
+rm "$work/repo/packs/$stray"
 
 # ---- names ----
 
@@ -159,7 +194,7 @@ for name in .. . ../x a/b /x .x -x x@y $'a\tb' $'a\e[2Jb' $'a\xc2\x9bb' "$long" 
     config "$name" > "$work/bad.cfg"
     refused "a configuration's name \"$printable\"" $status 'name' "$domsnap" create --config "$work/bad.cfg"
     [ "$name" = x@y ] && continue
-    for command in restore show verify delete; do
+    for command in restore show check delete; do
         refused "$command of the domain \"$printable\"" 2 'name' "$domsnap" $command -- "$name@one"
     done
     refused "list of the domain \"$printable\"" 2 'name' "$domsnap" list -- "$name"
@@ -167,12 +202,12 @@ done
 for name in .. . ../x a/b -x .x $'a\tb' $'a\e[2Jb' $'\xff' "${long:0:65}" ''; do
     printable=$(cat -v <<< "$name")
     refused "create of the snapshot \"$printable\"" 2 'name' "$domsnap" create "off01@$name" --config "$work/off.cfg"
-    for command in restore show verify delete; do
+    for command in restore show check delete; do
         refused "$command of the snapshot \"$printable\"" 2 'name' "$domsnap" $command "off01@$name"
     done
 done
 refused "a folder's path that is not UTF-8" 1 'UTF-8' "$domsnap" create --config "$work/off.cfg" --to "$work/"$'\xff'
 refused "what was named is shown without its control characters" 1 'no\?\[2J' "$domsnap" create --config $'no\e[2J'
 check "nothing is left to recover" test "$("$domsnap" recover)" = "nothing to recover"
-check "and all is as it was" "$domsnap" verify
+check "and all is as it was" "$domsnap" check --read-data
 exit $failed

@@ -57,7 +57,7 @@ lvm_round() { # COMMAND PHASE: "POINT N:NAME"
     said=$(grep -m 1 '^domsnap: create' "$OUT/create" | cut -c 1-70)
     if [ "$status" = 0 ]; then
         good=$((good + 1))
-        check "$what: verify" domsnap verify --from "$dir"
+        check "$what: check" domsnap check --from "$dir"
         check "$what: its first disk is sound" fsck_clean "$dir/moved.xvda.img"
         one=$(disk_number "$dir/moved.xvda.img") two=$(disk_number "$dir/moved.xvdb.img")
         check "$what: one instant ($one, $two)" test "$two" -le "$one" -a "$two" -ge $((one - 1))

@@ -382,24 +382,31 @@ static void any_failure_is_undone(void **state)
     }
 }
 
+/* But for what is removed by the next who frees space. */
 static void any_failure_leaves_a_repository_as_it_was(void **state)
 {
+    struct gc_stats stats;
+    struct error e;
+
     use_repository();
     any_failure_is_undone(state);
+    assert_int_equal(engine_gc(&fake->engine, fake_path("repo"), &stats, &e), OK);
     assert_int_equal(fake_file_count(fake_path("repo/packs")), 0);
     assert_int_equal(fake_file_count(fake_path("repo/snapshots")), 0);
 }
 
-static void must_be_good(void *arg, const char *snapshot, const struct error *why)
+static void must_be_good(void *arg, enum check_kind kind, const char *name, const struct error *why)
 {
     (void)arg;
-    assert_string_equal(snapshot, "linux01@one");
-    assert_null(why);
+    if (kind != CHECKED_GOOD)
+        fail_msg("%s: %s", name, why->text);
+    assert_string_equal(name, "linux01@one");
 }
 
 static void a_repository_instead_of_a_folder(void **state)
 {
-    struct snapshot_ref ref = {.domain = "linux01", .name = "one"};
+    struct check_params check = {.what = {.domain = "linux01", .name = "one"}, .percent = 100};
+    struct check_counts counts;
     struct error e;
 
     (void)state;
@@ -408,8 +415,15 @@ static void a_repository_instead_of_a_folder(void **state)
     assert_as_before();
     use_repository();
     assert_int_equal(create(CREATE_SNAPSHOT, &e), BUSY);
-    ref.repo = fake_path("repo");
-    assert_int_equal(engine_verify(&fake->engine, &ref, 100, must_be_good, NULL, &e), OK);
+    check.what.repo = fake_path("repo");
+    assert_int_equal(engine_check(&fake->engine, &check, must_be_good, NULL, &counts, &e), OK);
+    assert_int_equal(counts.snapshots, 1);
+    /* And as a whole. */
+    check.what.domain = check.what.name = NULL;
+    check.what.repo = fake_path("repo");
+    assert_int_equal(engine_check(&fake->engine, &check, must_be_good, NULL, &counts, &e), OK);
+    assert_int_equal(counts.snapshots, 1);
+    assert_int_equal(counts.bad_packs + counts.bad_records + counts.bad_snapshots, 0);
     fill("a.img", 'x');
     fake->state = DOMAIN_GONE;
     assert_int_equal(restore(false, &e), OK);

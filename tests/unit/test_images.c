@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Images in a repository: they come back, and what has not changed is neither read nor written. */
+/* Images in a repository: they come back, by whoever reads them anywhere; what has not changed is
+ * neither read nor written. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,11 +17,13 @@
 #include "base/file.h"
 #include "copy/extract.h"
 #include "copy/ingest.h"
+#include "repo/image.h"
 #include "shelf.h"
 
 #define LEAF ((uint64_t)CHUNK * LIST_IDS)
 
 static struct progress progress;
+static struct error e;
 
 static int make_file(const char *name, uint64_t bytes)
 {
@@ -53,17 +57,16 @@ static struct ingest_image ingest(int fd, uint64_t bytes, const struct tree *pre
         .changed = changed,
         .changed_count = changed_count,
     };
-    struct store_stats ignored;
-    struct store *store;
+    struct hands h = begin();
     struct ingest *in;
-    struct error e;
 
-    assert_int_equal(store_open(&store, shelf_repo, STORE_SHARED, &e), OK);
-    assert_int_equal(ingest_new(&in, store, 3, &progress, &e), OK);
-    assert_int_equal(ingest_put(in, &image, 1, NULL, &e), OK);
-    assert_int_equal(ingest_finish(in, stats ? stats : &ignored, &e), OK);
+    assert_ok(ingest_new(&in, h.store, 3, &progress, &e));
+    assert_ok(ingest_put(in, &image, 1, NULL, &e));
     ingest_free(in);
-    store_close(store);
+    assert_ok(store_finish(h.store, &e));
+    if (stats)
+        *stats = store_stats(h.store);
+    end(&h);
     return image;
 }
 
@@ -83,16 +86,16 @@ static void assert_same(int a, int b, uint64_t bytes)
 
 static int run_extract(struct extract *x)
 {
-    struct error e;
+    struct hands h = begin();
     int rc;
 
     x->count = 1;
     x->workers = 3;
-    x->percent = 100;
+    x->sample.percent = 100;
     x->progress = &progress;
-    assert_int_equal(store_open(&x->store, shelf_repo, STORE_SHARED, &e), OK);
+    x->store = h.store;
     rc = extract_run(x, &e);
-    store_close(x->store);
+    forget(&h);
     return rc;
 }
 
@@ -145,7 +148,6 @@ static void an_image_that_is_mostly_hole_costs_nothing(void **state)
     int in = make_file("in", bytes);
     struct ingest_image image;
     struct store_stats stats;
-    struct error e;
     struct hands h;
     struct tree tree;
 
@@ -156,7 +158,7 @@ static void an_image_that_is_mostly_hole_costs_nothing(void **state)
     assert_in_range(stats.put_bytes, 4 * CHUNK, 4000 * CHUNK);
     assert_in_range(stats.stored_bytes, 1000, 60 * CHUNK);
     h = begin();
-    assert_int_equal(tree_get(&tree, h.worker, &image.root, bytes, CHUNK, &e), OK);
+    assert_ok(tree_get(&tree, h.worker, &image.root, bytes, CHUNK, NULL, &e));
     assert_false(chunk_id_is_zero(&tree.leaves[tree.leaf_count - 1]));
     assert_true(chunk_id_is_zero(&tree.leaves[0]));
     tree_release(&tree);
@@ -171,7 +173,6 @@ static void what_has_not_changed_is_not_read(void **state)
     const struct extent changed[] = {{5 * CHUNK + 7, 10}, {LEAF + 3, CHUNK}};
     struct ingest_image first, second, scanned;
     struct store_stats stats;
-    struct error e;
     struct hands h;
     struct tree tree;
 
@@ -182,10 +183,10 @@ static void what_has_not_changed_is_not_read(void **state)
     write_at(in, 5 * CHUNK + 7, 10, 4);
     write_at(in, LEAF + 3, CHUNK, 5);
     h = begin();
-    assert_int_equal(tree_get(&tree, h.worker, &first.root, bytes, CHUNK, &e), OK);
+    assert_ok(tree_get(&tree, h.worker, &first.root, bytes, CHUNK, NULL, &e));
     second = ingest(in, bytes, &tree, changed, 2, &stats);
-    /* Three chunks and two lists, and one above. */
-    assert_int_equal(stats.put_bytes, 3 * CHUNK + 2 * LIST_BYTES + 3 * ID_BYTES);
+    /* Three chunks and three lists, the last of one name, and one above. */
+    assert_int_equal(stats.put_bytes, 3 * CHUNK + 2 * LIST_BYTES + ID_BYTES + 3 * ID_BYTES);
     scanned = ingest(in, bytes, &tree, NULL, 0, &stats);
     assert_memory_equal(&second.root, &scanned.root, ID_BYTES);
     assert_int_equal(stats.stored_bytes, 0);
@@ -203,26 +204,20 @@ static void what_has_not_changed_is_not_read(void **state)
 
 static void what_is_known_is_not_read_again(void **state)
 {
-    int in = make_file("in", CHUNK), pack;
+    int in = make_file("in", CHUNK);
     struct ingest_image image;
     struct seen *seen;
-    struct error e;
-    uint8_t byte;
 
     (void)state;
     write_at(in, 0, CHUNK, 1);
     image = ingest(in, CHUNK, NULL, NULL, 0, NULL);
-    assert_int_equal(seen_new(&seen, &e), OK);
-    assert_int_equal(verify(&image, seen), OK);
-    /* The chunk's record is the first. */
-    pack = open(only_file("packs"), O_RDWR | O_CLOEXEC);
-    assert_int_equal(pread(pack, &byte, 1, 100), 1);
-    byte ^= 1;
-    assert_int_equal(pwrite(pack, &byte, 1, 100), 1);
-    assert_int_equal(verify(&image, seen), OK);
+    assert_ok(seen_new(&seen, &e));
+    assert_ok(verify(&image, seen));
+    /* The chunk is the first piece. */
+    flip(pack_path(PACK_DATA, 0), PACK_HEAD_BYTES + PIECE_HEAD_BYTES + 30);
+    assert_ok(verify(&image, seen));
     assert_int_equal(verify(&image, NULL), DAMAGED);
     seen_free(seen);
-    close(pack);
     close(in);
 }
 
@@ -257,6 +252,257 @@ static void what_an_idle_target_has_is_compared_once(void **state)
     close(out);
 }
 
+/* What is not to be had is told of, by its place, and is zeros. */
+struct holes {
+    pthread_mutex_t mutex;
+    uint64_t bytes, first;
+};
+
+static int note_hole(void *arg, const struct extract_image *image, uint64_t offset, uint64_t bytes,
+                     const struct error *why, struct error *ignored)
+{
+    struct holes *h = arg;
+
+    (void)image, (void)ignored;
+    assert_int_equal(why->status, DAMAGED);
+    pthread_mutex_lock(&h->mutex);
+    h->first = h->bytes == 0 || offset < h->first ? offset : h->first;
+    h->bytes += bytes;
+    pthread_mutex_unlock(&h->mutex);
+    return OK;
+}
+
+static void what_is_damaged_can_be_left_out(void **state)
+{
+    const uint64_t bytes = LEAF + 5 * CHUNK + 777;
+    int in = make_file("in", bytes), out = make_file("out", 0);
+    struct ingest_image image;
+    struct extract_image to;
+    struct holes holes = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+    struct extract x = {.images = &to, .bad = note_hole, .bad_arg = &holes};
+    uint8_t byte;
+
+    (void)state;
+    write_at(in, 3 * CHUNK, CHUNK, 1);
+    write_at(in, LEAF + 5 * CHUNK, 777, 2);
+    image = ingest(in, bytes, NULL, NULL, 0, NULL);
+    /* Whichever of the two chunks is the first. */
+    flip(pack_path(PACK_DATA, 0), PACK_HEAD_BYTES + PIECE_HEAD_BYTES + 10);
+    to = (struct extract_image){image.root, bytes, "image", {out, TARGET_NEW, "target"}, NULL};
+    assert_ok(run_extract(&x));
+    assert_true((holes.first == 3 * CHUNK && holes.bytes == CHUNK) ||
+                (holes.first == LEAF + 5 * CHUNK && holes.bytes == 777));
+    assert_int_equal(pread_full(out, &byte, 1, holes.first + 100), 0);
+    assert_int_equal(byte, 0);
+    x.bad = NULL;
+    assert_int_equal(run_extract(&x), DAMAGED);
+    close(in);
+    close(out);
+}
+
+/* ---- read anywhere ---- */
+
+/* Of an odd length; of the second leaf there is nothing; runs of zeros in the others. */
+#define TRUTH_BYTES (3 * LEAF - 12345)
+
+static uint8_t *truth;
+
+static struct ingest_image make_truth(void)
+{
+    int in = make_file("in", TRUTH_BYTES);
+    struct ingest_image image;
+
+    srandom(5);
+    for (unsigned i = 0; i < 150; i++) {
+        uint64_t at = (uint64_t)random() % (LEAF - CHUNK);
+
+        write_at(in, (i % 2 ? 2 * LEAF - 12345 : 0) + at, 1 + (size_t)random() % CHUNK, i);
+    }
+    write_at(in, TRUTH_BYTES - 100, 100, 7);
+    image = ingest(in, TRUTH_BYTES, NULL, NULL, 0, NULL);
+    truth = malloc(TRUTH_BYTES);
+    assert_non_null(truth);
+    assert_int_equal(pread_full(in, truth, TRUTH_BYTES, 0), 0);
+    close(in);
+    return image;
+}
+
+struct reader {
+    pthread_t thread;
+    struct image *image;
+    unsigned seed;
+    bool straight;
+    bool good;
+};
+
+static void *read_some(void *arg)
+{
+    struct reader *r = arg;
+    uint8_t *got = malloc(3 * CHUNK);
+    struct error why;
+    uint64_t at = 0;
+
+    r->good = true;
+    for (int i = 0; i < 300 && r->good; i++) {
+        size_t bytes = 1 + (size_t)rand_r(&r->seed) % (3 * CHUNK);
+
+        if (!r->straight)
+            at = (uint64_t)rand_r(&r->seed) * 4099 % TRUTH_BYTES;
+        if (bytes > TRUTH_BYTES - at)
+            bytes = TRUTH_BYTES - at;
+        r->good =
+            image_read(r->image, got, bytes, at, &why) == OK && memcmp(got, truth + at, bytes) == 0;
+        at = (at + bytes) % TRUTH_BYTES;
+    }
+    free(got);
+    return NULL;
+}
+
+static void an_image_is_read_anywhere(void **state)
+{
+    struct ingest_image of = make_truth();
+    struct hands h = begin();
+    struct reader readers[8];
+    struct image *image;
+    char root[ID_HEX];
+    uint8_t byte;
+
+    (void)state;
+    chunk_id_to_hex(&of.root, root);
+    for (unsigned ahead = 0; ahead < 4; ahead += 3) {
+        assert_ok(image_open(&image, h.store, root, TRUTH_BYTES, "image", &e));
+        if (ahead)
+            assert_ok(image_read_ahead(image, ahead, &e));
+        for (unsigned i = 0; i < 8; i++) {
+            readers[i] = (struct reader){.image = image, .seed = i, .straight = i % 2};
+            assert_int_equal(pthread_create(&readers[i].thread, NULL, read_some, &readers[i]), 0);
+        }
+        for (unsigned i = 0; i < 8; i++) {
+            pthread_join(readers[i].thread, NULL);
+            assert_true(readers[i].good);
+        }
+        assert_ok(image_read(image, &byte, 0, TRUTH_BYTES, &e));
+        assert_int_equal(image_read(image, &byte, 1, TRUTH_BYTES, &e), DAMAGED);
+        assert_int_equal(image_read(image, &byte, 2, TRUTH_BYTES - 1, &e), DAMAGED);
+        image_close(image);
+    }
+    forget(&h);
+    free(truth);
+}
+
+static bool is_zeros(const uint8_t *at, uint64_t bytes)
+{
+    return bytes == 0 || (*at == 0 && memcmp(at, at + 1, bytes - 1) == 0);
+}
+
+/* By chunks: what is said to be zeros is; each chunk that is said to be data has some. */
+static void an_images_extents(void **state)
+{
+    struct ingest_image of = make_truth();
+    struct hands h = begin();
+    uint64_t offset = 0, end, runs = 0, from_middle;
+    struct image *image;
+    bool data, same, before = false;
+    char root[ID_HEX];
+
+    (void)state;
+    chunk_id_to_hex(&of.root, root);
+    assert_ok(image_open(&image, h.store, root, TRUTH_BYTES, "image", &e));
+    for (; offset < TRUTH_BYTES; offset = end, runs++) {
+        assert_ok(image_extent(image, offset, &end, &data, &e));
+        assert_in_range(end, offset + 1, TRUTH_BYTES);
+        assert_true(end % CHUNK == 0 || end == TRUTH_BYTES);
+        if (runs)
+            assert_int_not_equal(data, before);
+        before = data;
+        for (uint64_t at = offset; at < end; at += CHUNK)
+            assert_int_equal(is_zeros(truth + at, end - at < CHUNK ? end - at : CHUNK), !data);
+        /* From within it. */
+        assert_ok(image_extent(image, offset + (end - offset) / 2, &from_middle, &same, &e));
+        assert_int_equal(from_middle, end);
+        assert_int_equal(same, data);
+    }
+    assert_int_equal(offset, TRUTH_BYTES);
+    assert_in_range(runs, 10, 200);
+    assert_int_not_equal(image_extent(image, TRUTH_BYTES, &end, &data, &e), OK);
+    image_close(image);
+    forget(&h);
+    free(truth);
+}
+
+static void an_image_that_is_damaged(void **state)
+{
+    int in = make_file("in", 10 * CHUNK);
+    struct ingest_image of;
+    uint8_t *got = malloc(10 * CHUNK);
+    struct image *image;
+    char root[ID_HEX];
+    struct hands h;
+    unsigned bad = 0;
+
+    (void)state;
+    for (unsigned i = 0; i < 10; i++)
+        write_at(in, i * CHUNK, CHUNK, i + 1);
+    of = ingest(in, 10 * CHUNK, NULL, NULL, 0, NULL);
+    chunk_id_to_hex(&of.root, root);
+    flip(pack_path(PACK_DATA, 0), PACK_HEAD_BYTES + PIECE_HEAD_BYTES + 10);
+    h = begin();
+    for (unsigned ahead = 0; ahead < 2; ahead++) {
+        assert_ok(image_open(&image, h.store, root, 10 * CHUNK, "image", &e));
+        if (ahead)
+            assert_ok(image_read_ahead(image, 2, &e));
+        bad = 0;
+        /* Each time, and only that one. */
+        for (int pass = 0; pass < 2; pass++)
+            for (unsigned i = 0; i < 10; i++)
+                if (image_read(image, got, CHUNK, i * CHUNK, &e) < 0) {
+                    assert_int_equal(e.status, DAMAGED);
+                    assert_non_null(strstr(e.text, "image at "));
+                    bad++;
+                }
+        assert_int_equal(bad, 2);
+        image_close(image);
+    }
+    forget(&h);
+    assert_int_equal(known_damage(), 1);
+    memset(root, 'f', 64);
+    h = begin();
+    assert_int_equal(image_open(&image, h.store, root, 3 * LEAF, "image", &e), DAMAGED);
+    assert_int_equal(image_open(&image, h.store, "xyz", 10, "image", &e), DAMAGED);
+    forget(&h);
+    free(got);
+    close(in);
+}
+
+static void an_empty_image(void **state)
+{
+    struct hands h = begin();
+    struct image *image;
+    char root[ID_HEX];
+    uint64_t end;
+    uint8_t byte;
+    bool data;
+
+    (void)state;
+    chunk_id_to_hex(&chunk_id_zero, root);
+    assert_ok(image_open(&image, h.store, root, 0, "image", &e));
+    assert_ok(image_read_ahead(image, 1, &e));
+    assert_ok(image_read(image, &byte, 0, 0, &e));
+    assert_int_equal(image_read(image, &byte, 1, 0, &e), DAMAGED);
+    assert_int_not_equal(image_extent(image, 0, &end, &data, &e), OK);
+    image_close(image);
+    /* All zeros: nothing is read. */
+    assert_ok(image_open(&image, h.store, root, UINT64_C(1) << 40, "image", &e));
+    byte = 1;
+    assert_ok(image_read(image, &byte, 1, (UINT64_C(1) << 40) - 1, &e));
+    assert_int_equal(byte, 0);
+    assert_ok(image_extent(image, 5, &end, &data, &e));
+    assert_int_equal(end, UINT64_C(1) << 40);
+    assert_false(data);
+    image_close(image);
+    forget(&h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -265,6 +511,11 @@ int main(void)
         SHELF(what_has_not_changed_is_not_read),
         SHELF(what_is_known_is_not_read_again),
         SHELF(what_an_idle_target_has_is_compared_once),
+        SHELF(what_is_damaged_can_be_left_out),
+        SHELF(an_image_is_read_anywhere),
+        SHELF(an_images_extents),
+        SHELF(an_image_that_is_damaged),
+        SHELF(an_empty_image),
     };
 
     return cmocka_run_group_tests_name("images", tests, NULL, NULL);

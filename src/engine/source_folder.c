@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A snapshot as plain files: what `create --to` made, or somebody by hand (import). */
+#include "engine/source.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "copy/ingest.h"
+#include "domain/savefile.h"
+#include "repo/folder.h"
+
+struct source {
+    int dirfd, start_fd;
+    int *image_fds; /* one a disk */
+    size_t disk_count;
+    struct ingest_image *images; /* one a disk, and one more */
+};
+
+static void folder_close(struct source *p)
+{
+    if (!p)
+        return;
+    for (size_t i = 0; p->image_fds && i < p->disk_count; i++)
+        if (p->image_fds[i] >= 0)
+            close(p->image_fds[i]);
+    if (p->start_fd >= 0)
+        close(p->start_fd);
+    if (p->dirfd >= 0)
+        close(p->dirfd);
+    free(p->image_fds);
+    free(p->images);
+    free(p);
+}
+
+static int folder_open_source(struct source **out, const struct snapshot_ref *ref,
+                              struct manifest *m, struct error *e)
+{
+    struct source *p = calloc(1, sizeof *p);
+
+    if (!p)
+        return error_errno(e, "%s", ref->folder);
+    p->dirfd = p->start_fd = -1;
+    if (folder_open(ref->folder, &p->dirfd, e) == OK) {
+        if (folder_read_manifest(p->dirfd, m, e) == OK) {
+            *out = p;
+            return OK;
+        }
+        if (e->status == NOT_FOUND)
+            error_set(e, NOT_FOUND,
+                      "%s has no manifest.json: it holds no snapshot; for files made by hand, "
+                      "`domsnap import` writes one",
+                      ref->folder);
+        else
+            error_prefix(e, "%s", ref->folder);
+    }
+    folder_close(p);
+    return e->status;
+}
+
+/* What the domain is started from. */
+static const struct manifest_file *start_file(const struct manifest *m)
+{
+    return m->ram.file ? &m->ram : &m->config;
+}
+
+static int allocate(struct source *p, size_t disks, struct error *e)
+{
+    p->image_fds = calloc(disks + 1, sizeof *p->image_fds);
+    p->images = calloc(disks + 1, sizeof *p->images);
+    if (!p->image_fds || !p->images)
+        return error_set(e, NO_SPACE, "out of memory");
+    p->disk_count = disks;
+    for (size_t i = 0; i < disks; i++)
+        p->image_fds[i] = -1;
+    return OK;
+}
+
+/* The domain that will run is the one in the save file; the manifest must speak of the same. */
+static int compare_domain(const struct manifest *m, const struct domain *saved, struct error *e)
+{
+    if (strcmp(saved->name, m->domain_name) != 0)
+        return error_set(e, DAMAGED, "manifest.json is of %s, and %s of %s", m->domain_name,
+                         m->ram.file, saved->name);
+    for (size_t i = 0; i < m->disk_count; i++) {
+        const struct manifest_disk *d = &m->disks[i];
+        size_t j = 0;
+
+        while (j < saved->disk_count && strcmp(saved->disks[j].vdev, d->vdev) != 0)
+            j++;
+        if (j == saved->disk_count || strcmp(saved->disks[j].path, d->path) != 0)
+            return error_set(e, DAMAGED, "manifest.json has disk %s on %s, and %s does not",
+                             d->vdev, d->path, m->ram.file);
+    }
+    return OK;
+}
+
+static int check_saved_domain(struct source *p, const struct manifest *m, struct error *e)
+{
+    AUTO_JSON json_t *config = NULL;
+    struct domain saved = {0};
+    int rc;
+
+    if (!m->ram.file)
+        return OK;
+    if (savefile_read_head(p->start_fd, &config, e) < 0 || domain_parse(&saved, config, e) < 0)
+        return error_prefix(e, "%s", m->ram.file);
+    rc = compare_domain(m, &saved, e);
+    domain_release(&saved);
+    return rc;
+}
+
+static int folder_check(struct source *p, const struct manifest *m, struct error *e)
+{
+    if (allocate(p, m->disk_count, e) < 0 ||
+        folder_open_file(p->dirfd, start_file(m), &p->start_fd, e) < 0)
+        return e->status;
+    for (size_t i = 0; i < m->disk_count; i++)
+        if (folder_open_file(p->dirfd, &m->disks[i].image, &p->image_fds[i], e) < 0)
+            return e->status;
+    return check_saved_domain(p, m, e);
+}
+
+/* ---- the same files, to nothing or to the volumes ---- */
+
+static void fill_image(struct ingest_image *image, int fd, const struct manifest_file *f)
+{
+    *image = (struct ingest_image){.source = fd, .name = f->file, .bytes = f->bytes};
+}
+
+static int compare_root(const struct ingest_image *image, const struct manifest_file *f,
+                        struct error *e)
+{
+    char root[ID_HEX];
+
+    chunk_id_to_hex(&image->root, root);
+    if (strcmp(root, f->root) == 0)
+        return OK;
+    return error_set(e, DAMAGED, "%s is damaged: its sum is not the manifest's", f->file);
+}
+
+static int compare_disks(const struct source *p, const struct manifest *m, struct error *e)
+{
+    for (size_t i = 0; i < m->disk_count; i++)
+        if (compare_root(&p->images[i], &m->disks[i].image, e) < 0)
+            return e->status;
+    return OK;
+}
+
+static int folder_verify(struct source *p, const struct manifest *m,
+                         const struct source_verify *how, struct progress *progress,
+                         struct error *e)
+{
+    size_t count = m->disk_count;
+
+    if (how->sample.percent < 100)
+        return error_set(e, UNSUPPORTED, "of plain files a sample can't be verified, only all");
+    for (size_t i = 0; i < count; i++)
+        fill_image(&p->images[i], p->image_fds[i], &m->disks[i].image);
+    fill_image(&p->images[count], p->start_fd, start_file(m));
+    if (ingest_copy(p->images, count + 1, FOLDER_CHUNK_BYTES, 0, progress, NULL, e) < 0 ||
+        compare_disks(p, m, e) < 0)
+        return e->status;
+    return compare_root(&p->images[count], start_file(m), e);
+}
+
+static int folder_write(struct source *p, const struct manifest *m, const struct target targets[],
+                        struct progress *progress, struct error *e)
+{
+    for (size_t i = 0; i < m->disk_count; i++) {
+        fill_image(&p->images[i], p->image_fds[i], &m->disks[i].image);
+        p->images[i].target = targets[i];
+    }
+    /* Read a second time: it may have been damaged since. */
+    return ingest_copy(p->images, m->disk_count, FOLDER_CHUNK_BYTES, 0, progress, NULL, e) < 0
+               ? e->status
+               : compare_disks(p, m, e);
+}
+
+static int folder_write_ram(struct source *p, const struct manifest *m, int to,
+                            struct progress *progress, struct error *e)
+{
+    enum { BLOCK = 1 << 20 };
+    AUTO_FREE char *block = malloc(BLOCK);
+    AUTO_CLOSE int from = -1;
+    ssize_t n;
+
+    if (!block)
+        return error_set(e, NO_SPACE, "out of memory");
+    if (folder_open_file(p->dirfd, &m->ram, &from, e) < 0)
+        return e->status;
+    while ((n = read(from, block, BLOCK)) > 0) {
+        if (write_full(to, block, (size_t)n) < 0)
+            return error_errno(e, "%s: into the pipe", m->ram.file);
+        progress_add(progress, (uint64_t)n);
+    }
+    return n < 0 ? error_errno(e, "%s: read", m->ram.file) : OK;
+}
+
+static int folder_open_config(struct source *p, const struct manifest *m, int *fd, struct error *e)
+{
+    return folder_open_file(p->dirfd, &m->config, fd, e);
+}
+
+const struct source_driver source_folder = {
+    .open = folder_open_source,
+    .close = folder_close,
+    .check = folder_check,
+    .verify = folder_verify,
+    .write = folder_write,
+    .write_ram = folder_write_ram,
+    .open_config = folder_open_config,
+};

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What the parts of the index share: index.c answers, index_files.c keeps the files of the cache,
+ * index_walk.c goes through all from front to back.
+ *
+ * Locks, in the order in which they are taken:
+ *   keeping  whoever changes files, or moves entries to them; for seconds
+ *   lock     the lists of packs and segments, what is known of packs, `frozen`. Look-ups have it
+ *            shared while they read from segments, so that none waits for another's disk; changes
+ *            take moments
+ *   memory   `fresh` and `open`
+ */
+#ifndef REPO_INDEX_PRIVATE_H
+#define REPO_INDEX_PRIVATE_H
+
+#include <pthread.h>
+
+#include "repo/fresh.h"
+#include "repo/index.h"
+#include "repo/segment.h"
+
+struct pack {
+    struct index_pack told;
+    uint32_t *damaged; /* offsets, sorted */
+    size_t damaged_count;
+    bool all_damaged;
+    bool named;   /* by a view; one of our own is not, at first */
+    bool covered; /* a segment is found that has its entries */
+    bool dropped; /* it was gone when places were numbered */
+};
+
+struct index {
+    struct backend *backend;
+    uint8_t repository[32]; /* SHA-256 of its id */
+    pthread_mutex_t keeping;
+    pthread_rwlock_t lock;
+    pthread_mutex_t memory;
+
+    /* Under `keeping`. */
+    int dirfd;      /* the cache; -1: there is none */
+    bool in_memory; /* no files can be written, so all that is new stays in memory */
+    char **rubbish; /* files that were of no use, to be removed */
+    size_t rubbish_count;
+    uint64_t places;       /* that index_merge() has numbered, */
+    size_t numbered_packs; /* in so many packs */
+
+    /* Under `lock`. */
+    struct pack *listed; /* those that the view had when it was opened, sorted by name */
+    size_t listed_count;
+    struct pack **packs; /* all by number: those first */
+    size_t pack_count, pack_room;
+    struct segment **segments; /* the largest first */
+    size_t segment_count, segment_room;
+    struct fresh frozen; /* what is being written, or could not be */
+
+    /* Under `memory`. */
+    struct fresh fresh; /* of packs that are closed */
+    struct fresh open;  /* claimed, in no closed pack; with ENTRY_PATCH: it may become one */
+};
+
+/* So many entries are kept in memory before they go to a file: 32 MiB. */
+#define FRESH_MAX (1u << 19)
+
+/* ---- index.c ---- */
+
+/* Add a pack's entries: DAMAGED if one is impossible, and nothing is done then. */
+int index_put_table(struct fresh *f, uint32_t number, uint64_t pack_bytes,
+                    const struct table_entry *entries, size_t count, struct error *e);
+
+/* Under `lock`. */
+bool index_is_damaged(const struct pack *pack, uint32_t offset);
+
+/* ---- index_files.c ---- */
+
+/* Open the folder and what is in it, as far as that can be used; read the tables of the packs that
+ * are not in it. */
+int index_open_files(struct index *ix, const char *id, const char *cache, struct error *e);
+void index_close_files(struct index *ix);
+
+/* Move what is in memory to a file, unless somebody does so now. */
+void index_relieve(struct index *ix);
+
+/* A segment could not be read: do without it, by the tables of its packs. */
+int index_heal(struct index *ix, struct segment *bad, struct error *e);
+
+/* ---- index_walk.c ---- */
+
+/* All entries of segments and of memory in the order of their prefixes. */
+struct walk;
+
+int walk_new(struct walk **w, struct segment *const *segments, size_t segment_count,
+             const struct fresh *const *fresh, size_t fresh_count, struct error *e);
+void walk_free(struct walk *w); /* NULL is fine */
+/* 1: the next one, 0: there is none; or negative, and `*bad`, if not NULL, is the one that can't
+ * be read, held by the walk. */
+int walk_next(struct walk *w, struct entry *entry, struct segment **bad, struct error *e);
+
+/* Through all of the index. */
+int walk_all(struct walk **w, struct index *ix, struct error *e);
+
+#endif

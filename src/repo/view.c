@@ -1,0 +1,907 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "repo/view.h"
+
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/hex.h"
+#include "repo/view_private.h"
+
+#define NUMBER_MAX UINT64_C(9999999999999999) /* 16 digits */
+
+static int out_of_memory(struct error *e)
+{
+    return error_set(e, NO_SPACE, "out of memory");
+}
+
+/* Room for `count` items, and one more, so that none is never NULL. */
+#define RESERVE(items, count, e) reserve((void **)&(items), sizeof *(items), (count), (e))
+
+static int reserve(void **items, size_t size, size_t count, struct error *e)
+{
+    void *more = reallocarray(*items, count + 1, size);
+
+    if (!more)
+        return out_of_memory(e);
+    *items = more;
+    return OK;
+}
+
+void view_release(struct view *v)
+{
+    for (size_t i = 0; i < v->run_count; i++)
+        view_run_release(&v->runs[i]);
+    for (size_t i = 0; i < v->pack_count; i++)
+        view_damage_free(v->packs[i].damage);
+    for (size_t i = 0; i < v->condemned_count; i++)
+        view_condemned_release(&v->condemned[i]);
+    for (size_t i = 0; i < v->snapshot_count; i++)
+        view_snapshot_release(&v->snapshots[i]);
+    free(v->runs);
+    free(v->packs);
+    free(v->condemned);
+    free(v->snapshots);
+    *v = (struct view){0};
+}
+
+/* ---- finding ---- */
+
+static int pack_compare(const void *a, const void *b)
+{
+    return pack_name_compare(&((const struct view_pack *)a)->name,
+                             &((const struct view_pack *)b)->name);
+}
+
+static int snapshot_compare(const void *a, const void *b)
+{
+    const struct view_snapshot *x = a, *y = b;
+    int order = strcmp(x->domain, y->domain);
+
+    if (!order)
+        order = strcmp(x->created, y->created);
+    return order ? order : strcmp(x->name, y->name);
+}
+
+static int snapshot_compare_names(const void *a, const void *b)
+{
+    const struct view_snapshot *x = a, *y = b;
+    int order = strcmp(x->domain, y->domain);
+
+    return order ? order : strcmp(x->name, y->name);
+}
+
+static int snapshot_compare_runs(const void *a, const void *b)
+{
+    return strcmp(((const struct view_snapshot *)a)->run, ((const struct view_snapshot *)b)->run);
+}
+
+static int run_compare(const void *a, const void *b)
+{
+    return strcmp(((const struct view_run *)a)->id, ((const struct view_run *)b)->id);
+}
+
+static struct view_run *find_run(const struct view *v, const char *run)
+{
+    for (size_t i = 0; i < v->run_count; i++)
+        if (strcmp(v->runs[i].id, run) == 0)
+            return &v->runs[i];
+    return NULL;
+}
+
+static struct view_pack *find_pack(const struct view *v, const struct pack_name *name)
+{
+    struct view_pack key = {.name = *name};
+
+    return v->pack_count ? bsearch(&key, v->packs, v->pack_count, sizeof *v->packs, pack_compare)
+                         : NULL;
+}
+
+static struct view_snapshot *find_snapshot_of(const struct view *v, const char *run)
+{
+    for (size_t i = 0; i < v->snapshot_count; i++)
+        if (strcmp(v->snapshots[i].run, run) == 0)
+            return &v->snapshots[i];
+    return NULL;
+}
+
+const struct view_run *view_find_run(const struct view *v, const char *run)
+{
+    return find_run(v, run);
+}
+
+const struct view_pack *view_find_pack(const struct view *v, const struct pack_name *name)
+{
+    return find_pack(v, name);
+}
+
+/* The first snapshot of a domain that is not before this one; or past it. */
+static size_t first_domain(const struct view *v, const char *domain, bool past)
+{
+    size_t from = 0, to = v->snapshot_count;
+
+    while (from < to) {
+        size_t middle = from + (to - from) / 2;
+
+        if (strcmp(v->snapshots[middle].domain, domain) < (past ? 1 : 0))
+            from = middle + 1;
+        else
+            to = middle;
+    }
+    return from;
+}
+
+const struct view_snapshot *view_domain(const struct view *v, const char *domain, size_t *count)
+{
+    size_t first = first_domain(v, domain, false);
+
+    *count = first_domain(v, domain, true) - first;
+    return *count ? &v->snapshots[first] : NULL;
+}
+
+static int compare_offsets_of_damage(const void *a, const void *b)
+{
+    const uint32_t *one = a, *other = b;
+
+    return *one < *other ? -1 : *one > *other;
+}
+
+bool view_is_damaged(const struct view_pack *pack, const uint32_t *offset)
+{
+    const struct view_damage *damage = pack ? pack->damage : NULL;
+
+    if (!damage)
+        return false;
+    if (damage->count == 0 || !offset)
+        return damage->count == 0;
+    return bsearch(offset, damage->offsets, damage->count, sizeof *offset,
+                   compare_offsets_of_damage);
+}
+
+const struct view_snapshot *view_find_snapshot(const struct view *v, const char *domain,
+                                               const char *name)
+{
+    size_t count;
+    const struct view_snapshot *s = view_domain(v, domain, &count);
+
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(s[i].name, name) == 0)
+            return &s[i];
+    return NULL;
+}
+
+static bool has_condemned(const struct view_condemned *c, const struct pack_name *name)
+{
+    return bsearch(name, c->packs, c->count, sizeof *c->packs, pack_name_compare);
+}
+
+bool view_keeps_for(const struct view *v, const char *run, const struct pack_name *name)
+{
+    for (size_t i = 0; i < v->condemned_count; i++) {
+        const struct view_condemned *c = &v->condemned[i];
+
+        for (size_t j = 0; j < c->keep_count; j++)
+            if (strcmp(c->keep[j], run) == 0 && has_condemned(c, name))
+                return true;
+    }
+    return false;
+}
+
+bool view_needs_pack(const struct view *v, const struct pack_name *name)
+{
+    char run[RUN_ID];
+
+    if (find_pack(v, name))
+        return true;
+    for (size_t i = 0; i < v->condemned_count; i++)
+        if (has_condemned(&v->condemned[i], name))
+            return true;
+    hex_put(run, name->run, sizeof name->run);
+    return find_run(v, run);
+}
+
+bool view_needs_record(const struct view *v, const char *run)
+{
+    return find_run(v, run) || find_snapshot_of(v, run);
+}
+
+/* ---- changing: what cannot fail ---- */
+
+static void forget_condemned(struct view *v, size_t i)
+{
+    view_condemned_release(&v->condemned[i]);
+    v->condemned_count--;
+    memmove(&v->condemned[i], &v->condemned[i + 1],
+            (v->condemned_count - i) * sizeof *v->condemned);
+}
+
+/* When the last run has ended for which they are kept, condemned packs are forgotten. */
+static void keep_no_longer(struct view *v, const char *run)
+{
+    for (size_t i = v->condemned_count; i--;) {
+        struct view_condemned *c = &v->condemned[i];
+        size_t left = 0;
+
+        for (size_t j = 0; j < c->keep_count; j++)
+            if (strcmp(c->keep[j], run) != 0)
+                memmove(c->keep[left++], c->keep[j], RUN_ID);
+        c->keep_count = left;
+        if (left == 0)
+            forget_condemned(v, i);
+    }
+}
+
+static void end_run(struct view *v, const char *run)
+{
+    char id[RUN_ID];
+    struct view_run *r = find_run(v, run);
+
+    if (!r)
+        return;
+    memcpy(id, r->id, sizeof id);
+    view_run_release(r);
+    v->run_count--;
+    memmove(r, r + 1, (size_t)(v->runs + v->run_count - r) * sizeof *r);
+    keep_no_longer(v, id);
+}
+
+/* Into v->packs, which has room; from the end, so that each is moved once. */
+static void name_packs(struct view *v, const struct pack_list *l)
+{
+    size_t from = v->pack_count, left = l->count, to;
+
+    for (size_t i = 0; i < l->count; i++)
+        left -= find_pack(v, &l->packs[i].name) != NULL;
+    to = from + left;
+    v->pack_count = to;
+    for (size_t i = l->count; i--;) {
+        int order = 1;
+
+        while (from && (order = pack_compare(&v->packs[from - 1], &l->packs[i])) > 0)
+            v->packs[--to] = v->packs[--from];
+        if (from && order == 0)
+            continue; /* it is named already */
+        v->packs[--to] = (struct view_pack){.name = l->packs[i].name, .bytes = l->packs[i].bytes};
+    }
+}
+
+/* Those that were named, into `c`, which has room. */
+static void take_out_packs(struct view *v, const struct pack_list *l, struct view_condemned *c)
+{
+    size_t left = 0, next = 0;
+
+    for (size_t i = 0; i < v->pack_count; i++) {
+        struct view_pack *p = &v->packs[i];
+
+        while (next < l->count && pack_compare(&l->packs[next], p) < 0)
+            next++;
+        if (next == l->count || pack_compare(&l->packs[next], p) != 0) {
+            v->packs[left++] = *p;
+            continue;
+        }
+        view_damage_free(p->damage);
+        c->packs[c->count] = p->name;
+        c->bytes[c->count++] = p->bytes;
+    }
+    v->pack_count = left;
+}
+
+/* ---- what an entry does ---- */
+
+struct change {
+    char run[RUN_ID];
+    struct view_run begun;
+    struct view_snapshot added;
+    struct pack_list packs, named;
+    char of[RUN_ID]; /* the run that made the snapshot that is meant */
+    const json_t *notes;
+};
+
+static void change_release(struct change *c)
+{
+    view_run_release(&c->begun);
+    view_snapshot_release(&c->added);
+    pack_list_release(&c->packs);
+    pack_list_release(&c->named);
+}
+
+static int take_nothing(struct change *c, const json_t *entry, struct error *e)
+{
+    (void)c;
+    (void)entry;
+    (void)e;
+    return OK;
+}
+
+static int take_begin(struct change *c, const json_t *entry, struct error *e)
+{
+    return take_run(&c->begun, entry, e);
+}
+
+/* Of one that lives it is a sign of life. */
+static int apply_begin(struct view *v, struct change *c, struct error *e)
+{
+    struct view_run *r = find_run(v, c->run);
+
+    if (r) {
+        r->signed_s = c->begun.signed_s;
+        return OK;
+    }
+    if (RESERVE(v->runs, v->run_count + 1, e) < 0)
+        return e->status;
+    v->runs[v->run_count++] = c->begun;
+    c->begun = (struct view_run){0};
+    return OK;
+}
+
+static int apply_end(struct view *v, struct change *c, struct error *e)
+{
+    (void)e;
+    end_run(v, c->run);
+    return OK;
+}
+
+/* Nobody can speak for packs that somebody else has put. */
+static int check_own(const struct change *c, const struct pack_list *l, struct error *e)
+{
+    uint8_t run[sizeof l->packs->name.run];
+
+    hex_take(run, sizeof run, c->run);
+    for (size_t i = 0; i < l->count; i++)
+        if (memcmp(l->packs[i].name.run, run, sizeof run) != 0)
+            return error_set(e, DAMAGED, "it names a pack of another run as its own");
+    return OK;
+}
+
+static int take_add(struct change *c, const json_t *entry, struct error *e)
+{
+    if (take_snapshot(&c->added, json_object_get(entry, "snapshot"), e) < 0 ||
+        take_packs(&c->packs, entry, "packs", e) < 0)
+        return e->status;
+    memcpy(c->added.run, c->run, sizeof c->run);
+    return check_own(c, &c->packs, e);
+}
+
+static void insert_snapshot(struct view *v, struct view_snapshot *s)
+{
+    size_t at = v->snapshot_count;
+
+    while (at && snapshot_compare(&v->snapshots[at - 1], s) > 0)
+        at--;
+    memmove(&v->snapshots[at + 1], &v->snapshots[at],
+            (v->snapshot_count++ - at) * sizeof *v->snapshots);
+    v->snapshots[at] = *s;
+    *s = (struct view_snapshot){0};
+}
+
+static int apply_add(struct view *v, struct change *c, struct error *e)
+{
+    if (!find_run(v, c->run) || find_snapshot_of(v, c->run) ||
+        view_find_snapshot(v, c->added.domain, c->added.name))
+        return OK;
+    if (RESERVE(v->packs, v->pack_count + c->packs.count, e) < 0 ||
+        RESERVE(v->snapshots, v->snapshot_count + 1, e) < 0)
+        return e->status;
+    end_run(v, c->run);
+    name_packs(v, &c->packs);
+    insert_snapshot(v, &c->added);
+    return OK;
+}
+
+static int take_snapshot_run(struct change *c, const json_t *entry, struct error *e)
+{
+    return take_run_id(c->of, entry, "snapshot", e);
+}
+
+static int apply_remove(struct view *v, struct change *c, struct error *e)
+{
+    struct view_snapshot *s = find_snapshot_of(v, c->of);
+
+    (void)e;
+    if (!s)
+        return OK;
+    view_snapshot_release(s);
+    v->snapshot_count--;
+    memmove(s, s + 1, (size_t)(v->snapshots + v->snapshot_count - s) * sizeof *s);
+    return OK;
+}
+
+static int take_condemn(struct change *c, const json_t *entry, struct error *e)
+{
+    if (take_packs(&c->packs, entry, "packs", e) < 0 ||
+        take_packs(&c->named, entry, "named", e) < 0)
+        return e->status;
+    return check_own(c, &c->named, e);
+}
+
+static void keep_for_all(const struct view *v, struct view_condemned *set)
+{
+    for (size_t i = 0; i < v->run_count; i++)
+        memcpy(set->keep[set->keep_count++], v->runs[i].id, RUN_ID);
+}
+
+static int apply_condemn(struct view *v, struct change *c, struct error *e)
+{
+    struct view_condemned set = {0};
+
+    if (!find_run(v, c->run))
+        return OK;
+    if (RESERVE(set.packs, c->packs.count, e) < 0 || RESERVE(set.bytes, c->packs.count, e) < 0 ||
+        RESERVE(set.keep, v->run_count, e) < 0 ||
+        RESERVE(v->condemned, v->condemned_count + 1, e) < 0 ||
+        RESERVE(v->packs, v->pack_count + c->named.count, e) < 0) {
+        view_condemned_release(&set);
+        return e->status;
+    }
+    end_run(v, c->run);
+    take_out_packs(v, &c->packs, &set);
+    name_packs(v, &c->named);
+    keep_for_all(v, &set);
+    if (set.count && set.keep_count)
+        v->condemned[v->condemned_count++] = set;
+    else
+        view_condemned_release(&set);
+    return OK;
+}
+
+static int take_damaged(struct change *c, const json_t *entry, struct error *e)
+{
+    return take_damage(&c->packs, entry, "packs", e);
+}
+
+/* The offsets of both; a pack that is damaged as a whole stays so. */
+static int add_damage(struct view_pack *p, struct view_damage **more, struct error *e)
+{
+    struct view_damage *d = p->damage, *m = *more;
+    size_t count = 0, i = 0, j = 0;
+    uint32_t *all;
+
+    if (!d || m->count == 0) {
+        view_damage_free(d);
+        p->damage = m;
+        *more = NULL;
+        return OK;
+    }
+    if (d->count == 0)
+        return OK;
+    all = calloc(d->count + m->count, sizeof *all);
+    if (!all)
+        return out_of_memory(e);
+    while (i < d->count || j < m->count) {
+        uint32_t least = j == m->count || (i < d->count && d->offsets[i] <= m->offsets[j])
+                             ? d->offsets[i]
+                             : m->offsets[j];
+
+        i += i < d->count && d->offsets[i] == least;
+        j += j < m->count && m->offsets[j] == least;
+        all[count++] = least;
+    }
+    free(d->offsets);
+    *d = (struct view_damage){.offsets = all, .count = count};
+    return OK;
+}
+
+static int apply_damage(struct view *v, struct change *c, struct error *e)
+{
+    for (size_t i = 0; i < c->packs.count; i++) {
+        struct view_pack *p = find_pack(v, &c->packs.packs[i].name);
+
+        if (p && add_damage(p, &c->packs.packs[i].damage, e) < 0)
+            return e->status;
+    }
+    return OK;
+}
+
+/* Pieces that are mended don't mend a pack that is damaged as a whole. */
+static void take_off_damage(struct view_pack *p, const struct view_damage *less)
+{
+    struct view_damage *d = p->damage;
+    size_t left = 0, j = 0;
+
+    if (!d || (d->count == 0 && less->count))
+        return;
+    for (size_t i = 0; less->count && i < d->count; i++) {
+        while (j < less->count && less->offsets[j] < d->offsets[i])
+            j++;
+        if (j == less->count || less->offsets[j] != d->offsets[i])
+            d->offsets[left++] = d->offsets[i];
+    }
+    d->count = left;
+    if (left)
+        return;
+    view_damage_free(d);
+    p->damage = NULL;
+}
+
+static int apply_mended(struct view *v, struct change *c, struct error *e)
+{
+    (void)e;
+    for (size_t i = 0; i < c->packs.count; i++) {
+        struct view_pack *p = find_pack(v, &c->packs.packs[i].name);
+
+        if (p)
+            take_off_damage(p, c->packs.packs[i].damage);
+    }
+    return OK;
+}
+
+static int take_note(struct change *c, const json_t *entry, struct error *e)
+{
+    return take_snapshot_run(c, entry, e) < 0 ? e->status : take_notes(&c->notes, entry, e);
+}
+
+static int merge_notes(json_t *into, const json_t *notes)
+{
+    const char *key;
+    json_t *value;
+
+    json_object_foreach ((json_t *)notes, key, value) {
+        if (json_is_null(value))
+            json_object_del(into, key);
+        else if (json_object_set_new(into, key, json_deep_copy(value)) < 0)
+            return NO_SPACE;
+    }
+    return OK;
+}
+
+/* More than a snapshot may have does not count: two writers may not have known of each other. */
+static int apply_note(struct view *v, struct change *c, struct error *e)
+{
+    struct view_snapshot *s = find_snapshot_of(v, c->of);
+    AUTO_JSON json_t *notes = NULL;
+
+    if (!s)
+        return OK;
+    notes = s->notes ? json_copy(s->notes) : json_object();
+    if (!notes || merge_notes(notes, c->notes) < 0)
+        return out_of_memory(e);
+    if (json_dumpb(notes, NULL, 0, JSON_COMPACT) > NOTES_MAX_BYTES)
+        return OK;
+    json_decref(s->notes);
+    s->notes = json_object_size(notes) ? json_incref(notes) : NULL;
+    return OK;
+}
+
+static const struct kind {
+    const char *name;
+    int (*take)(struct change *c, const json_t *entry, struct error *e);
+    int (*apply)(struct view *v, struct change *c, struct error *e);
+} kinds[] = {
+    {"begin", take_begin, apply_begin},
+    {"end", take_nothing, apply_end},
+    {"add", take_add, apply_add},
+    {"remove", take_snapshot_run, apply_remove},
+    {"condemn", take_condemn, apply_condemn},
+    {"damage", take_damaged, apply_damage},
+    {"mended", take_damaged, apply_mended},
+    {"note", take_note, apply_note},
+};
+
+static int find_kind(const struct kind **kind, const json_t *entry, struct error *e)
+{
+    const char *name;
+
+    if (!json_is_object(entry))
+        return error_set(e, DAMAGED, "not an entry of the log");
+    if (take_text(&name, entry, "kind", 64, e) < 0)
+        return e->status;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (strcmp(kinds[i].name, name) == 0) {
+            *kind = &kinds[i];
+            return OK;
+        }
+    return error_set(e, UNSUPPORTED,
+                     "an entry of kind \"%s\", which this domsnap does not know; use a newer one",
+                     name);
+}
+
+static int take_entry(struct change *c, const struct kind **kind, const json_t *entry,
+                      struct error *e)
+{
+    uint64_t at;
+
+    if (find_kind(kind, entry, e) < 0 || take_run_id(c->run, entry, "run", e) < 0 ||
+        take_number(&at, entry, "at", UINT64_C(1) << 60, e) < 0 || (*kind)->take(c, entry, e) < 0)
+        return e->status;
+    return OK;
+}
+
+int view_check_entry(const json_t *entry, struct error *e)
+{
+    struct change c = {0};
+    const struct kind *kind;
+    int status = take_entry(&c, &kind, entry, e);
+
+    change_release(&c);
+    return status;
+}
+
+int view_apply(struct view *v, const json_t *entry, struct error *e)
+{
+    struct change c = {0};
+    const struct kind *kind;
+    int status = take_entry(&c, &kind, entry, e);
+
+    if (status == OK)
+        status = kind->apply(v, &c, e);
+    if (status == OK)
+        v->number++;
+    change_release(&c);
+    return status;
+}
+
+/* ---- all of it, out ---- */
+
+static json_t *runs_out(const struct view *v)
+{
+    json_t *runs = json_array();
+
+    for (size_t i = 0; i < v->run_count; i++)
+        if (json_array_append_new(runs, run_to_json(&v->runs[i])) < 0)
+            return json_decref(runs), NULL;
+    return runs;
+}
+
+static json_t *packs_out(const struct view *v)
+{
+    json_t *packs = json_array();
+
+    for (size_t i = 0; i < v->pack_count; i++)
+        if (json_array_append_new(packs, pack_to_json(&v->packs[i].name, v->packs[i].bytes)) < 0)
+            return json_decref(packs), NULL;
+    return packs;
+}
+
+static json_t *damage_out(const struct view *v)
+{
+    json_t *damage = json_object();
+    char name[PACK_NAME_TEXT];
+
+    for (size_t i = 0; i < v->pack_count; i++) {
+        if (!v->packs[i].damage)
+            continue;
+        pack_name_to_text(&v->packs[i].name, name);
+        if (json_object_set_new(damage, name, damage_to_json(v->packs[i].damage)) < 0)
+            return json_decref(damage), NULL;
+    }
+    return damage;
+}
+
+static json_t *set_out(const struct view_condemned *c)
+{
+    json_t *packs = json_array(), *keep = json_array();
+    bool ok = packs && keep;
+
+    for (size_t i = 0; ok && i < c->count; i++)
+        ok = json_array_append_new(packs, pack_to_json(&c->packs[i], c->bytes[i])) == 0;
+    for (size_t i = 0; ok && i < c->keep_count; i++)
+        ok = json_array_append_new(keep, json_string(c->keep[i])) == 0;
+    if (ok)
+        return json_pack("{s:o, s:o}", "packs", packs, "keep", keep);
+    json_decref(packs);
+    json_decref(keep);
+    return NULL;
+}
+
+static json_t *condemned_out(const struct view *v)
+{
+    json_t *condemned = json_array();
+
+    for (size_t i = 0; i < v->condemned_count; i++)
+        if (json_array_append_new(condemned, set_out(&v->condemned[i])) < 0)
+            return json_decref(condemned), NULL;
+    return condemned;
+}
+
+static json_t *snapshots_out(const struct view *v)
+{
+    json_t *snapshots = json_array();
+
+    for (size_t i = 0; i < v->snapshot_count; i++)
+        if (json_array_append_new(snapshots, snapshot_to_json(&v->snapshots[i])) < 0)
+            return json_decref(snapshots), NULL;
+    return snapshots;
+}
+
+int view_to_json(const struct view *v, json_t **state, struct error *e)
+{
+    json_t *json = json_pack("{s:s, s:i, s:I}", "format", STATE_FORMAT, "version", STATE_VERSION,
+                             "number", (json_int_t)v->number);
+
+    if (json_object_set_new(json, "runs", runs_out(v)) < 0 ||
+        json_object_set_new(json, "packs", packs_out(v)) < 0 ||
+        json_object_set_new(json, "damage", damage_out(v)) < 0 ||
+        json_object_set_new(json, "condemned", condemned_out(v)) < 0 ||
+        json_object_set_new(json, "snapshots", snapshots_out(v)) < 0) {
+        json_decref(json);
+        return out_of_memory(e);
+    }
+    *state = json;
+    return OK;
+}
+
+/* ---- all of it, in ---- */
+
+static int need_list(const json_t **list, const json_t *from, const char *key, struct error *e)
+{
+    *list = json_object_get(from, key);
+    return json_is_array(*list) ? OK
+                                : error_set(e, DAMAGED, "\"%s\" is missing or not a list", key);
+}
+
+static int need_once(int twice, const char *key, struct error *e)
+{
+    if (twice < 0)
+        return out_of_memory(e);
+    return twice ? error_set(e, DAMAGED, "\"%s\" has one twice", key) : OK;
+}
+
+static int runs_in(struct view *v, const json_t *state, struct error *e)
+{
+    const json_t *runs, *run;
+    size_t i;
+
+    if (need_list(&runs, state, "runs", e) < 0 || RESERVE(v->runs, json_array_size(runs), e) < 0)
+        return e->status;
+    json_array_foreach (runs, i, run) {
+        v->runs[i] = (struct view_run){0};
+        v->run_count++;
+        if (take_run(&v->runs[i], run, e) < 0)
+            return error_prefix(e, "run %zu", i + 1);
+    }
+    return need_once(has_twice(v->runs, v->run_count, sizeof *v->runs, run_compare), "runs", e);
+}
+
+static int packs_in(struct view *v, const json_t *state, struct error *e)
+{
+    struct pack_list packs = {0}, damage = {0};
+
+    if (take_packs(&packs, state, "packs", e) == OK &&
+        take_damage(&damage, state, "damage", e) == OK) {
+        v->packs = packs.packs;
+        v->pack_count = packs.count;
+        packs = (struct pack_list){0};
+        for (size_t i = 0; i < damage.count; i++) {
+            struct view_pack *p = find_pack(v, &damage.packs[i].name);
+
+            if (p) {
+                p->damage = damage.packs[i].damage;
+                damage.packs[i].damage = NULL;
+            }
+        }
+    }
+    pack_list_release(&packs);
+    pack_list_release(&damage);
+    return v->packs ? OK : e->status;
+}
+
+/* Runs' names, sorted, to be found fast. */
+static int id_compare(const void *a, const void *b)
+{
+    return strcmp(a, b);
+}
+
+static int keep_in(struct view_condemned *c, const json_t *set, const struct view *v,
+                   char (*live)[RUN_ID], struct error *e)
+{
+    const json_t *keep;
+
+    if (need_list(&keep, set, "keep", e) < 0)
+        return e->status;
+    if (json_array_size(keep) == 0 || json_array_size(keep) > v->run_count)
+        return error_set(e, DAMAGED, "\"keep\" has not as many runs as there may be");
+    if (RESERVE(c->keep, json_array_size(keep), e) < 0)
+        return e->status;
+    for (size_t i = 0; i < json_array_size(keep); i++) {
+        const char *run = json_string_value(json_array_get(keep, i));
+
+        if (!run || !bsearch(run, live, v->run_count, RUN_ID, id_compare))
+            return error_set(e, DAMAGED, "\"keep\": item %zu is not a run that lives", i + 1);
+        memcpy(c->keep[c->keep_count++], run, RUN_ID);
+    }
+    return need_once(has_twice(c->keep, c->keep_count, RUN_ID, id_compare), "keep", e);
+}
+
+static int set_in(struct view_condemned *c, const json_t *set, struct error *e)
+{
+    struct pack_list packs = {0};
+
+    if (take_packs(&packs, set, "packs", e) == OK && RESERVE(c->packs, packs.count, e) == OK &&
+        RESERVE(c->bytes, packs.count, e) == OK) {
+        for (; c->count < packs.count; c->count++) {
+            c->packs[c->count] = packs.packs[c->count].name;
+            c->bytes[c->count] = packs.packs[c->count].bytes;
+        }
+    }
+    pack_list_release(&packs);
+    return c->bytes ? OK : e->status;
+}
+
+static int condemned_in(struct view *v, const json_t *state, struct error *e)
+{
+    AUTO_FREE char(*live)[RUN_ID] = calloc(v->run_count + 1, sizeof *live);
+    const json_t *sets, *set;
+    size_t i;
+
+    if (!live)
+        return out_of_memory(e);
+    for (i = 0; i < v->run_count; i++)
+        memcpy(live[i], v->runs[i].id, RUN_ID);
+    qsort(live, v->run_count, sizeof *live, id_compare);
+    if (need_list(&sets, state, "condemned", e) < 0 ||
+        RESERVE(v->condemned, json_array_size(sets), e) < 0)
+        return e->status;
+    json_array_foreach (sets, i, set) {
+        struct view_condemned *c = &v->condemned[v->condemned_count++];
+
+        *c = (struct view_condemned){0};
+        if (set_in(c, set, e) < 0 || keep_in(c, set, v, live, e) < 0)
+            return error_prefix(e, "\"condemned\", item %zu", i + 1);
+    }
+    return OK;
+}
+
+static int snapshot_in(struct view_snapshot *s, const json_t *json, struct error *e)
+{
+    const json_t *notes;
+
+    if (take_run_id(s->run, json, "run", e) < 0 || take_snapshot(s, json, e) < 0)
+        return e->status;
+    if (!json_object_get(json, "notes"))
+        return OK;
+    if (take_notes(&notes, json, e) < 0)
+        return e->status;
+    s->notes = json_deep_copy(notes);
+    return s->notes ? OK : out_of_memory(e);
+}
+
+static int snapshots_in(struct view *v, const json_t *state, struct error *e)
+{
+    const json_t *snapshots, *snapshot;
+    size_t i;
+
+    if (need_list(&snapshots, state, "snapshots", e) < 0 ||
+        RESERVE(v->snapshots, json_array_size(snapshots), e) < 0)
+        return e->status;
+    json_array_foreach (snapshots, i, snapshot) {
+        v->snapshots[i] = (struct view_snapshot){0};
+        v->snapshot_count++;
+        if (snapshot_in(&v->snapshots[i], snapshot, e) < 0)
+            return error_prefix(e, "snapshot %zu", i + 1);
+    }
+    if (!is_sorted(v->snapshots, i, sizeof *v->snapshots, snapshot_compare))
+        qsort(v->snapshots, i, sizeof *v->snapshots, snapshot_compare);
+    if (need_once(has_twice(v->snapshots, i, sizeof *v->snapshots, snapshot_compare_names),
+                  "snapshots", e) < 0)
+        return e->status;
+    return need_once(has_twice(v->snapshots, i, sizeof *v->snapshots, snapshot_compare_runs),
+                     "snapshots", e);
+}
+
+static int check_format(const json_t *state, struct error *e)
+{
+    const char *format = json_string_value(json_object_get(state, "format"));
+    json_int_t version = json_integer_value(json_object_get(state, "version"));
+
+    if (!format || strcmp(format, STATE_FORMAT) != 0)
+        return error_set(e, DAMAGED, "not a state of the log");
+    if (version != STATE_VERSION)
+        return error_set(
+            e, UNSUPPORTED,
+            "a state of version %lld, and this domsnap reads version %d; use a newer one",
+            (long long)version, STATE_VERSION);
+    return OK;
+}
+
+int view_from_json(struct view *v, const json_t *state, struct error *e)
+{
+    *v = (struct view){0};
+    if (check_format(state, e) < 0)
+        return e->status;
+    if (take_number(&v->number, state, "number", NUMBER_MAX, e) < 0 || runs_in(v, state, e) < 0 ||
+        packs_in(v, state, e) < 0 || condemned_in(v, state, e) < 0 ||
+        snapshots_in(v, state, e) < 0) {
+        view_release(v);
+        return e->status;
+    }
+    return OK;
+}
