@@ -33,11 +33,8 @@ static void must(int rc)
 static int closed(void *arg, const struct pack_name *name, uint64_t bytes,
                   const struct table_entry *entries, size_t count, struct error *why)
 {
-    char text[PACK_NAME_TEXT];
-
     (void)entries, (void)count, (void)why;
-    pack_name_to_text(name, text);
-    json_array_append_new(arg, json_pack("[s, I]", text, (json_int_t)bytes));
+    json_array_append_new(arg, pack_to_json(name, bytes));
     return OK;
 }
 
@@ -109,21 +106,12 @@ static void put_config(struct store *s, struct manifest_file *f)
     store_worker_free(w);
 }
 
-static void add_own(json_t *packs, const struct store *s)
-{
-    size_t count;
-    const struct view_pack *own = store_packs(s, &count);
-
-    for (size_t i = 0; i < count; i++)
-        closed(packs, &own[i].name, own[i].bytes, NULL, 0, NULL);
-}
-
 static void add_snapshot(const char *where, unsigned n, uint64_t chunks)
 {
     AUTO_FREE char *name = format_text("s%06u", n);
     AUTO_FREE char *created = format_text("2026-01-%02uT%02u:%02u:%02uZ", 1 + n / 86400,
                                           n / 3600 % 24, n / 60 % 60, n % 60);
-    AUTO_JSON json_t *packs = json_array(), *entry = NULL;
+    AUTO_JSON json_t *packs = json_array(), *own = NULL, *entry = NULL;
     char vdev[] = "xvda", path[] = "/dev/vg/g", driver[] = "lvm", host[] = "h", empty[] = "",
          off[] = "off", guest[] = "g", type[] = "pv",
          uuid[] = "00000000-0000-0000-0000-000000000000";
@@ -154,7 +142,8 @@ static void add_snapshot(const char *where, unsigned n, uint64_t chunks)
     must(packer_finish(packer, &e));
     packer_free(packer);
     must(store_finish(s, &e));
-    add_own(packs, s);
+    own = store_packs_to_json(s);
+    json_array_extend(packs, own);
     must(record_put(r, &m, sum, &e));
     entry = json_pack("{s:s, s:s, s:{s:s, s:s, s:s, s:s, s:I, s:I, s:i, s:b}, s:O}", "kind", "add",
                       "run", repo_run(r), "snapshot", "domain", "g", "name", name, "created",

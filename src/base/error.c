@@ -89,6 +89,11 @@ int error_errno(struct error *e, const char *fmt, ...)
     return e->status;
 }
 
+int error_out_of_memory(struct error *e)
+{
+    return error_set(e, NO_SPACE, "out of memory");
+}
+
 int error_prefix(struct error *e, const char *fmt, ...)
 {
     char old[sizeof e->text];

@@ -38,6 +38,9 @@ int error_set(struct error *e, enum status status, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 int error_errno(struct error *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* NO_SPACE: there was no memory. */
+int error_out_of_memory(struct error *e);
+
 /* Put "context: " in front of the message; returns its status. */
 int error_prefix(struct error *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

@@ -48,6 +48,9 @@ void cli_split_ref(char *arg, const char **domain, const char **name);
         "repo", 'r', "DIR", 0, "the repository (or $DOMSNAP_REPO; else /var/lib/domsnap/repo)", 0  \
     }
 
+/* The options of a command that takes a repository and nothing else: which one. */
+const char *cli_parse_repo(int argc, char **argv, const char *doc);
+
 /* Around the work: show progress while stderr is a terminal. */
 void cli_progress_start(struct engine *engine);
 void cli_progress_stop(void);

@@ -10,7 +10,7 @@ static const char doc[] =
     "what was stored; or "
     "read DOMAIN's snapshots, or one, or the folder DIR.\v"
     "What is found damaged is remembered, and stored anew by the next create of a guest that still "
-    "has it. A sample is taken by content: the same each time.\n"
+    "has it. A part is taken by content, and is another one each day.\n"
     "Exit status 1: something is damaged.";
 
 enum { OPTION_FROM = 256, OPTION_READ_DATA };
@@ -28,7 +28,7 @@ struct result {
     struct check_counts counts;
     json_t *good, *damaged;
     bool whole; /* a repository, not snapshots that are named */
-    bool read;
+    unsigned percent;
 };
 
 static unsigned parse_percent(const char *arg, struct argp_state *state)
@@ -90,6 +90,22 @@ static void add(void *arg, enum check_kind kind, const char *name, const struct 
         json_array_append_new(r->damaged, cli_fault(kinds[kind], name, why));
 }
 
+/* Of a repository in which nothing hurts a snapshot. */
+static const char *verdict(const struct result *r)
+{
+    static char text[80];
+
+    if (r->percent == 0)
+        return "all there (content: --read-data)";
+    if (r->counts.damaged_packs)
+        return "all there";
+    if (r->percent == 100)
+        return "all there, and its content is good";
+    snprintf(text, sizeof text, "all there, and the %u %% of its content that were read are good",
+             r->percent);
+    return text;
+}
+
 static void print(void *arg)
 {
     const struct result *r = arg;
@@ -103,10 +119,7 @@ static void print(void *arg)
     if (r->whole && (r->counts.packs || r->counts.snapshots || json_array_size(r->damaged) == 0))
         printf("%" PRIu64 " snapshots, %s in %" PRIu64 " packs: %s\n", r->counts.snapshots,
                cli_size(r->counts.pack_bytes), r->counts.packs,
-               json_array_size(r->damaged)           ? "something is damaged"
-               : r->read && !r->counts.damaged_packs ? "all there, and its content is good"
-               : r->read                             ? "all there"
-                                                     : "all there (content: --read-data)");
+               json_array_size(r->damaged) ? "something is damaged" : verdict(r));
     if (r->counts.damaged_packs && json_array_size(r->damaged) == 0)
         printf("something in %" PRIu64
                " packs is damaged that no snapshot needs, or that is elsewhere, too "
@@ -138,7 +151,7 @@ static int run(int argc, char **argv)
     if (!params.what.folder)
         params.what.repo = cli_repo(params.what.repo);
     r.whole = !params.what.folder && !params.what.domain;
-    r.read = params.percent == 100;
+    r.percent = params.percent;
     cli_progress_start(engine);
     rc = engine_check(engine, &params, add, &r, &r.counts, &e);
     status =

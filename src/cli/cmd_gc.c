@@ -9,24 +9,6 @@ static const char doc[] =
     "freed "
     "by the next one after that has ended.";
 
-static const struct argp_option options[] = {CLI_REPO_OPTION, {0}};
-
-static error_t parse(int key, char *arg, struct argp_state *state)
-{
-    const char **repo = state->input;
-
-    switch (key) {
-    case 'r':
-        *repo = arg;
-        return 0;
-    case ARGP_KEY_ARG:
-        argp_error(state, "\"%s\": it takes no arguments; the repository is --repo", arg);
-        return 0;
-    default:
-        return ARGP_ERR_UNKNOWN;
-    }
-}
-
 json_t *cli_gc_to_json(const struct gc_stats *stats)
 {
     return json_pack("{s:I, s:I}", "freed_bytes", (json_int_t)stats->freed_bytes, "waiting_bytes",
@@ -46,16 +28,15 @@ void cli_print_gc(void *arg)
 
 static int run(int argc, char **argv)
 {
-    static const struct argp argp = {options, parse, "", doc, common_options, NULL, NULL};
     struct engine *engine = cli_engine();
     struct gc_stats stats = {0};
-    const char *repo = NULL;
+    const char *repo;
     struct error e = {0};
     int rc;
 
-    argp_parse(&argp, argc, argv, 0, NULL, &repo);
+    repo = cli_parse_repo(argc, argv, doc);
     cli_progress_start(engine);
-    rc = engine_gc(engine, cli_repo(repo), &stats, &e);
+    rc = engine_gc(engine, repo, &stats, &e);
     return cli_finish(rc, &e, cli_gc_to_json(&stats), rc == OK ? cli_print_gc : NULL, &stats);
 }
 

@@ -4,30 +4,12 @@
 
 #include "cli/cli.h"
 
-static const char doc[] = "Take out of damaged packs what can still be read, and store it anew.\v"
-                          "Nothing is removed by it. First `domsnap check --read-data` finds what "
-                          "is damaged; then this; then a "
-                          "`domsnap create` of each guest stores what the guests still have; then "
-                          "`domsnap check` says which "
-                          "snapshots are hurt for good.";
-
-static const struct argp_option options[] = {CLI_REPO_OPTION, {0}};
-
-static error_t parse(int key, char *arg, struct argp_state *state)
-{
-    const char **repo = state->input;
-
-    switch (key) {
-    case 'r':
-        *repo = arg;
-        return 0;
-    case ARGP_KEY_ARG:
-        argp_error(state, "\"%s\": it takes no arguments; the repository is --repo", arg);
-        return 0;
-    default:
-        return ARGP_ERR_UNKNOWN;
-    }
-}
+static const char doc[] =
+    "Take out of damaged packs what can still be read, and store it anew. A log that is lost is made "
+    "anew of what is there.\v"
+    "A pack is dropped only once all that was in it is elsewhere, or if it is missing. In this order: "
+    "`domsnap check --read-data` finds what is damaged; then this; then `domsnap create` of each guest "
+    "stores what the guests still have; then `domsnap check` says which snapshots are hurt for good.";
 
 static void print(void *arg)
 {
@@ -46,16 +28,15 @@ static void print(void *arg)
 
 static int run(int argc, char **argv)
 {
-    static const struct argp argp = {options, parse, "", doc, common_options, NULL, NULL};
     struct engine *engine = cli_engine();
     struct repair_counts n = {0};
-    const char *repo = NULL;
+    const char *repo;
     struct error e = {0};
     int rc;
 
-    argp_parse(&argp, argc, argv, 0, NULL, &repo);
+    repo = cli_parse_repo(argc, argv, doc);
     cli_progress_start(engine);
-    rc = engine_repair(engine, cli_repo(repo), &n, &e);
+    rc = engine_repair(engine, repo, &n, &e);
     return cli_finish(rc, &e,
                       json_pack("{s:I, s:I, s:I, s:I, s:I}", "damaged_packs", (json_int_t)n.packs,
                                 "emptied_packs", (json_int_t)n.emptied_packs, "salvaged_pieces",

@@ -7,24 +7,6 @@
 static const char doc[] =
     "Show what is in a repository, how much room it takes, and who is at work on it.";
 
-static const struct argp_option options[] = {CLI_REPO_OPTION, {0}};
-
-static error_t parse(int key, char *arg, struct argp_state *state)
-{
-    const char **repo = state->input;
-
-    switch (key) {
-    case 'r':
-        *repo = arg;
-        return 0;
-    case ARGP_KEY_ARG:
-        argp_error(state, "\"%s\": it takes no arguments; the repository is --repo", arg);
-        return 0;
-    default:
-        return ARGP_ERR_UNKNOWN;
-    }
-}
-
 /* What it was told, to be printed once the repository is closed. */
 struct result {
     struct repository_stats stats;
@@ -82,15 +64,14 @@ static void print(void *arg)
 
 static int run(int argc, char **argv)
 {
-    static const struct argp argp = {options, parse, "", doc, common_options, NULL, NULL};
     struct result r = {0};
-    const char *repo = NULL;
+    const char *repo;
     struct error e = {0};
     int rc;
 
     cli_engine();
-    argp_parse(&argp, argc, argv, 0, NULL, &repo);
-    rc = engine_stats(cli_repo(repo), take, &r, &e);
+    repo = cli_parse_repo(argc, argv, doc);
+    rc = engine_stats(repo, take, &r, &e);
     return cli_finish(rc, &e, r.json, rc == OK ? print : NULL, &r);
 }
 

@@ -184,6 +184,32 @@ const char *cli_repo(const char *option)
     return option ? option : set && *set ? set : "/var/lib/domsnap/repo";
 }
 
+static error_t parse_repo(int key, char *arg, struct argp_state *state)
+{
+    const char **repo = state->input;
+
+    switch (key) {
+    case 'r':
+        *repo = arg;
+        return 0;
+    case ARGP_KEY_ARG:
+        argp_error(state, "\"%s\": it takes no arguments; the repository is --repo", arg);
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+const char *cli_parse_repo(int argc, char **argv, const char *doc)
+{
+    static const struct argp_option repo_alone[] = {CLI_REPO_OPTION, {0}};
+    const struct argp argp = {repo_alone, parse_repo, "", doc, common_options, NULL, NULL};
+    const char *repo = NULL;
+
+    argp_parse(&argp, argc, argv, 0, NULL, &repo);
+    return cli_repo(repo);
+}
+
 void cli_split_ref(char *arg, const char **domain, const char **name)
 {
     char *at = strchr(arg, '@');

@@ -102,7 +102,7 @@ static int scrub(struct checking *c, struct store *store, uint64_t *bad_packs, s
     count = team_size_of_readers(0, s.packs);
     parts = calloc(count, sizeof *parts);
     if (!parts)
-        return error_set(e, NO_SPACE, "out of memory");
+        return error_out_of_memory(e);
     for (unsigned i = 0; i < count; i++)
         parts[i] = &s;
     progress_begin(&c->engine->progress, "read", bytes);
@@ -201,7 +201,7 @@ static int check_one(struct checking *c, const struct snapshot_ref *ref, struct 
     struct error why;
 
     if (!name)
-        return error_set(e, NO_SPACE, "out of memory");
+        return error_out_of_memory(e);
     if (read_snapshot(c, ref, seen, &why) == OK) {
         c->counts->snapshots++;
         c->sink(c->arg, CHECKED_GOOD, name, NULL);

@@ -686,8 +686,8 @@ static void let_go(struct creation *c)
     guardian_stop(c->guardian);
     c->guardian = NULL;
     give_up_ram(c, &given_up);
-    c->driver->close(c->sink);
-    c->sink = NULL;
+    if (c->driver->let_go)
+        c->driver->let_go(c->sink);
 }
 
 /* The journal is open: whatever happens now ends in settle_create(). */

@@ -171,8 +171,8 @@ static int journalled(struct creation *c, struct create_stats *stats, struct err
     if (settle_begin(&c->journal, &c->d, "", false, kept, e) < 0)
         return e->status;
     rc = carry_out(c, stats, e);
-    c->driver->close(c->sink);
-    c->sink = NULL;
+    if (c->driver->let_go)
+        c->driver->let_go(c->sink);
     return settle_create(c->engine, &c->journal, rc, e);
 }
 

@@ -129,7 +129,7 @@ static int check_not_read(const struct repo *r, const struct snapshot_ref *ref, 
     AUTO_FREE char *name = format_text("%s@%s", ref->domain, ref->name);
 
     if (!name)
-        return error_set(e, NO_SPACE, "out of memory");
+        return error_out_of_memory(e);
     for (size_t i = 0; i < v->run_count; i++)
         if (strcmp(v->runs[i].reads, name) == 0)
             return error_set(e, BUSY, "%s is being read by process %" PRId64 " on %s", name,

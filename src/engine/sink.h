@@ -6,7 +6,7 @@
  *     open → prepare → (open_ram) → put_disks → (put_ram) → finish → publish → close
  *
  * Until publish nothing is there for others. What was not published is gone at close, or, of a
- * folder, once settle_create() has seen to it.
+ * folder, after let_go, once settle_create() has seen to it.
  */
 #ifndef ENGINE_SINK_H
 #define ENGINE_SINK_H
@@ -30,6 +30,9 @@ struct sink_request {
 struct sink_driver {
     /* See where it will be, and that it can be there; nothing is made. `r` is kept until close. */
     int (*open)(struct sink **k, const struct sink_request *r, struct error *e);
+    /* Let go of what settle_create() must find free. It waits for nothing: a guest may still be owed
+     * its resume. NULL: there is nothing. */
+    void (*let_go)(struct sink *k);
     void (*close)(struct sink *k);
 
     /* What settle_create() must know to finish or undo it, for the journal; the caller's. `*kept`

@@ -32,17 +32,24 @@ struct sink {
     size_t disk_count;
 };
 
+/* The lock on the folder goes with its descriptor. */
+static void folder_let_go(struct sink *k)
+{
+    if (k->dirfd >= 0)
+        close(k->dirfd);
+    k->dirfd = -1;
+}
+
 static void folder_close(struct sink *k)
 {
     if (!k)
         return;
+    folder_let_go(k);
     for (size_t i = 0; k->image_fds && i < k->disk_count; i++)
         if (k->image_fds[i] >= 0)
             close(k->image_fds[i]);
     if (k->ram_fd >= 0)
         close(k->ram_fd);
-    if (k->dirfd >= 0)
-        close(k->dirfd);
     json_decref(k->names);
     free(k->path);
     free(k->image_fds);
@@ -76,7 +83,7 @@ static int find_path(struct sink *k, struct error *e)
     if (!parent)
         return error_errno(e, "%s: the folder that is to hold the new one", slash ? copy : ".");
     k->path = format_text("%s/%s", parent, slash ? slash + 1 : copy);
-    return k->path ? OK : error_set(e, NO_SPACE, "out of memory");
+    return k->path ? OK : error_out_of_memory(e);
 }
 
 static int name_files(struct sink *k, struct error *e)
@@ -97,7 +104,7 @@ static int name_files(struct sink *k, struct error *e)
         if (f->file)
             ok = json_array_append_new(k->names, json_string(f->file)) == 0;
     ok = ok && json_array_append_new(k->names, json_string(FOLDER_MANIFEST)) == 0;
-    return ok ? OK : error_set(e, NO_SPACE, "out of memory");
+    return ok ? OK : error_out_of_memory(e);
 }
 
 static int allocate(struct sink *k, struct error *e)
@@ -105,7 +112,7 @@ static int allocate(struct sink *k, struct error *e)
     k->images = calloc(k->disk_count + 1, sizeof *k->images);
     k->image_fds = calloc(k->disk_count + 1, sizeof *k->image_fds);
     if (!k->images || !k->image_fds)
-        return error_set(e, NO_SPACE, "out of memory");
+        return error_out_of_memory(e);
     for (size_t i = 0; i < k->disk_count; i++)
         k->image_fds[i] = -1;
     return OK;
@@ -134,7 +141,7 @@ static int folder_open_keep(struct sink **out, const struct sink_request *r, str
     struct sink *k = calloc(1, sizeof *k);
 
     if (!k)
-        return error_set(e, NO_SPACE, "out of memory");
+        return error_out_of_memory(e);
     k->r = r;
     k->dirfd = k->ram_fd = -1;
     k->disk_count = r->d->disk_count;
@@ -276,6 +283,7 @@ static int folder_publish_keep(struct sink *k, struct error *e)
 
 const struct sink_driver sink_folder = {
     .open = folder_open_keep,
+    .let_go = folder_let_go,
     .close = folder_close,
     .journal = folder_journal,
     .prepare = folder_prepare,

@@ -61,7 +61,7 @@ static int name_snapshot(struct sink *k, struct error *e)
     record_name_of_now(now);
     k->r->m->name = strdup(name ? name : now);
     if (!k->r->m->name)
-        return error_set(e, NO_SPACE, "out of memory");
+        return error_out_of_memory(e);
     if (record_name_check(k->r->m->name, e) < 0)
         return e->status;
     if (view_find_snapshot(repo_view(k->repo), domain, k->r->m->name))
@@ -94,7 +94,7 @@ static int begin_run(struct sink *k, struct error *e)
     AUTO_FREE char *command = format_text("create %s", k->r->d->domain.name);
 
     if (!command)
-        return error_set(e, NO_SPACE, "out of memory");
+        return error_out_of_memory(e);
     return repo_begin(k->repo, REPO_WRITES, command, "", e) < 0
                ? error_prefix(e, "repository %s", k->r->to->repo)
                : OK;
@@ -118,13 +118,13 @@ static int repository_open(struct sink **out, const struct sink_request *r, stru
     struct sink *k = calloc(1, sizeof *k);
 
     if (!k)
-        return error_set(e, NO_SPACE, "out of memory");
+        return error_out_of_memory(e);
     k->r = r;
     k->ram_fd = -1;
     k->trees = calloc(r->d->disk_count + 1, sizeof *k->trees);
     k->images = calloc(r->d->disk_count + 1, sizeof *k->images);
     if (!k->trees || !k->images)
-        error_set(e, NO_SPACE, "out of memory");
+        error_out_of_memory(e);
     else if (open_all(k, e) == OK) {
         *out = k;
         return OK;

@@ -73,7 +73,7 @@ static int allocate(struct source *p, size_t disks, struct error *e)
     p->image_fds = calloc(disks + 1, sizeof *p->image_fds);
     p->images = calloc(disks + 1, sizeof *p->images);
     if (!p->image_fds || !p->images)
-        return error_set(e, NO_SPACE, "out of memory");
+        return error_out_of_memory(e);
     p->disk_count = disks;
     for (size_t i = 0; i < disks; i++)
         p->image_fds[i] = -1;
@@ -190,7 +190,7 @@ static int folder_write_ram(struct source *p, const struct manifest *m, int to,
     ssize_t n;
 
     if (!block)
-        return error_set(e, NO_SPACE, "out of memory");
+        return error_out_of_memory(e);
     if (folder_open_file(p->dirfd, &m->ram, &from, e) < 0)
         return e->status;
     while ((n = read(from, block, BLOCK)) > 0) {

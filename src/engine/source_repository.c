@@ -44,7 +44,7 @@ static int begin_run(struct source *p, const struct view_snapshot *s, struct err
     AUTO_FREE char *reads = format_text("%s@%s", s->domain, s->name);
 
     return reads ? repo_begin(p->repo, REPO_READS, "read", reads, e)
-                 : error_set(e, NO_SPACE, "out of memory");
+                 : error_out_of_memory(e);
 }
 
 static int open_all(struct source *p, const struct snapshot_ref *ref, struct manifest *m,
@@ -83,7 +83,7 @@ static int repository_open(struct source **out, const struct snapshot_ref *ref, 
         return e->status;
     p = calloc(1, sizeof *p);
     if (!p)
-        return error_set(e, NO_SPACE, "out of memory");
+        return error_out_of_memory(e);
     if (open_all(p, ref, m, e) == OK) {
         *out = p;
         return OK;
@@ -170,9 +170,9 @@ static int begin_there(struct source *p, const struct manifest *m, struct error 
     for (size_t i = 0; p->there && i < m->disk_count; i++) {
         p->there[i] = calloc(m->disks[i].image.bytes / store_chunk_bytes(p->store) / 8 + 1, 1);
         if (!p->there[i])
-            return error_set(e, NO_SPACE, "out of memory");
+            return error_out_of_memory(e);
     }
-    return p->there ? OK : error_set(e, NO_SPACE, "out of memory");
+    return p->there ? OK : error_out_of_memory(e);
 }
 
 static bool is_of_ram(const struct manifest *m, const struct manifest_file *f)
@@ -201,7 +201,7 @@ static int repository_verify(struct source *p, const struct manifest *m,
     const struct manifest_file *f;
 
     if (!images)
-        return error_set(e, NO_SPACE, "out of memory");
+        return error_out_of_memory(e);
     p->skip_damaged = how->skip_damaged;
     if (how->targets && begin_there(p, m, e) < 0)
         return e->status;
@@ -236,7 +236,7 @@ static int repository_write(struct source *p, const struct manifest *m,
     AUTO_FREE struct extract_image *images = calloc(m->disk_count + 1, sizeof *images);
 
     if (!images)
-        return error_set(e, NO_SPACE, "out of memory");
+        return error_out_of_memory(e);
     for (size_t i = 0; i < m->disk_count; i++) {
         if (fill_image(&images[i], &m->disks[i].image, m->disks[i].path, targets[i], e) < 0)
             return e->status;

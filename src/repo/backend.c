@@ -57,7 +57,7 @@ int backend_put(struct backend *b, const char *run, const char *name, const void
     uint8_t sum[32];
 
     if (!EVP_Digest(data, bytes, sum, NULL, EVP_sha256(), NULL))
-        return error_set(e, FAILED, "SHA-256 is not to be had from libcrypto");
+        return error_set(e, FAILED, "libcrypto has no SHA-256");
     if (b->driver->create(b, run, bytes, &o, e) < 0)
         return e->status;
     if (b->driver->write(o, data, bytes, 0, e) < 0) {
@@ -73,7 +73,7 @@ static int make_room(char **data, size_t bytes, struct error *e)
     char *more = realloc(*data, bytes + 1);
 
     if (!more)
-        return error_set(e, NO_SPACE, "out of memory");
+        return error_out_of_memory(e);
     *data = more;
     return OK;
 }

@@ -150,7 +150,7 @@ static int local_open(struct backend **b, const char *where, struct error *e)
     struct folder *f = calloc(1, sizeof *f);
 
     if (!f)
-        return error_set(e, NO_SPACE, "out of memory");
+        return error_out_of_memory(e);
     f->backend.driver = &backend_folder;
     pthread_mutex_init(&f->mutex, NULL);
     f->path = strdup(where);

@@ -80,7 +80,7 @@ int local_create(struct backend *b, const char *run, uint64_t bytes, struct back
 
     *out = NULL;
     if (!o)
-        return error_set(e, NO_SPACE, "out of memory");
+        return error_out_of_memory(e);
     o->object.backend = b;
     o->packs = o->fd = -1;
     if (local_walk(f->dirfd, FOLDER_PACKS, FOLDER_ABSENT_IS_MADE, &o->packs, e) < 0) {

@@ -4,7 +4,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/file.h"
@@ -24,19 +23,15 @@ struct check {
     void *arg;
     struct check_stats stats;
     bool *is_there; /* one a pack of the index */
+    bool log_is_hurt;
 };
-
-static int out_of_memory(struct error *e)
-{
-    return error_set(e, NO_SPACE, "out of memory");
-}
 
 int check_new(struct check **out, struct store *s, check_sink sink, void *arg, struct error *e)
 {
     struct check *c = calloc(1, sizeof *c);
 
     if (!c)
-        return out_of_memory(e);
+        return error_out_of_memory(e);
     c->store = s;
     c->sink = sink;
     c->arg = arg;
@@ -123,7 +118,7 @@ static int check_packs(struct check *c, struct error *e)
     }
     c->is_there = calloc(c->stats.packs + 1, sizeof *c->is_there);
     if (!c->is_there)
-        return out_of_memory(e);
+        return error_out_of_memory(e);
     if (b->driver->list(b, "packs", see_pack, c, e) < 0)
         return e->status;
     for (uint32_t n = 0; n < c->stats.packs; n++) {
@@ -172,21 +167,25 @@ static int look_at_twins(struct check *c, const char *object, bool heal, bool *h
     return twin_check(repo_backend(r), repo_run(r), object, LOG_STATE_MAX_BYTES, heal, healed, why);
 }
 
-/* Between the first and the second that somebody puts, or removes, there is a moment. */
-#define MOMENT_US 200000
+/* Whether one of the two is damaged, also at a second look: somebody may just have been putting the second, or
+ * removing the first. */
+static bool is_hurt(struct check *c, const char *object, struct error *why)
+{
+    bool healed;
 
-/* Who can write makes one of the other. */
+    return look_at_twins(c, object, false, &healed, why) < 0 && is_wanted_still(c, object) &&
+           look_at_twins(c, object, false, &healed, why) < 0;
+}
+
+/* Who can write makes one of the other. Not of the log: a number of it must never be free. */
 static void mend(struct check *c, const char *object, const char *what)
 {
     bool can_write = *repo_run(store_repo(c->store)), healed = false;
     struct error why;
 
-    if (look_at_twins(c, object, false, &healed, &why) == OK)
+    if (!is_hurt(c, object, &why))
         return;
-    usleep(MOMENT_US);
-    if (look_at_twins(c, object, false, &healed, &why) == OK || why.status == NOT_FOUND ||
-        !is_wanted_still(c, object) || look_at_twins(c, object, can_write, &healed, &why) == OK)
-        return;
+    look_at_twins(c, object, can_write, &healed, &why);
     c->stats.mended += healed;
     log_note("one of the two %s is damaged%s: %s", what,
              healed ? ", and was made anew from the other" : "", why.text);
@@ -197,36 +196,54 @@ struct folder {
     const char *name;
 };
 
-static int mend_one(void *arg, const char *name, uint64_t bytes, struct error *e)
+static int look_at_one(void *arg, const char *name, uint64_t bytes, struct error *e)
 {
     const struct folder *f = arg;
     AUTO_FREE char *object = format_text("%s/%s", f->name, name);
+    struct error why;
 
     (void)bytes;
     if (!object)
-        return out_of_memory(e);
-    if (strlen(name) == 16 && strspn(name, "0123456789") == 16)
-        mend(f->check, object, f->name);
+        return error_out_of_memory(e);
+    if (strlen(name) == 16 && strspn(name, "0123456789") == 16 && is_hurt(f->check, object, &why)) {
+        f->check->log_is_hurt = true;
+        log_note("one of two copies is damaged: %s", why.text);
+    }
     return interrupt_check(e);
 }
 
 /* Those of which only one is left are in one of the two folders. */
-static int mend_folder(struct check *c, const char *name, const char *copies, struct error *e)
+static int look_at_folder(struct check *c, const char *name, const char *copies, struct error *e)
 {
     struct backend *b = repo_backend(store_repo(c->store));
     struct folder f = {c, name};
 
-    if (b->driver->list(b, name, mend_one, &f, e) < 0)
+    if (b->driver->list(b, name, look_at_one, &f, e) < 0)
         return e->status;
-    return b->driver->list(b, copies, mend_one, &f, e);
+    return b->driver->list(b, copies, look_at_one, &f, e);
+}
+
+/* A fold writes down all that holds, twice, and removes what was before it. */
+static int mend_log(struct check *c, struct error *e)
+{
+    struct repo *r = store_repo(c->store);
+
+    if (!c->log_is_hurt || !*repo_run(r))
+        return OK;
+    if (log_fold(repo_log(r), repo_run(r), e) < 0)
+        return e->status;
+    c->stats.mended++;
+    log_note("the log was folded: all of it is there twice again");
+    return OK;
 }
 
 static int mend_vital(struct check *c, struct error *e)
 {
     mend(c, "config", "config");
-    if (mend_folder(c, "state", "copy/state", e) < 0)
+    if (look_at_folder(c, "state", "copy/state", e) < 0 ||
+        look_at_folder(c, "log", "copy/log", e) < 0)
         return e->status;
-    return mend_folder(c, "log", "copy/log", e);
+    return mend_log(c, e);
 }
 
 /* ---- records ---- */
@@ -237,7 +254,7 @@ static int tell_snapshot(struct check *c, enum check_what what, const struct vie
     AUTO_FREE char *name = format_text("%s@%s", s->domain, s->name);
 
     if (!name)
-        return out_of_memory(e);
+        return error_out_of_memory(e);
     c->sink(c->arg, what, name, why);
     return OK;
 }
@@ -554,7 +571,7 @@ int scrub_pack(struct store_worker *w, struct store *s, uint32_t pack, const str
 
     *bad = 0;
     scrub.window->bytes = 0;
-    if (p->gone || p->unreadable)
+    if (p->unreadable)
         return OK;
     if (read_plan(s, p, &entries, &count, e) < 0) {
         if (e->status != DAMAGED)

@@ -29,7 +29,7 @@ int codec_new(struct codec **out, struct error *e)
     }
     if (!c || !c->zip || !c->unzip || !c->frame) {
         codec_free(c);
-        return error_set(e, NO_SPACE, "out of memory");
+        return error_out_of_memory(e);
     }
     *out = c;
     return OK;

@@ -61,11 +61,6 @@ struct collection {
     struct collect_stats *stats;
 };
 
-static int out_of_memory(struct error *e)
-{
-    return error_set(e, NO_SPACE, "out of memory");
-}
-
 static const struct index_pack *pack_of(const struct collection *c, uint32_t n)
 {
     return index_pack(store_index(c->store), n);
@@ -107,7 +102,7 @@ static int mark_new_snapshots(struct collection *c, size_t *count, struct error 
     *count = 0;
     more = reallocarray(c->snapshots, c->snapshot_count + v->snapshot_count + 1, sizeof *more);
     if (!more)
-        return out_of_memory(e);
+        return error_out_of_memory(e);
     c->snapshots = more;
     for (size_t i = 0; i < v->snapshot_count; i++) {
         if (is_known(c, v->snapshots[i].run))
@@ -155,7 +150,7 @@ static bool can_move(const struct collection *c, uint32_t n, uint64_t *moves)
  * be read one day. */
 static bool is_out_of_question(const struct collection *c, const struct index_pack *pack)
 {
-    return pack->gone || (pack->unreadable && mark_bad_count(c->mark));
+    return pack->unreadable && mark_bad_count(c->mark);
 }
 
 static void plan_one(struct collection *c, uint32_t n, uint64_t *moves)
@@ -233,7 +228,7 @@ static int add_errand(struct errands *to, const struct errand *one, struct error
     if ((to->count & (to->count - 1)) == 0) {
         more = reallocarray(to->list, to->count ? 2 * to->count : 1, sizeof *more);
         if (!more)
-            return out_of_memory(e);
+            return error_out_of_memory(e);
         to->list = more;
     }
     to->list[to->count++] = *one;
@@ -413,7 +408,7 @@ static int look_again(struct collection *c, struct error *e)
     size_t count;
 
     if (!before)
-        return out_of_memory(e);
+        return error_out_of_memory(e);
     if (check_stays(c, e) < 0 ||
         index_learn(store_index(c->store), repo_view(store_repo(c->store)), e) < 0 ||
         need_bases(c, e) < 0 || mark_new_snapshots(c, &count, e) < 0)
@@ -423,68 +418,49 @@ static int look_again(struct collection *c, struct error *e)
     return index_each(store_index(c->store), spare_place, &look, e);
 }
 
-static int add_pack(json_t *list, const struct pack_name *name, uint64_t bytes, struct error *e)
+static int list_doomed(struct collection *c, json_t *doomed, struct error *e)
 {
-    char text[PACK_NAME_TEXT];
-
-    pack_name_to_text(name, text);
-    return json_array_append_new(list, json_pack("[s, I]", text, (json_int_t)bytes)) < 0
-               ? out_of_memory(e)
-               : OK;
-}
-
-static int list_packs(struct collection *c, json_t *doomed, json_t *named, struct error *e)
-{
-    size_t count;
-    const struct view_pack *own = store_packs(c->store, &count);
-
     *c->stats = (struct collect_stats){0};
     for (uint32_t n = 0; n < c->pack_count; n++) {
         const struct index_pack *pack = pack_of(c, n);
 
         if (c->plans[n].fate == STAYS)
             continue;
-        if (add_pack(doomed, &pack->name, pack->bytes, e) < 0)
-            return e->status;
+        if (json_array_append_new(doomed, pack_to_json(&pack->name, pack->bytes)) < 0)
+            return error_out_of_memory(e);
         c->stats->condemned_packs++;
         c->stats->condemned_bytes += pack->bytes;
-    }
-    for (size_t i = 0; i < count; i++) {
-        if (add_pack(named, &own[i].name, own[i].bytes, e) < 0)
-            return e->status;
-        c->stats->copied_packs++;
-        c->stats->copied_bytes += own[i].bytes;
     }
     return OK;
 }
 
-static int put_condemn(struct collection *c, struct error *e)
+static void count_copies(struct collection *c)
+{
+    const struct view_pack *own = store_packs(c->store, &c->stats->copied_packs);
+
+    for (size_t i = 0; i < c->stats->copied_packs; i++)
+        c->stats->copied_bytes += own[i].bytes;
+}
+
+/* `*done`: it counts, or there is nothing to condemn. */
+static int put_condemn(struct collection *c, bool *done, struct error *e)
 {
     struct repo *r = store_repo(c->store);
-    AUTO_JSON json_t *doomed = json_array(), *named = json_array(), *entry = NULL;
+    AUTO_JSON json_t *doomed = json_array(), *named = store_packs_to_json(c->store), *entry = NULL;
 
-    if (list_packs(c, doomed, named, e) < 0)
+    if (list_doomed(c, doomed, e) < 0)
         return e->status;
-    if (json_array_size(doomed) == 0)
+    *done = c->stats->condemned_packs == 0;
+    if (*done)
         return OK;
     entry = json_pack("{s:s, s:s, s:O, s:O}", "kind", "condemn", "run", repo_run(r), "packs",
                       doomed, "named", named);
-    return entry ? log_put(repo_log(r), entry, e) : out_of_memory(e);
-}
-
-/* The run has ended, but did it so? */
-static bool has_counted(const struct collection *c)
-{
-    const struct view *view = repo_view(store_repo(c->store));
-    size_t count;
-    const struct view_pack *own = store_packs(c->store, &count);
-    uint32_t n = 0;
-
-    if (count)
-        return view_find_pack(view, &own->name);
-    while (n < c->pack_count && c->plans[n].fate == STAYS)
-        n++;
-    return n < c->pack_count && !view_find_pack(view, &pack_of(c, n)->name);
+    if (!entry)
+        return error_out_of_memory(e);
+    if (log_put(repo_log(r), entry, e) < 0)
+        return e->status;
+    *done = log_has_condemned(repo_log(r), entry);
+    return OK;
 }
 
 /* It may be put only as the next after what it was worked out from. */
@@ -497,15 +473,13 @@ static int condemn(struct collection *c, struct error *e)
         ;
     if (log_read(repo_log(r), e) < 0)
         return e->status;
-    for (;;) {
+    for (bool done = false; !done;)
         if (log_check_run(repo_log(r), repo_run(r), e) < 0 || look_again(c, e) < 0 ||
-            put_condemn(c, e) < 0)
+            put_condemn(c, &done, e) < 0)
             return e->status;
-        if (c->stats->condemned_packs == 0)
-            return OK;
-        if (has_counted(c))
-            break;
-    }
+    if (c->stats->condemned_packs == 0)
+        return OK;
+    count_copies(c);
     repo_has_ended(r);
     /* It is done, whatever happens now. */
     (void)FAULT("collect-condemned", e);
@@ -551,7 +525,7 @@ int collect_run(struct store *s, struct collect_stats *stats, struct error *e)
     while (pack_of(&c, c.pack_count))
         c.pack_count++;
     c.plans = calloc(c.pack_count + (size_t)1, sizeof *c.plans);
-    rc = c.plans ? mark_new(&c.mark, s, e) : out_of_memory(e);
+    rc = c.plans ? mark_new(&c.mark, s, e) : error_out_of_memory(e);
     if (rc == OK)
         rc = store_worker_new(&c.worker, s, e);
     if (rc == OK)

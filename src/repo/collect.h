@@ -11,7 +11,8 @@
 
 struct collect_stats {
     uint64_t condemned_packs, condemned_bytes;
-    uint64_t copied_packs, copied_bytes; /* new ones, of what was needed of those */
+    size_t copied_packs; /* new ones, of what was needed of those */
+    uint64_t copied_bytes;
 };
 
 /*

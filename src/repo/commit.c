@@ -71,7 +71,7 @@ static int again(struct store *s, const struct manifest *m, struct error *e)
     int rc = store_worker_new(&w, s, e);
 
     if (rc == OK && !content)
-        rc = error_set(e, NO_SPACE, "out of memory");
+        rc = error_out_of_memory(e);
     for (size_t i = 0; rc == OK && (f = manifest_image(m, i)); i++)
         if (manifest_has(f))
             rc = again_image(s, w, f, content, e);
@@ -83,21 +83,6 @@ static int again(struct store *s, const struct manifest *m, struct error *e)
 
 /* ---- the entry ---- */
 
-static json_t *packs_to_json(const struct store *s)
-{
-    size_t count;
-    const struct view_pack *packs = store_packs(s, &count);
-    json_t *json = json_array();
-
-    for (size_t i = 0; json && i < count; i++) {
-        char text[PACK_NAME_TEXT];
-
-        pack_name_to_text(&packs[i].name, text);
-        json_array_append_new(json, json_pack("[s, I]", text, (json_int_t)packs[i].bytes));
-    }
-    return json;
-}
-
 static json_t *make_entry(const struct store *s, const struct manifest *m, const char *sum)
 {
     return json_pack("{s:s, s:s, s:{s:s, s:s, s:s, s:s, s:I, s:I, s:i, s:b}, s:o}", "kind", "add",
@@ -105,7 +90,7 @@ static json_t *make_entry(const struct store *s, const struct manifest *m, const
                      m->name, "created", m->created, "record", sum, "bytes",
                      (json_int_t)manifest_bytes(m), "stored_bytes",
                      (json_int_t)store_stats(s).stored_bytes, "disks", (int)m->disk_count, "ram",
-                     (int)manifest_has(&m->ram), "packs", packs_to_json(s));
+                     (int)manifest_has(&m->ram), "packs", store_packs_to_json(s));
 }
 
 static bool is_ours(const struct view_snapshot *there, const char *run)
@@ -150,7 +135,7 @@ int commit_snapshot(struct store *s, const struct manifest *m, struct error *e)
             return e->status;
         entry = make_entry(s, m, sum);
         if (!entry)
-            return error_set(e, NO_SPACE, "out of memory");
+            return error_out_of_memory(e);
         if (log_put(repo_log(r), entry, e) < 0)
             return e->status;
         if (is_ours(view_find_snapshot(repo_view(r), m->domain_name, m->name), repo_run(r)))

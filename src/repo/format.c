@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "repo/format.h"
 
-#include <endian.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/hex.h"
 
 #define VERSION 2
@@ -13,22 +13,6 @@ const uint8_t piece_magic[PIECE_MAGIC_BYTES] = {0x93, 'p', 'i', 'e', 'c', 'e', '
 
 static const uint8_t pack_magic[16] = "domsnap pack";
 static const uint8_t table_magic[16] = "domsnap table";
-
-/* ---- little-endian, at any alignment ---- */
-
-static void put32(uint8_t *to, uint32_t n)
-{
-    n = htole32(n);
-    memcpy(to, &n, sizeof n);
-}
-
-static uint32_t take32(const uint8_t *from)
-{
-    uint32_t n;
-
-    memcpy(&n, from, sizeof n);
-    return le32toh(n);
-}
 
 static bool all_zero(const uint8_t *p, size_t len)
 {

@@ -48,7 +48,7 @@ static int grow_heads(struct fresh *f, uint32_t head_count, struct error *e)
     uint32_t old_count = f->head_count;
 
     if (!heads)
-        return error_set(e, NO_SPACE, "out of memory");
+        return error_out_of_memory(e);
     f->heads = heads;
     f->head_count = head_count;
     for (uint32_t i = 0; i < old_count; i++)
@@ -65,7 +65,7 @@ static int grow_cells(struct fresh *f, uint32_t room, struct error *e)
     struct fresh_cell *cells = realloc(f->cells, room * sizeof *cells);
 
     if (!cells)
-        return error_set(e, NO_SPACE, "out of memory");
+        return error_out_of_memory(e);
     f->cells = cells;
     f->room = room;
     return OK;
@@ -82,7 +82,7 @@ static int grow_packs(struct fresh *f, size_t packs, struct error *e)
         return OK;
     bigger = realloc(f->packs, room * sizeof *bigger);
     if (!bigger)
-        return error_set(e, NO_SPACE, "out of memory");
+        return error_out_of_memory(e);
     f->packs = bigger;
     f->pack_room = room;
     return OK;
@@ -197,7 +197,7 @@ int fresh_sort(const struct fresh *f, uint32_t **out, struct error *e)
     uint32_t *order = malloc((f->count + (size_t)1) * sizeof *order);
 
     if (!order)
-        return error_set(e, NO_SPACE, "out of memory");
+        return error_out_of_memory(e);
     for (uint32_t i = 0; i < f->count; i++)
         order[i] = i;
     qsort_r(order, f->count, sizeof *order, compare, (void *)f);

@@ -56,11 +56,6 @@ struct image {
     bool closing;
 };
 
-static int out_of_memory(struct error *e)
-{
-    return error_set(e, NO_SPACE, "out of memory");
-}
-
 /* ---- workers ---- */
 
 static int borrow(struct image *i, struct idle **out, struct error *e)
@@ -75,7 +70,7 @@ static int borrow(struct image *i, struct idle **out, struct error *e)
     if (!one) {
         one = calloc(1, sizeof *one);
         if (!one)
-            return out_of_memory(e);
+            return error_out_of_memory(e);
         if (store_worker_new(&one->worker, i->store, e) < 0) {
             free(one);
             return e->status;
@@ -101,7 +96,7 @@ static int make_slots(struct image *i, struct error *e)
     if (i->slot_count < SLOTS_MIN)
         i->slot_count = SLOTS_MIN;
     i->slots = calloc(i->slot_count, sizeof *i->slots);
-    return i->slots ? OK : out_of_memory(e);
+    return i->slots ? OK : error_out_of_memory(e);
 }
 
 static int get_tree(struct image *i, const char *root, uint64_t bytes, struct error *e)
@@ -126,7 +121,7 @@ int image_open(struct image **out, struct store *s, const char *root, uint64_t b
     struct image *i = calloc(1, sizeof *i);
 
     if (!i)
-        return out_of_memory(e);
+        return error_out_of_memory(e);
     i->store = s;
     i->name = name;
     pthread_mutex_init(&i->lock, NULL);
@@ -265,7 +260,7 @@ static int load_content(struct image *i, struct slot *s, struct error *e)
     if (!s->content)
         s->content = malloc(i->tree.chunk_bytes);
     if (!s->content)
-        return out_of_memory(e);
+        return error_out_of_memory(e);
     if (borrow(i, &one, e) < 0)
         return e->status;
     rc = get_id(i, one->worker, s->chunk, &id, e);
@@ -410,7 +405,7 @@ int image_read_ahead(struct image *i, unsigned threads, struct error *e)
 {
     i->threads = calloc(threads, sizeof *i->threads);
     if (!i->threads)
-        return out_of_memory(e);
+        return error_out_of_memory(e);
     for (unsigned n = 0; n < threads; n++) {
         errno = pthread_create(&i->threads[n], NULL, read_ahead, i);
         if (errno)

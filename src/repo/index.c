@@ -40,7 +40,7 @@ static int add_damage(struct pack *pack, const uint32_t *offsets, size_t count, 
     uint32_t *all = realloc(pack->damaged, (pack->damaged_count + count + 1) * sizeof *all);
 
     if (!all)
-        return error_set(e, NO_SPACE, "out of memory");
+        return error_out_of_memory(e);
     pack->damaged = all;
     for (size_t i = 0; i < count; i++)
         if (!index_is_damaged(pack, offsets[i]))
@@ -68,7 +68,7 @@ static int make_pack_room(struct index *ix, size_t more, struct error *e)
         return OK;
     packs = realloc(ix->packs, room * sizeof *packs);
     if (!packs)
-        return error_set(e, NO_SPACE, "out of memory");
+        return error_out_of_memory(e);
     ix->packs = packs;
     ix->pack_room = room;
     return OK;
@@ -80,14 +80,13 @@ static int take_view(struct index *ix, const struct view *v, struct error *e)
         return e->status;
     ix->listed = calloc(v->pack_count + 1, sizeof *ix->listed);
     if (!ix->listed)
-        return error_set(e, NO_SPACE, "out of memory");
+        return error_out_of_memory(e);
     ix->listed_count = v->pack_count;
     for (size_t i = 0; i < v->pack_count; i++) {
         struct pack *pack = &ix->listed[i];
 
         pack->told.name = v->packs[i].name;
         pack->told.bytes = v->packs[i].bytes;
-        pack->named = true;
         ix->packs[ix->pack_count++] = pack;
         if (take_damage(pack, v->packs[i].damage, e) < 0)
             return e->status;
@@ -133,9 +132,9 @@ int index_open(struct index **out, struct backend *b, const struct view *v, cons
     struct index *ix = new_index(b);
 
     if (!ix)
-        return error_set(e, NO_SPACE, "out of memory");
+        return error_out_of_memory(e);
     if (!EVP_Digest(id, strlen(id), ix->repository, NULL, EVP_sha256(), NULL))
-        error_set(e, FAILED, "SHA-256 is not to be had from libcrypto");
+        error_set(e, FAILED, "libcrypto has no SHA-256");
     else if (take_view(ix, v, e) == OK && index_open_files(ix, id, cache, e) == OK) {
         *out = ix;
         return OK;
@@ -194,8 +193,6 @@ static void see(void *arg, const struct entry *entry)
     size_t at = h->count;
 
     memcpy(place.base, entry->base, PREFIX_BYTES);
-    if (pack->told.gone)
-        return;
     while (at && rank(&h->places[at - 1]) > rank(&place))
         at--;
     if (at == h->room)
@@ -429,7 +426,7 @@ int index_add_pack(struct index *ix, const struct pack_name *name, uint64_t byte
     int rc;
 
     if (!pack)
-        return error_set(e, NO_SPACE, "out of memory");
+        return error_out_of_memory(e);
     pack->told.name = *name;
     pack->told.bytes = bytes;
     pthread_rwlock_wrlock(&ix->lock);
@@ -506,41 +503,4 @@ int index_learn(struct index *ix, const struct view *v, struct error *e)
         if (!is_known(ix, &v->packs[i].name) && learn(ix, &v->packs[i], e) < 0)
             return e->status;
     return OK;
-}
-
-static bool is_condemned(const struct view *v, const struct pack_name *name)
-{
-    for (size_t i = 0; i < v->condemned_count; i++)
-        for (size_t j = 0; j < v->condemned[i].count; j++)
-            if (pack_name_compare(&v->condemned[i].packs[j], name) == 0)
-                return true;
-    return false;
-}
-
-static int follow(struct index *ix, const struct view *v, struct error *e)
-{
-    for (size_t i = 0; i < ix->pack_count; i++) {
-        struct pack *pack = ix->packs[i];
-        const struct view_pack *named = view_find_pack(v, &pack->told.name);
-
-        if (named) {
-            pack->named = true;
-            if (take_damage(pack, named->damage, e) < 0)
-                return e->status;
-        } else if (pack->named || is_condemned(v, &pack->told.name)) {
-            /* For good: its entries may be dropped from now on. */
-            pack->told.gone = true;
-        }
-    }
-    return OK;
-}
-
-int index_follow(struct index *ix, const struct view *v, struct error *e)
-{
-    int rc;
-
-    pthread_rwlock_wrlock(&ix->lock);
-    rc = follow(ix, v, e);
-    pthread_rwlock_unlock(&ix->lock);
-    return rc;
 }

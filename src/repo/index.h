@@ -37,7 +37,7 @@ int index_open(struct index **ix, struct backend *b, const struct view *v, const
                const char *cache, struct error *e);
 void index_close(struct index *ix); /* NULL is fine */
 
-/* The places of a piece, the best first: whole before patches, damaged ones last. 0: there is none.
+/* The places of a piece in packs that are closed, the best first: whole before patches, damaged ones last. 0: there is none.
  * Negative: the cache can't be read. */
 int index_find(struct index *ix, const struct chunk_id *id, struct place places[PLACES_MAX],
                struct error *e);
@@ -74,10 +74,6 @@ int index_mark_pack(struct index *ix, uint32_t number, struct error *e);
 /* Read the tables of packs that a view names and this index does not know. */
 int index_learn(struct index *ix, const struct view *v, struct error *e);
 
-/* The view has changed: packs that it no longer names are left out from now on; damage that it
- * knows is marked. Packs of other runs that it names now may stay unknown. */
-int index_follow(struct index *ix, const struct view *v, struct error *e);
-
 /* Keep what only memory holds in a file. Losing it costs time only. */
 int index_save(struct index *ix, struct error *e);
 
@@ -86,7 +82,6 @@ int index_save(struct index *ix, struct error *e);
 struct index_pack {
     struct pack_name name;
     uint64_t bytes;
-    bool gone;       /* it is no longer named */
     bool unreadable; /* so is its table, and `why` says why: nothing in it is known */
     struct error *why;
 };
@@ -115,8 +110,7 @@ typedef int (*index_sink)(void *arg, uint64_t number, const struct index_entry *
 int index_each(struct index *ix, index_sink sink, void *arg, struct error *e);
 
 /* For each of `count` prefixes, sorted, the number of its first place and how many there are (0:
- * none): by one read from front to back. Places of packs that have gone since index_merge() keep
- * their numbers, and are counted unless all of the prefix are. */
+ * none): by one read from front to back. */
 struct index_match {
     uint64_t first;
     uint32_t count;

@@ -25,18 +25,12 @@
 /* More are merged. */
 #define SEGMENTS_MAX 8
 
-/* Each takes a descriptor; nobody leaves as many. */
-#define SEGMENTS_OPEN_MAX 256
-
-/* A segment of packs that nobody names: a run that is at work may have saved it. */
-#define UNKNOWN_S (7 * 24 * 3600)
-
 static bool can_write(const struct index *ix)
 {
     return ix->dirfd >= 0 && !ix->in_memory;
 }
 
-static void give_up(struct index *ix, const struct error *why)
+void index_give_up(struct index *ix, const struct error *why)
 {
     if (!ix->in_memory)
         log_debug("the index is kept in memory: %s", why->text);
@@ -45,7 +39,7 @@ static void give_up(struct index *ix, const struct error *why)
 
 /* ---- the list of segments ---- */
 
-static int make_room(struct index *ix, size_t more, struct error *e)
+int index_make_room(struct index *ix, size_t more, struct error *e)
 {
     size_t room = ix->segment_room ? ix->segment_room : 16;
     struct segment **segments;
@@ -56,7 +50,7 @@ static int make_room(struct index *ix, size_t more, struct error *e)
         return OK;
     segments = malloc(room * sizeof *segments);
     if (!segments)
-        return error_set(e, NO_SPACE, "out of memory");
+        return error_out_of_memory(e);
     if (ix->segment_count)
         memcpy(segments, ix->segments, ix->segment_count * sizeof *segments);
     pthread_rwlock_wrlock(&ix->lock);
@@ -67,8 +61,7 @@ static int make_room(struct index *ix, size_t more, struct error *e)
     return OK;
 }
 
-/* Under `lock`, with room. */
-static void insert(struct index *ix, struct segment *s)
+void index_insert(struct index *ix, struct segment *s)
 {
     size_t at = ix->segment_count++;
 
@@ -91,7 +84,7 @@ static bool take_out(struct index *ix, const struct segment *s)
     return false;
 }
 
-static void add_rubbish(struct index *ix, const char *file)
+void index_add_rubbish(struct index *ix, const char *file)
 {
     char **all = realloc(ix->rubbish, (ix->rubbish_count + 1) * sizeof *all);
 
@@ -123,25 +116,18 @@ struct making {
     const struct fresh *fresh; /* NULL: none */
     struct segment_pack *packs;
     uint32_t pack_count;
-    uint32_t *local; /* by the index's number: which of the packs; SEGMENT_PACK_NONE: it is gone */
+    uint32_t *local; /* by the index's number: which of the packs; SEGMENT_PACK_NONE: none */
 };
-
-/* Places that have numbers keep them: what has gone since stays until they are numbered anew. */
-static bool is_numbered(const struct index *ix, uint32_t number)
-{
-    return number < ix->numbered_packs && !ix->packs[number]->dropped;
-}
 
 static void cover(struct making *m, uint32_t number)
 {
     const struct pack *pack = m->ix->packs[number];
 
-    if (!pack->told.gone || is_numbered(m->ix, number))
-        m->packs[m->pack_count++] = (struct segment_pack){
-            .name = pack->told.name,
-            .bytes = pack->told.bytes,
-            .number = number,
-        };
+    m->packs[m->pack_count++] = (struct segment_pack){
+        .name = pack->told.name,
+        .bytes = pack->told.bytes,
+        .number = number,
+    };
 }
 
 /* Under `lock`. */
@@ -154,7 +140,7 @@ static int collect_packs(struct making *m, struct error *e)
     m->packs = malloc((room + 1) * sizeof *m->packs);
     m->local = malloc((m->ix->pack_count + 1) * sizeof *m->local);
     if (!m->packs || !m->local)
-        return error_set(e, NO_SPACE, "out of memory");
+        return error_out_of_memory(e);
     for (size_t i = 0; i < m->segment_count; i++)
         for (uint32_t j = 0; j < m->segments[i]->pack_count; j++)
             if (m->segments[i]->packs[j].number != SEGMENT_PACK_NONE)
@@ -202,7 +188,7 @@ static int write_packs(struct making *m, struct segment **new, struct segment **
     return segment_writer_finish(w, m->segment_count ? SEGMENT_DURABLE : SEGMENT_LOOSE, new, e);
 }
 
-/* Of all that these segments and `fresh` have of packs that are not gone. `*new` is NULL if all
+/* Of all that these segments and `fresh` have. `*new` is NULL if all
  * are. `*bad`: the one that could not be read; NULL: it is not that. */
 static int make_segment(struct index *ix, struct segment *const *segments, size_t segment_count,
                         const struct fresh *fresh, struct segment **new, struct segment **bad,
@@ -249,7 +235,7 @@ static void spill(struct index *ix, struct gathered *g)
     else
         g->segments = all;
     if (!all || make_segment(ix, NULL, 0, &g->fresh, &new, &bad, &why) < 0) {
-        give_up(ix, &why);
+        index_give_up(ix, &why);
         return;
     }
     if (new)
@@ -270,7 +256,7 @@ static int set_unreadable(struct index *ix, uint32_t number, const struct error 
     struct index_pack *told;
 
     if (!copy)
-        return error_set(e, NO_SPACE, "out of memory");
+        return error_out_of_memory(e);
     log_warning("%s; what it holds is not to be had: `domsnap check` says what needs it",
                 why->text);
     *copy = *why;
@@ -323,22 +309,33 @@ static int gather(struct index *ix, const uint32_t *numbers, size_t count, struc
     return OK;
 }
 
-/* In the place of `bad`, if it is not NULL. */
 static int take_gathered(struct index *ix, struct gathered *g, struct segment *bad, struct error *e)
 {
     int rc;
 
-    if (make_room(ix, g->count, e) < 0)
+    if (index_make_room(ix, g->count, e) < 0)
         return e->status;
     pthread_rwlock_wrlock(&ix->lock);
     rc = fresh_absorb(&ix->fresh, &g->fresh, e);
     for (size_t i = 0; rc == OK && i < g->count; i++)
-        insert(ix, g->segments[i]);
+        index_insert(ix, g->segments[i]);
     if (rc == OK)
         g->count = 0;
     if (rc == OK && bad && take_out(ix, bad))
         segment_release(bad);
     pthread_rwlock_unlock(&ix->lock);
+    return rc;
+}
+
+int index_read_tables(struct index *ix, const uint32_t *numbers, size_t count, struct segment *bad,
+                      struct error *e)
+{
+    struct gathered g = {0};
+    int rc = gather(ix, numbers, count, &g, e);
+
+    if (rc == OK)
+        rc = take_gathered(ix, &g, bad, e);
+    release_gathered(&g);
     return rc;
 }
 
@@ -359,7 +356,7 @@ static size_t packs_of(struct index *ix, const struct segment *s, uint32_t *numb
 
     pthread_rwlock_rdlock(&ix->lock);
     for (uint32_t i = 0; i < s->pack_count; i++)
-        if (s->packs[i].number != SEGMENT_PACK_NONE && !ix->packs[s->packs[i].number]->told.gone)
+        if (s->packs[i].number != SEGMENT_PACK_NONE)
             numbers[count++] = s->packs[i].number;
     pthread_rwlock_unlock(&ix->lock);
     return count;
@@ -368,24 +365,19 @@ static size_t packs_of(struct index *ix, const struct segment *s, uint32_t *numb
 static int heal(struct index *ix, struct segment *bad, struct error *e)
 {
     AUTO_FREE uint32_t *numbers = malloc((bad->pack_count + (size_t)1) * sizeof *numbers);
-    struct gathered g = {0};
 
     if (!is_listed(ix, bad))
         return OK;
     if (!numbers)
-        return error_set(e, NO_SPACE, "out of memory");
+        return error_out_of_memory(e);
     log_debug("index %s can't be read: it is made anew", bad->name);
-    /* What was gone is not read again, nor need the order of places of one piece be the same. */
+    /* The order of the places of one piece need not be the same again. */
     ix->numbered_packs = 0;
     /* Whatever comes of it, nobody else should meet it. */
     unlinkat(ix->dirfd, bad->name, 0);
-    if (gather(ix, numbers, packs_of(ix, bad, numbers), &g, e) == OK &&
-        take_gathered(ix, &g, bad, e) == OK) {
-        release_gathered(&g);
-        return OK;
-    }
-    release_gathered(&g);
-    return error_prefix(e, "index: read packs anew");
+    if (index_read_tables(ix, numbers, packs_of(ix, bad, numbers), bad, e) < 0)
+        return error_prefix(e, "index: read packs anew");
+    return OK;
 }
 
 int index_heal(struct index *ix, struct segment *bad, struct error *e)
@@ -424,16 +416,16 @@ static int replace(struct index *ix, size_t from, struct segment *new, struct fr
     AUTO_FREE struct segment **old = malloc((count + 1) * sizeof *old);
     struct fresh nothing = {0};
 
-    if (!old || make_room(ix, 1, e) < 0) {
+    if (!old || index_make_room(ix, 1, e) < 0) {
         segment_release(new);
-        return error_set(e, NO_SPACE, "out of memory");
+        return error_out_of_memory(e);
     }
     pthread_rwlock_wrlock(&ix->lock);
     if (count)
         memcpy(old, ix->segments + from, count * sizeof *old);
     ix->segment_count = from;
     if (new)
-        insert(ix, new);
+        index_insert(ix, new);
     if (written) {
         nothing = *written;
         *written = (struct fresh){0};
@@ -449,7 +441,7 @@ static int replace(struct index *ix, size_t from, struct segment *new, struct fr
     return OK;
 }
 
-static void tidy(struct index *ix)
+void index_tidy(struct index *ix)
 {
     size_t from = merge_from(ix);
     struct segment *new, *bad;
@@ -467,7 +459,7 @@ static void tidy(struct index *ix)
     if (bad)
         heal(ix, bad, &why);
     else
-        give_up(ix, &why);
+        index_give_up(ix, &why);
 }
 
 /* What is in memory, to be written; with what is left of a merge that had to be begun anew. */
@@ -489,9 +481,9 @@ static void flush(struct index *ix)
 
     if (freeze(ix, &why) < 0 || make_segment(ix, NULL, 0, &ix->frozen, &new, &bad, &why) < 0 ||
         replace(ix, ix->segment_count, new, &ix->frozen, &why) < 0)
-        give_up(ix, &why);
+        index_give_up(ix, &why);
     else
-        tidy(ix);
+        index_tidy(ix);
 }
 
 static size_t count_fresh(struct index *ix, size_t *packs)
@@ -541,7 +533,7 @@ static bool is_merged(struct index *ix)
     if (ix->segment_count > 1 || ix->fresh.pack_count || ix->frozen.pack_count)
         return false;
     for (uint32_t i = 0; s && i < s->pack_count; i++)
-        if (s->packs[i].number == SEGMENT_PACK_NONE || ix->packs[s->packs[i].number]->told.gone)
+        if (s->packs[i].number == SEGMENT_PACK_NONE)
             return false;
     return true;
 }
@@ -557,16 +549,6 @@ static int merge_all(struct index *ix, struct segment **bad, struct error *e)
     return replace(ix, 0, new, &ix->frozen, e);
 }
 
-/* What is gone by now has no number. */
-static void drop_gone(struct index *ix)
-{
-    pthread_rwlock_wrlock(&ix->lock);
-    for (size_t i = 0; i < ix->pack_count; i++)
-        ix->packs[i]->dropped = ix->packs[i]->told.gone;
-    ix->numbered_packs = ix->pack_count;
-    pthread_rwlock_unlock(&ix->lock);
-}
-
 static int count_places(struct index *ix, struct segment **bad, struct error *e)
 {
     struct walk *walk;
@@ -576,7 +558,7 @@ static int count_places(struct index *ix, struct segment **bad, struct error *e)
     if (walk_all(&walk, ix, e) < 0)
         return e->status;
     for (ix->places = 0; (rc = walk_next(walk, &entry, bad, e)) > 0;)
-        ix->places += !ix->packs[entry.pack]->dropped;
+        ix->places++;
     walk_free(walk);
     return rc;
 }
@@ -592,12 +574,14 @@ static int number_places(struct index *ix, struct segment **bad, struct error *e
     if (fresh && merge_all(ix, bad, e) < 0) {
         if (*bad)
             return e->status;
-        give_up(ix, e);
+        index_give_up(ix, e);
         fresh = false;
     }
     if (can_write(ix))
         remove_rubbish(ix);
-    drop_gone(ix);
+    pthread_rwlock_wrlock(&ix->lock);
+    ix->numbered_packs = ix->pack_count;
+    pthread_rwlock_unlock(&ix->lock);
     if (!fresh)
         return count_places(ix, bad, e);
     ix->places = ix->segment_count ? ix->segments[0]->entries : 0;
@@ -618,57 +602,9 @@ int index_merge(struct index *ix, uint64_t *places, struct error *e)
     return rc < 0 ? e->status : OK;
 }
 
-/* ---- opening ---- */
+/* ---- closing ---- */
 
-static bool is_file_name(const char *id)
-{
-    return *id && *id != '.' && strlen(id) <= 100 && !strchr(id, '/');
-}
-
-/* NULL: there is none. */
-static char *usual_folder(const char *id)
-{
-    const char *home = getenv("HOME"), *caches = getenv("XDG_CACHE_HOME");
-
-    if (!is_file_name(id))
-        return NULL;
-    if (caches && *caches == '/')
-        return format_text("%s/domsnap/%s", caches, id);
-    if (geteuid() == 0)
-        return format_text("/var/cache/domsnap/%s", id);
-    return home && *home == '/' ? format_text("%s/.cache/domsnap/%s", home, id) : NULL;
-}
-
-/* What others can write there could lead a create to rely on what does not exist. */
-static int check_owner(int fd, struct error *e)
-{
-    struct stat st;
-
-    if (fstat(fd, &st) < 0)
-        return error_errno(e, "stat");
-    if (st.st_uid != geteuid() || (st.st_mode & 022))
-        return error_set(e, UNSUPPORTED, "others can write to it");
-    return OK;
-}
-
-static int open_folder(struct index *ix, const char *folder, struct error *e)
-{
-    struct error ignored;
-
-    if (!folder)
-        return error_set(e, NOT_FOUND, "there is no folder for caches");
-    /* What can't be made may be there. */
-    dir_make(folder, &ignored);
-    if (open_in(AT_FDCWD, folder, O_RDONLY | O_DIRECTORY, &ix->dirfd, e) < 0)
-        return e->status;
-    if (check_owner(ix->dirfd, e) == OK)
-        return OK;
-    close(ix->dirfd);
-    ix->dirfd = -1;
-    return error_prefix(e, "%s", folder);
-}
-
-static void close_segments(struct index *ix)
+void index_close_segments(struct index *ix)
 {
     for (size_t i = 0; i < ix->segment_count; i++)
         segment_release(ix->segments[i]);
@@ -678,158 +614,9 @@ static void close_segments(struct index *ix)
     ix->rubbish_count = 0;
 }
 
-/* NOT_FOUND: somebody has merged it since it was listed. */
-static int open_file(struct index *ix, const char *file, struct error *e)
-{
-    struct segment *s;
-
-    if (segment_is_temporary(file))
-        add_rubbish(ix, file);
-    if (!segment_is_whole(file) || ix->segment_count == SEGMENTS_OPEN_MAX)
-        return OK;
-    if (make_room(ix, 1, e) < 0)
-        return e->status;
-    if (segment_open(&s, ix->dirfd, file, ix->repository, e) == OK) {
-        ix->segments[ix->segment_count++] = s;
-        return OK;
-    }
-    if (e->status == NOT_FOUND)
-        return e->status;
-    log_debug("%s; it is left out", e->text);
-    if (e->status == DAMAGED)
-        add_rubbish(ix, file);
-    return OK;
-}
-
-static int open_listed(struct index *ix, struct error *e)
-{
-    AUTO_CLOSEDIR DIR *dir = NULL;
-    const char *file;
-
-    if (list_in(ix->dirfd, ".", &dir, e) < 0)
-        return e->status;
-    while ((file = dir_next(dir)))
-        if (open_file(ix, file, e) < 0)
-            return e->status;
-    return errno ? error_errno(e, "list") : OK;
-}
-
-/* What was merged while it was listed is in a new file. */
-static void open_segments(struct index *ix)
-{
-    struct error why;
-
-    for (int i = 0; i < 8; i++) {
-        if (open_listed(ix, &why) == OK)
-            return;
-        if (why.status != NOT_FOUND)
-            break;
-        if (i < 7)
-            close_segments(ix);
-    }
-    log_debug("index: not all of it can be used: %s", why.text);
-}
-
-/* Take from it the packs that no other has: how many. `*unknown`: those the view does not name. */
-static size_t take_packs(struct index *ix, struct segment *s, size_t *unknown)
-{
-    size_t at = 0, taken = 0;
-
-    for (uint32_t i = 0; i < s->pack_count; i++) {
-        struct segment_pack *p = &s->packs[i];
-        struct pack *pack;
-
-        while (at < ix->listed_count && pack_name_compare(&ix->listed[at].told.name, &p->name) < 0)
-            at++;
-        pack = &ix->listed[at];
-        if (at == ix->listed_count || pack_name_compare(&pack->told.name, &p->name) != 0 ||
-            pack->told.bytes != p->bytes) {
-            ++*unknown;
-            continue;
-        }
-        if (pack->covered)
-            continue;
-        pack->covered = true;
-        p->number = (uint32_t)at;
-        s->wanted += p->entries;
-        taken++;
-    }
-    return taken;
-}
-
-static int compare_segments(const void *a, const void *b)
-{
-    const struct segment *x = *(struct segment *const *)a, *y = *(struct segment *const *)b;
-
-    return (x->entries < y->entries) - (x->entries > y->entries);
-}
-
-static bool is_old(const struct segment *s)
-{
-    struct stat st;
-
-    return fstat(s->fd, &st) == 0 && time(NULL) - st.st_mtime > UNKNOWN_S;
-}
-
-static void use_segments(struct index *ix)
-{
-    size_t count = ix->segment_count;
-
-    if (count)
-        qsort(ix->segments, count, sizeof *ix->segments, compare_segments);
-    ix->segment_count = 0;
-    for (size_t i = 0; i < count; i++) {
-        struct segment *s = ix->segments[i];
-        size_t unknown = 0;
-
-        if (take_packs(ix, s, &unknown)) {
-            insert(ix, s);
-            continue;
-        }
-        if (!unknown || is_old(s))
-            add_rubbish(ix, s->name);
-        segment_release(s);
-    }
-}
-
-static int read_others(struct index *ix, struct error *e)
-{
-    AUTO_FREE uint32_t *numbers = malloc((ix->listed_count + 1) * sizeof *numbers);
-    struct gathered g = {0};
-    size_t count = 0;
-    int rc;
-
-    if (!numbers)
-        return error_set(e, NO_SPACE, "out of memory");
-    for (uint32_t i = 0; i < ix->listed_count; i++)
-        if (!ix->listed[i].covered)
-            numbers[count++] = i;
-    rc = gather(ix, numbers, count, &g, e);
-    if (rc == OK)
-        rc = take_gathered(ix, &g, NULL, e);
-    release_gathered(&g);
-    return rc;
-}
-
-int index_open_files(struct index *ix, const char *id, const char *cache, struct error *e)
-{
-    AUTO_FREE char *usual = cache ? NULL : usual_folder(id);
-    struct error why;
-
-    if (open_folder(ix, cache ? cache : usual, &why) < 0)
-        give_up(ix, &why);
-    else
-        open_segments(ix);
-    use_segments(ix);
-    if (read_others(ix, e) < 0)
-        return e->status;
-    tidy(ix);
-    return OK;
-}
-
 void index_close_files(struct index *ix)
 {
-    close_segments(ix);
+    index_close_segments(ix);
     free(ix->segments);
     free(ix->rubbish);
     if (ix->dirfd >= 0)

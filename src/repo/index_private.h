@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What the parts of the index share: index.c answers, index_files.c keeps the files of the cache,
- * index_walk.c goes through all from front to back.
+ * What the parts of the index share: index.c answers, index_open.c opens the cache, index_files.c
+ * keeps its files, index_walk.c goes through all from front to back.
  *
  * Locks, in the order in which they are taken:
  *   keeping  whoever changes files, or moves entries to them; for seconds
@@ -24,9 +24,7 @@ struct pack {
     uint32_t *damaged; /* offsets, sorted */
     size_t damaged_count;
     bool all_damaged;
-    bool named;   /* by a view; one of our own is not, at first */
     bool covered; /* a segment is found that has its entries */
-    bool dropped; /* it was gone when places were numbered */
 };
 
 struct index {
@@ -61,6 +59,9 @@ struct index {
 /* So many entries are kept in memory before they go to a file: 32 MiB. */
 #define FRESH_MAX (1u << 19)
 
+/* Each takes a descriptor; nobody leaves as many. */
+#define SEGMENTS_OPEN_MAX 256
+
 /* ---- index.c ---- */
 
 /* Add a pack's entries: DAMAGED if one is impossible, and nothing is done then. */
@@ -70,12 +71,35 @@ int index_put_table(struct fresh *f, uint32_t number, uint64_t pack_bytes,
 /* Under `lock`. */
 bool index_is_damaged(const struct pack *pack, uint32_t offset);
 
-/* ---- index_files.c ---- */
+/* ---- index_open.c ---- */
 
 /* Open the folder and what is in it, as far as that can be used; read the tables of the packs that
  * are not in it. */
 int index_open_files(struct index *ix, const char *id, const char *cache, struct error *e);
+
+/* ---- index_files.c: under `keeping` up to the line, or as long as nobody else has the index ---- */
+
+/* From here on all that is new stays in memory. */
+void index_give_up(struct index *ix, const struct error *why);
+
+/* Room for so many more segments; and, under `lock`, one more of them. */
+int index_make_room(struct index *ix, size_t more, struct error *e);
+void index_insert(struct index *ix, struct segment *s);
+
+/* A file to be removed with the next merge. What there is no memory for stays. */
+void index_add_rubbish(struct index *ix, const char *file);
+
+/* Take the entries of packs from their tables, in place of those of `bad`, if it is not NULL. */
+int index_read_tables(struct index *ix, const uint32_t *numbers, size_t count, struct segment *bad,
+                      struct error *e);
+
+/* Merge what is to be merged. */
+void index_tidy(struct index *ix);
+
+void index_close_segments(struct index *ix);
 void index_close_files(struct index *ix);
+
+/* ---- index_files.c, at any time ---- */
 
 /* Move what is in memory to a file, unless somebody does so now. */
 void index_relieve(struct index *ix);

@@ -75,7 +75,7 @@ int walk_new(struct walk **out, struct segment *const *segments, size_t segment_
         w->sources = calloc(segment_count + fresh_count + 1, sizeof *w->sources);
     if (!w || !w->sources) {
         walk_free(w);
-        return error_set(e, NO_SPACE, "out of memory");
+        return error_out_of_memory(e);
     }
     for (size_t i = 0; rc == OK && i < segment_count; i++) {
         struct source *s = &w->sources[w->count++];
@@ -154,18 +154,17 @@ struct numbered {
     struct index *ix;
     struct walk *walk;
     uint64_t next;
-    bool gone; /* that one is */
 };
 
-static bool was_dropped(struct numbered *n, const struct entry *entry, struct place *place)
+/* One of a pack that has come since. */
+static bool has_no_number(struct numbered *n, const struct entry *entry, struct place *place)
 {
     const struct pack *pack;
-    bool dropped;
+    bool is_new;
 
     pthread_rwlock_rdlock(&n->ix->lock);
     pack = n->ix->packs[entry->pack];
-    dropped = pack->dropped || entry->pack >= n->ix->numbered_packs;
-    n->gone = pack->told.gone;
+    is_new = entry->pack >= n->ix->numbered_packs;
     *place = (struct place){
         .pack = entry->pack,
         .offset = entry->offset,
@@ -175,7 +174,7 @@ static bool was_dropped(struct numbered *n, const struct entry *entry, struct pl
     };
     memcpy(place->base, entry->base, PREFIX_BYTES);
     pthread_rwlock_unlock(&n->ix->lock);
-    return dropped;
+    return is_new;
 }
 
 /* A segment that can't be read is one no longer, so that a second try finds none; but the numbers
@@ -202,7 +201,7 @@ static int next_numbered(struct numbered *n, struct index_entry *told, uint64_t 
         rc = walk_next(n->walk, &entry, &bad, e);
         if (rc < 0)
             return mend(n, bad, e);
-    } while (rc && was_dropped(n, &entry, &told->place));
+    } while (rc && has_no_number(n, &entry, &told->place));
     if (!rc && n->next == n->ix->places)
         return 0;
     if (!rc || n->next == n->ix->places)
@@ -223,8 +222,6 @@ int index_each(struct index *ix, index_sink sink, void *arg, struct error *e)
     if (walk_all(&n.walk, ix, e) < 0)
         return e->status;
     while ((rc = next_numbered(&n, &entry, &number, e)) > 0) {
-        if (n.gone)
-            continue;
         rc = sink(arg, number, &entry, e);
         if (rc < 0)
             break;
@@ -233,37 +230,25 @@ int index_each(struct index *ix, index_sink sink, void *arg, struct error *e)
     return rc < 0 ? rc : OK;
 }
 
-/* The place is one of the match's. If all of them are gone, there is none. */
 struct matching {
-    const uint8_t (*prefixes)[20];
+    const uint8_t (*prefixes)[PREFIX_BYTES];
     size_t count, at;
     struct index_match *matches;
-    bool alive;
 };
 
-static void leave(struct matching *m)
-{
-    if (!m->alive)
-        m->matches[m->at] = (struct index_match){0, 0};
-    m->alive = false;
-    m->at++;
-}
-
-static void match(struct matching *m, const struct index_entry *entry, uint64_t number, bool gone)
+static void match(struct matching *m, const struct index_entry *entry, uint64_t number)
 {
     while (m->at < m->count && memcmp(m->prefixes[m->at], entry->prefix, PREFIX_BYTES) < 0)
-        leave(m);
+        m->at++;
     if (m->at == m->count || memcmp(m->prefixes[m->at], entry->prefix, PREFIX_BYTES) != 0)
         return;
     if (!m->matches[m->at].count++)
         m->matches[m->at].first = number;
-    m->alive |= !gone;
 }
 
-static void finish_matches(struct matching *m)
+/* Of one that is asked for twice. */
+static void copy_doubles(struct matching *m)
 {
-    while (m->at < m->count)
-        leave(m);
     for (size_t i = 1; i < m->count; i++)
         if (memcmp(m->prefixes[i - 1], m->prefixes[i], PREFIX_BYTES) == 0)
             m->matches[i] = m->matches[i - 1];
@@ -283,8 +268,8 @@ int index_match(struct index *ix, const uint8_t (*prefixes)[20], size_t count,
     if (walk_all(&n.walk, ix, e) < 0)
         return e->status;
     while ((rc = next_numbered(&n, &entry, &number, e)) > 0)
-        match(&m, &entry, number, n.gone);
-    finish_matches(&m);
+        match(&m, &entry, number);
+    copy_doubles(&m);
     walk_free(n.walk);
     return rc < 0 ? rc : OK;
 }

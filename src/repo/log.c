@@ -61,7 +61,7 @@ static int add_number(void *arg, const char *name, uint64_t bytes, struct error 
     if ((n->count & (n->count - 1)) == 0) {
         more = reallocarray(n->all, n->count ? 2 * n->count : 1, sizeof *n->all);
         if (!more)
-            return error_set(e, NO_SPACE, "out of memory");
+            return error_out_of_memory(e);
         n->all = more;
     }
     n->all[n->count++] = number;
@@ -148,7 +148,7 @@ static int walk_add(struct walk *w, json_t *entry, const struct error *warning, 
         w->warnings = warnings;
     if (!entries || !warnings) {
         json_decref(entry);
-        return error_set(e, NO_SPACE, "out of memory");
+        return error_out_of_memory(e);
     }
     w->entries[w->count] = entry;
     w->warnings[w->count++] = warning ? strdup(warning->text) : NULL;
@@ -342,7 +342,7 @@ int log_open(struct log **l, struct backend *b, struct error *e)
 
     *l = NULL;
     if (!new)
-        return error_set(e, NO_SPACE, "out of memory");
+        return error_out_of_memory(e);
     new->backend = b;
     if (log_read(new, e) < 0) {
         log_close(new);

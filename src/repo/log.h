@@ -93,6 +93,9 @@ int log_end(struct log *l, const char *run, struct error *e);
  * `*ended` counts them. */
 int log_reap(struct log *l, unsigned *ended, struct error *e);
 
+/* Whether a condemn entry that was put counts: its run may have been ended by others, too. */
+bool log_has_condemned(const struct log *l, const json_t *condemn);
+
 /* NOT_FOUND: it is not there, or no longer. */
 int log_remove(struct log *l, const char *snapshot_run, struct error *e);
 

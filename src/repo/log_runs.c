@@ -129,7 +129,7 @@ static int put_new(struct log *l, json_t *entry, struct error *e)
 {
     AUTO_JSON json_t *owned = entry;
 
-    return owned ? log_put(l, owned, e) : error_set(e, NO_SPACE, "out of memory");
+    return owned ? log_put(l, owned, e) : error_out_of_memory(e);
 }
 
 int log_begin(struct log *l, const char *command, const char *reads, char run[static RUN_ID],
@@ -140,7 +140,7 @@ int log_begin(struct log *l, const char *command, const char *reads, char run[st
     struct view_run r = {.command = said, .host = host, .boot = boot, .reads = from};
 
     if (!said || !from)
-        return error_set(e, NO_SPACE, "out of memory");
+        return error_out_of_memory(e);
     if (new_run_id(r.id, e) < 0)
         return e->status;
     host_name(host);
@@ -180,6 +180,25 @@ int log_end(struct log *l, const char *run, struct error *e)
         if (put_new(l, json_pack("{s:s, s:s}", "kind", "end", "run", run), e) < 0)
             return e->status;
     return OK;
+}
+
+/* ---- condemned ---- */
+
+static bool is_named(const struct view *v, const json_t *pack)
+{
+    const char *text = json_string_value(json_array_get(pack, 0));
+    struct pack_name name;
+
+    return text && pack_name_from_text(&name, text) && view_find_pack(v, &name);
+}
+
+bool log_has_condemned(const struct log *l, const json_t *condemn)
+{
+    const json_t *named = json_object_get(condemn, "named");
+    const json_t *packs = json_object_get(condemn, "packs");
+
+    return json_array_size(named) ? is_named(log_view(l), json_array_get(named, 0))
+                                  : !is_named(log_view(l), json_array_get(packs, 0));
 }
 
 /* ---- the dead ---- */

@@ -35,17 +35,12 @@ static void set_bit(uint8_t *bits, uint64_t n)
     bits[n / 8] |= (uint8_t)(1 << n % 8);
 }
 
-static int out_of_memory(struct error *e)
-{
-    return error_set(e, NO_SPACE, "out of memory");
-}
-
 int mark_new(struct mark **out, struct store *s, struct error *e)
 {
     struct mark *m = calloc(1, sizeof *m);
 
     if (!m)
-        return out_of_memory(e);
+        return error_out_of_memory(e);
     m->store = s;
     if (index_merge(store_index(s), &m->places, e) == OK &&
         store_worker_new(&m->worker, s, e) == OK) {
@@ -56,7 +51,7 @@ int mark_new(struct mark **out, struct store *s, struct error *e)
             *out = m;
             return OK;
         }
-        out_of_memory(e);
+        error_out_of_memory(e);
     }
     mark_free(m);
     return e->status;
@@ -122,7 +117,7 @@ static int flush(struct mark *m, struct error *e)
     m->batch_count = 0;
     matches = malloc(count * sizeof *matches);
     if (!matches)
-        return out_of_memory(e);
+        return error_out_of_memory(e);
     return look_up(m, count, matches, e) < 0 ? e->status : interrupt_check(e);
 }
 
@@ -384,11 +379,6 @@ uint8_t *mark_needed_copy(const struct mark *m)
     uint8_t *copy = malloc(m->places / 8 + 1);
 
     return copy ? memcpy(copy, m->needed, m->places / 8 + 1) : NULL;
-}
-
-bool mark_is_list(const struct mark *m, const uint8_t *prefix)
-{
-    return prefix_set_has(&m->lists, prefix);
 }
 
 size_t mark_bad_count(const struct mark *m)

@@ -40,9 +40,6 @@ bool mark_needs(const struct mark *m, uint64_t number);
 /* A bit for each place, as mark_needs() says it now; to free(). NULL: out of memory. */
 uint8_t *mark_needed_copy(const struct mark *m);
 
-/* A list, not a chunk. */
-bool mark_is_list(const struct mark *m, const uint8_t *prefix);
-
 /* Pieces that are needed and nowhere sound: how many, and whether that of a name is one. */
 size_t mark_bad_count(const struct mark *m);
 bool mark_is_bad(const struct mark *m, const struct chunk_id *id);

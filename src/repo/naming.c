@@ -27,7 +27,7 @@ int naming_new(struct naming **out, struct error *e)
         n->sum = EVP_MD_CTX_new();
     if (!n || !n->sum) {
         naming_free(n);
-        return error_set(e, NO_SPACE, "out of memory");
+        return error_out_of_memory(e);
     }
     *out = n;
     return OK;

@@ -57,11 +57,6 @@ static uint8_t *aligned(size_t bytes)
     return aligned_alloc(ALIGNMENT, round_up(bytes + 1));
 }
 
-static int out_of_memory(struct error *e)
-{
-    return error_set(e, NO_SPACE, "out of memory");
-}
-
 /* ---- tables ---- */
 
 /* Within the pack, and sorted. */
@@ -101,7 +96,7 @@ static int read_tail(struct backend *b, const struct pack_name *name, uint64_t b
     const uint8_t *at;
 
     if (!buffer)
-        return out_of_memory(e);
+        return error_out_of_memory(e);
     if (bytes < PACK_HEAD_BYTES + PACK_TAIL_BYTES || bytes > PACK_MAX_BYTES)
         return error_set(e, DAMAGED, "its length is not that of a pack");
     if (read_around(b, name, bytes - PACK_TAIL_BYTES, PACK_TAIL_BYTES, buffer, &at, e) < 0)
@@ -124,7 +119,7 @@ static int read_table(struct backend *b, const struct pack_name *name, uint64_t 
     buffer = aligned(blocks_around(tail.table_offset, table_bytes));
     entries = malloc((tail.entries + (size_t)1) * sizeof *entries);
     if (!buffer || !entries)
-        return out_of_memory(e);
+        return error_out_of_memory(e);
     if (read_around(b, name, tail.table_offset, table_bytes, buffer, &table, e) < 0)
         return e->status;
     if (take_table(&tail, table, entries, e) < 0)
@@ -154,7 +149,7 @@ int pack_read_kind(struct backend *b, const struct pack_name *name, enum pack_ki
     const uint8_t *at;
 
     if (!buffer)
-        return out_of_memory(e);
+        return error_out_of_memory(e);
     if (read_around(b, name, 0, PACK_HEAD_BYTES, buffer, &at, e) < 0 ||
         pack_head_take(&head, at, e) < 0)
         return e->status;
@@ -187,7 +182,7 @@ int pack_look(struct backend *b, const struct pack_name *name, struct pack_windo
     if (!window->buffer)
         window->buffer = aligned(READ_BYTES);
     if (!window->buffer)
-        return out_of_memory(e);
+        return error_out_of_memory(e);
     if (offset < window->begin || offset + bytes > window->begin + window->bytes) {
         pack_object(name, object);
         window->begin = offset / ALIGNMENT * ALIGNMENT;
@@ -268,51 +263,8 @@ int pack_scan(struct backend *b, const struct pack_name *name, pack_sink sink, v
     size_t bytes;
 
     if (!pack)
-        return out_of_memory(e);
+        return error_out_of_memory(e);
     if (read_whole(b, name, pack, PACK_MAX_BYTES, &bytes, e) < 0)
         return e->status;
     return scan(pack, bytes, sink, arg, e);
-}
-
-/* One piece of memory and one sum, both released by the caller. */
-static int sum_up(struct backend *b, const char *object, uint64_t bytes, uint8_t *buffer,
-                  EVP_MD_CTX *sum, struct error *e)
-{
-    size_t got;
-
-    for (uint64_t at = 0; at < bytes; at += got) {
-        if (interrupt_check(e) < 0)
-            return e->status;
-        if (b->driver->get(b, object, at, buffer, READ_BYTES, &got, e) < 0)
-            return e->status;
-        if (got == 0)
-            return error_set(e, DAMAGED, "it is cut short: nothing is left at %llu",
-                             (unsigned long long)at);
-        EVP_DigestUpdate(sum, buffer, got);
-    }
-    return OK;
-}
-
-int pack_check_sum(struct backend *b, const struct pack_name *name, uint64_t bytes, struct error *e)
-{
-    AUTO_FREE uint8_t *buffer = aligned(READ_BYTES);
-    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    char object[PACK_OBJECT_MAX];
-    uint8_t sum[ID_BYTES];
-    int rc;
-
-    pack_object(name, object);
-    if (!buffer || !ctx || !EVP_DigestInit_ex(ctx, EVP_sha256(), NULL))
-        rc = out_of_memory(e);
-    else
-        rc = sum_up(b, object, bytes, buffer, ctx, e);
-    if (rc == OK) {
-        EVP_DigestFinal_ex(ctx, sum, NULL);
-        if (memcmp(sum, name->sum, sizeof sum) != 0)
-            rc = error_set(e, DAMAGED, "checksum mismatch");
-    }
-    EVP_MD_CTX_free(ctx);
-    if (rc == NOT_FOUND)
-        rc = error_set(e, DAMAGED, "it is missing");
-    return rc < 0 ? error_prefix(e, "%s", object) : OK;
 }

@@ -54,8 +54,4 @@ typedef int (*pack_sink)(void *arg, uint32_t offset, const struct piece_head *h,
 int pack_scan(struct backend *b, const struct pack_name *name, pack_sink sink, void *arg,
               struct error *e);
 
-/* Hold a whole pack against its name: DAMAGED. */
-int pack_check_sum(struct backend *b, const struct pack_name *name, uint64_t bytes,
-                   struct error *e);
-
 #endif

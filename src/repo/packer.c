@@ -50,11 +50,6 @@ struct full {
     uint64_t offset;
 };
 
-static int out_of_memory(struct error *e)
-{
-    return error_set(e, NO_SPACE, "out of memory");
-}
-
 /* The first failure is everybody's. */
 static int fail(struct packer *p, struct error *e)
 {
@@ -89,11 +84,11 @@ static int begin(struct packer *p, struct error *e)
     struct pack_head head = {.kind = p->kind};
 
     if (!pack)
-        return out_of_memory(e);
+        return error_out_of_memory(e);
     pack->sum = EVP_MD_CTX_new();
     pack->entries = malloc(PACK_ENTRIES_MAX * sizeof *pack->entries);
     if (!pack->sum || !pack->entries)
-        out_of_memory(e);
+        error_out_of_memory(e);
     else if (!EVP_DigestInit_ex(pack->sum, EVP_sha256(), NULL))
         error_set(e, FAILED, "libcrypto has no SHA-256");
     else if (p->backend->driver->create(p->backend, p->run, PACK_FULL_BYTES, &pack->object, e) ==
@@ -187,6 +182,9 @@ static int write_full_buffer(struct packer *p, const struct full *full, struct e
     if (rc == OK)
         rc = p->backend->driver->write(full->pack->object, full->buffer, BUFFER_BYTES, full->offset,
                                        e);
+    /* Known to all before anybody takes the pack for whole. */
+    if (rc < 0)
+        rc = fail(p, e);
     pthread_mutex_lock(&p->lock);
     full->pack->writing--;
     p->idle[p->idle_count++] = full->buffer;
@@ -212,7 +210,7 @@ static int make_end(struct open_pack *pack, uint8_t **out, size_t *bytes, struct
     uint8_t *end = aligned_alloc(BACKEND_ALIGNMENT, room), *table;
 
     if (!end)
-        return out_of_memory(e);
+        return error_out_of_memory(e);
     if (pack->buffered_bytes)
         memcpy(end, pack->buffer, pack->buffered_bytes);
     table = end + pack->buffered_bytes;
@@ -225,6 +223,22 @@ static int make_end(struct open_pack *pack, uint8_t **out, size_t *bytes, struct
     *out = end;
     *bytes = whole;
     return OK;
+}
+
+/* Until all that was appended is written. */
+static int wait_for_writers(struct packer *p, struct open_pack *pack, struct error *e)
+{
+    int rc = OK;
+
+    pthread_mutex_lock(&p->lock);
+    while (pack->writing)
+        pthread_cond_wait(&p->changed, &p->lock);
+    if (p->error.status < 0) {
+        *e = p->error;
+        rc = e->status;
+    }
+    pthread_mutex_unlock(&p->lock);
+    return rc;
 }
 
 /* Nobody appends to it any more: write the end of it, once all before has been. */
@@ -241,12 +255,8 @@ static int write_end(struct packer *p, struct open_pack *pack, uint64_t *bytes, 
         return e->status;
     if (p->backend->driver->write(pack->object, end, room, offset, e) < 0)
         return e->status;
-    pthread_mutex_lock(&p->lock);
-    while (pack->writing)
-        pthread_cond_wait(&p->changed, &p->lock);
-    pthread_mutex_unlock(&p->lock);
     *bytes = offset + n;
-    return OK;
+    return wait_for_writers(p, pack, e);
 }
 
 static int publish(struct packer *p, struct open_pack *pack, uint64_t bytes, struct pack_name *name,
@@ -346,7 +356,7 @@ int packer_new(struct packer **out, struct backend *b, const char *run, enum pac
     struct packer *p = calloc(1, sizeof *p);
 
     if (!p)
-        return out_of_memory(e);
+        return error_out_of_memory(e);
     *p = (struct packer){.backend = b, .run = run, .kind = kind, .closed = closed, .arg = arg};
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->changed, NULL);
@@ -354,7 +364,7 @@ int packer_new(struct packer **out, struct backend *b, const char *run, enum pac
         p->idle[p->idle_count] = aligned_alloc(BACKEND_ALIGNMENT, BUFFER_BYTES);
         if (!p->idle[p->idle_count]) {
             packer_free(p);
-            return out_of_memory(e);
+            return error_out_of_memory(e);
         }
     }
     *out = p;

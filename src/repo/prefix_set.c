@@ -35,7 +35,7 @@ static int make_room(struct prefix_set *set, struct error *e)
         return OK;
     bigger.slots = calloc(bigger.size, sizeof *bigger.slots);
     if (!bigger.slots)
-        return error_set(e, NO_SPACE, "out of memory");
+        return error_out_of_memory(e);
     for (size_t i = 0; i < set->size; i++)
         if (!is_empty(set->slots[i]))
             memcpy(slot_of(&bigger, set->slots[i]), set->slots[i], PREFIX_BYTES);

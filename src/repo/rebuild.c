@@ -24,11 +24,6 @@ struct rebuild {
     struct rebuild_stats *stats;
 };
 
-static int out_of_memory(struct error *e)
-{
-    return error_set(e, NO_SPACE, "out of memory");
-}
-
 /* ---- what is there ---- */
 
 static int see_number(void *arg, const char *name, uint64_t bytes, struct error *e)
@@ -54,7 +49,7 @@ static int see_pack(void *arg, const char *name, uint64_t bytes, struct error *e
         return OK;
     more = reallocarray(v->packs, v->pack_count + 1, sizeof *more);
     if (!more)
-        return out_of_memory(e);
+        return error_out_of_memory(e);
     v->packs = more;
     more[v->pack_count++] = pack;
     return OK;
@@ -73,7 +68,7 @@ static int see_record(void *arg, const char *name, uint64_t bytes, struct error 
             return OK;
     more = reallocarray(r->runs, r->run_count + 1, sizeof *more);
     if (!more)
-        return out_of_memory(e);
+        return error_out_of_memory(e);
     r->runs = more;
     memcpy(more[r->run_count++], name, RUN_ID);
     return OK;
@@ -121,7 +116,7 @@ static int add_snapshot(struct rebuild *r, const char *run, const struct manifes
                               .ram = manifest_has(&m->ram)};
 
     if (!more)
-        return out_of_memory(e);
+        return error_out_of_memory(e);
     v->snapshots = more;
     snprintf(s.run, sizeof s.run, "%s", run);
     snprintf(s.record_sum, sizeof s.record_sum, "%s", seal);
@@ -129,7 +124,7 @@ static int add_snapshot(struct rebuild *r, const char *run, const struct manifes
     s.name = strdup(m->name ? m->name : "");
     s.created = strdup(m->created);
     more[v->snapshot_count++] = s;
-    return s.domain && s.name && s.created ? OK : out_of_memory(e);
+    return s.domain && s.name && s.created ? OK : error_out_of_memory(e);
 }
 
 static int read_record(struct rebuild *r, const char *run, struct error *e)

@@ -70,7 +70,7 @@ int record_put(struct repo *r, const struct manifest *m, char sum[static 65], st
     char object[RECORD_OBJECT_MAX];
 
     if (!json)
-        return error_set(e, NO_SPACE, "out of memory");
+        return error_out_of_memory(e);
     record_object(repo_run(r), object);
     if (twin_put(repo_backend(r), repo_run(r), object, json, e) < 0)
         return error_prefix(e, "record");

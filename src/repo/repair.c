@@ -24,11 +24,6 @@ struct repair {
     bool gap; /* between two good pieces there is something else, or something could not be put */
 };
 
-static int out_of_memory(struct error *e)
-{
-    return error_set(e, NO_SPACE, "out of memory");
-}
-
 /* ---- one pack ---- */
 
 static int see_piece(void *arg, uint32_t offset, const struct piece_head *h, const uint8_t *piece,
@@ -67,12 +62,9 @@ static bool is_all(const struct repair *r, const struct index_pack *pack)
 
 static int add_emptied(struct repair *r, const struct index_pack *pack, struct error *e)
 {
-    char text[PACK_NAME_TEXT];
-
-    pack_name_to_text(&pack->name, text);
     r->stats->emptied_packs++;
-    return json_array_append_new(r->emptied, json_pack("[s, I]", text, (json_int_t)pack->bytes)) < 0
-               ? out_of_memory(e)
+    return json_array_append_new(r->emptied, pack_to_json(&pack->name, pack->bytes)) < 0
+               ? error_out_of_memory(e)
                : OK;
 }
 
@@ -125,43 +117,13 @@ static int repair_packs(struct repair *r, struct error *e)
     return store_finish(r->store, e);
 }
 
-static json_t *own_packs(struct store *s)
-{
-    size_t count;
-    const struct view_pack *own = store_packs(s, &count);
-    json_t *list = json_array();
-
-    for (size_t i = 0; list && i < count; i++) {
-        char text[PACK_NAME_TEXT];
-
-        pack_name_to_text(&own[i].name, text);
-        json_array_append_new(list, json_pack("[s, I]", text, (json_int_t)own[i].bytes));
-    }
-    return list;
-}
-
 static json_t *make_entry(struct repair *r)
 {
-    AUTO_JSON json_t *named = own_packs(r->store);
+    AUTO_JSON json_t *named = store_packs_to_json(r->store);
 
     return named ? json_pack("{s:s, s:s, s:O, s:O}", "kind", "condemn", "run",
                              repo_run(store_repo(r->store)), "packs", r->emptied, "named", named)
                  : NULL;
-}
-
-/* The run has ended, but did it so? */
-static bool has_counted(const struct repair *r)
-{
-    const struct view *view = repo_view(store_repo(r->store));
-    struct pack_name name;
-    size_t count;
-    const struct view_pack *own = store_packs(r->store, &count);
-
-    if (count)
-        return view_find_pack(view, &own->name);
-    return pack_name_from_text(
-               &name, json_string_value(json_array_get(json_array_get(r->emptied, 0), 0))) &&
-           !view_find_pack(view, &name);
 }
 
 /* Where pieces are elsewhere, too, that must still be so. */
@@ -182,7 +144,7 @@ static int put_entry(struct repair *r, struct error *e)
     AUTO_JSON json_t *entry = make_entry(r);
 
     if (!entry)
-        return out_of_memory(e);
+        return error_out_of_memory(e);
     if (json_array_size(json_object_get(entry, "packs")) +
             json_array_size(json_object_get(entry, "named")) ==
         0)
@@ -194,7 +156,7 @@ static int put_entry(struct repair *r, struct error *e)
         if (log_check_run(repo_log(repo), repo_run(repo), e) < 0 || check_relied(r, e) < 0 ||
             log_put(repo_log(repo), entry, e) < 0)
             return e->status;
-    while (!has_counted(r));
+    while (!log_has_condemned(repo_log(repo), entry));
     repo_has_ended(repo);
     /* It is done, whatever happens now. */
     (void)FAULT("repaired", e);
@@ -204,7 +166,7 @@ static int put_entry(struct repair *r, struct error *e)
 int repair_run(struct store *s, struct repair_stats *stats, struct error *e)
 {
     struct repair r = {.store = s, .stats = stats, .emptied = json_array()};
-    int rc = r.emptied ? store_worker_new(&r.worker, s, e) : out_of_memory(e);
+    int rc = r.emptied ? store_worker_new(&r.worker, s, e) : error_out_of_memory(e);
 
     *stats = (struct repair_stats){0};
     if (rc == OK)

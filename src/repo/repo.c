@@ -59,7 +59,7 @@ static int put_config(struct backend *b, uint32_t chunk_bytes, struct error *e)
                        "id", id, "chunk_bytes", (json_int_t)chunk_bytes, "features", "required",
                        required, "optional");
     if (!config)
-        return error_set(e, NO_SPACE, "out of memory");
+        return error_out_of_memory(e);
     return twin_put(b, run, "config", config, e);
 }
 
@@ -214,7 +214,7 @@ int repo_open_on(struct repo **out, struct backend *b, struct error *e)
 
     if (!r) {
         backend_close(b);
-        return error_set(e, NO_SPACE, "out of memory");
+        return error_out_of_memory(e);
     }
     r->backend = b;
     if (open_all(r, e) == OK) {
@@ -318,7 +318,7 @@ static int put_note(struct repo *r, const char *kind, json_t *packs, struct erro
     AUTO_JSON json_t *entry =
         json_pack("{s:s, s:s, s:O}", "kind", kind, "run", r->run, "packs", packs);
 
-    return entry ? log_put(r->log, entry, e) : error_set(e, NO_SPACE, "out of memory");
+    return entry ? log_put(r->log, entry, e) : error_out_of_memory(e);
 }
 
 void repo_note(struct repo *r, const char *kind, json_t *packs)

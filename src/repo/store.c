@@ -5,11 +5,6 @@
 #include "base/log.h"
 #include "repo/store_private.h"
 
-static int out_of_memory(struct error *e)
-{
-    return error_set(e, NO_SPACE, "out of memory");
-}
-
 /* ---- open and close ---- */
 
 static int add_pack(void *arg, const struct pack_name *name, uint64_t bytes,
@@ -27,7 +22,7 @@ static int add_pack(void *arg, const struct pack_name *name, uint64_t bytes,
     }
     pthread_mutex_unlock(&s->mutex);
     return more ? index_add_pack(s->index, name, bytes, entries, count, &number, e)
-                : out_of_memory(e);
+                : error_out_of_memory(e);
 }
 
 static int make_packers(struct store *s, struct error *e)
@@ -48,10 +43,10 @@ static int copy_damage(struct view_pack *to, const struct view_pack *from, struc
         return OK;
     to->damage = calloc(1, sizeof *to->damage);
     if (!to->damage)
-        return out_of_memory(e);
+        return error_out_of_memory(e);
     to->damage->offsets = malloc(bytes + 1);
     if (!to->damage->offsets)
-        return out_of_memory(e);
+        return error_out_of_memory(e);
     if (bytes)
         memcpy(to->damage->offsets, damage->offsets, bytes);
     to->damage->count = damage->count;
@@ -62,7 +57,7 @@ static int copy_all_damage(struct store *s, struct error *e)
 {
     s->said = calloc(s->pack_count + (size_t)1, sizeof *s->said);
     if (!s->said)
-        return out_of_memory(e);
+        return error_out_of_memory(e);
     for (uint32_t n = 0; n < s->pack_count; n++)
         if (copy_damage(&s->said[n],
                         view_find_pack(repo_view(s->repo), &index_pack(s->index, n)->name), e) < 0)
@@ -95,7 +90,7 @@ static int open_all(struct store *s, struct error *e)
         s->pack_count++;
     s->relied = calloc(s->pack_count + (size_t)1, sizeof *s->relied);
     if (!s->relied || !s->damaged || !s->mended)
-        return out_of_memory(e);
+        return error_out_of_memory(e);
     if (copy_all_damage(s, e) < 0)
         return e->status;
     return *repo_run(s->repo) ? make_packers(s, e) : OK;
@@ -118,7 +113,7 @@ int store_open(struct store **out, struct repo *r, struct error *e)
     struct store *s = new_store();
 
     if (!s)
-        return out_of_memory(e);
+        return error_out_of_memory(e);
     s->repo = r;
     s->chunk_bytes = repo_chunk_bytes(r);
     if (open_all(s, e) == OK) {
@@ -134,7 +129,7 @@ int store_none(struct store **out, uint32_t chunk_bytes, struct error *e)
     struct store *s = new_store();
 
     if (!s)
-        return out_of_memory(e);
+        return error_out_of_memory(e);
     s->chunk_bytes = chunk_bytes;
     *out = s;
     return OK;
@@ -199,6 +194,18 @@ const struct view_pack *store_packs(const struct store *s, size_t *count)
     return s->packs;
 }
 
+json_t *store_packs_to_json(const struct store *s)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; list && i < s->put_count; i++)
+        if (json_array_append_new(list, pack_to_json(&s->packs[i].name, s->packs[i].bytes)) < 0) {
+            json_decref(list);
+            return NULL;
+        }
+    return list;
+}
+
 /* It is there as long as this run is, but nobody after us will find anything in it. */
 static int distrust(struct store *s, uint32_t n, bool *lost, struct error *e)
 {
@@ -227,16 +234,16 @@ static int add_damage(struct store *s, const char *pack, const uint32_t *offset,
     json_t *offsets = json_object_get(s->damaged, pack);
 
     if (!s->damaged)
-        return out_of_memory(e);
+        return error_out_of_memory(e);
     if (offsets && json_array_size(offsets) == 0)
         return OK; /* all of it */
     if (!offsets || !offset) {
         offsets = json_array();
         if (json_object_set_new(s->damaged, pack, offsets) < 0)
-            return out_of_memory(e);
+            return error_out_of_memory(e);
     }
     if (offset && json_array_append_new(offsets, json_integer(*offset)) < 0)
-        return out_of_memory(e);
+        return error_out_of_memory(e);
     s->damaged_count++;
     return OK;
 }
@@ -318,7 +325,7 @@ int store_mend(struct store *s, uint32_t number, const uint32_t *offset, struct 
     if (rc == OK && offset)
         rc = json_array_append_new(offsets, json_integer(*offset));
     pthread_mutex_unlock(&s->mutex);
-    return rc < 0 ? out_of_memory(e) : OK;
+    return rc < 0 ? error_out_of_memory(e) : OK;
 }
 
 size_t store_found_damaged(const struct store *s)

@@ -36,6 +36,9 @@ int store_finish(struct store *s, struct error *e);
 /* The packs that were put, all closed after store_finish(). Valid until the next is. */
 const struct view_pack *store_packs(const struct store *s, size_t *count);
 
+/* The same as the log has them; the caller's reference. NULL: out of memory. */
+json_t *store_packs_to_json(const struct store *s);
+
 /* The index follows the view. `*lost`: something was relied on, in place of being put, that the
  * view no longer names. Nothing is relied on then: store_rely() and store_put() must be asked again
  * for all of it. */

@@ -30,7 +30,7 @@ static int add_pack(void *arg, const char *name, uint64_t bytes, struct error *e
     if ((f->pack_count & (f->pack_count - 1)) == 0) {
         more = reallocarray(f->packs, f->pack_count ? 2 * f->pack_count : 1, sizeof *more);
         if (!more)
-            return error_set(e, NO_SPACE, "out of memory");
+            return error_out_of_memory(e);
         f->packs = more;
     }
     f->packs[f->pack_count++] = pack;
@@ -48,7 +48,7 @@ static int add_record(void *arg, const char *name, uint64_t bytes, struct error 
     if ((f->record_count & (f->record_count - 1)) == 0) {
         more = reallocarray(f->records, f->record_count ? 2 * f->record_count : 1, sizeof *more);
         if (!more)
-            return error_set(e, NO_SPACE, "out of memory");
+            return error_out_of_memory(e);
         f->records = more;
     }
     memcpy(f->records[f->record_count++], name, RUN_ID);

@@ -46,7 +46,7 @@ int tree_new(struct tree *t, uint64_t image_bytes, uint32_t chunk_bytes, struct 
         return error_set(e, UNSUPPORTED, "an image of %llu bytes is too large",
                          (unsigned long long)image_bytes);
     t->leaves = calloc(count, sizeof *t->leaves);
-    return t->leaves ? OK : error_set(e, NO_SPACE, "out of memory");
+    return t->leaves ? OK : error_out_of_memory(e);
 }
 
 void tree_release(struct tree *t)
@@ -78,7 +78,7 @@ int tree_put(const struct tree *t, struct store_worker *w, struct chunk_id *root
     uint64_t count = t->leaf_count;
 
     if (!ids)
-        return error_set(e, NO_SPACE, "out of memory");
+        return error_out_of_memory(e);
     memcpy(ids, t->leaves, count * sizeof *ids);
     while (count > 1)
         if (put_level(w, ids, &count, e) < 0)

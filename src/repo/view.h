@@ -45,6 +45,9 @@ void pack_name_to_text(const struct pack_name *p, char text[static PACK_NAME_TEX
 bool pack_name_from_text(struct pack_name *p, const char *text);
 int pack_name_compare(const void *a, const void *b); /* of two struct pack_name */
 
+/* [NAME, bytes], as the log has packs; the caller's reference. NULL: out of memory. */
+json_t *pack_to_json(const struct pack_name *name, uint64_t bytes);
+
 /* Pieces of a pack that were found damaged, by where their heads are. */
 struct view_damage {
     uint32_t *offsets; /* sorted; none: the pack as a whole (its length, its table) */

@@ -112,11 +112,6 @@ void view_condemned_release(struct view_condemned *c)
     *c = (struct view_condemned){0};
 }
 
-static int out_of_memory(struct error *e)
-{
-    return error_set(e, NO_SPACE, "out of memory");
-}
-
 bool is_sorted(const void *base, size_t count, size_t size,
                int (*compare)(const void *, const void *))
 {
@@ -174,7 +169,7 @@ static int take_copy(char **to, const json_t *from, const char *key, size_t max_
     if (take_text(&s, from, key, max_bytes, e) < 0)
         return e->status;
     *to = strdup(s);
-    return *to ? OK : out_of_memory(e);
+    return *to ? OK : error_out_of_memory(e);
 }
 
 static bool number_of(uint64_t *to, const json_t *number, uint64_t max)
@@ -318,7 +313,7 @@ static int sort_packs(struct pack_list *l, const char *key, struct error *e)
 static int make_room(struct pack_list *l, size_t count, struct error *e)
 {
     l->packs = calloc(count + 1, sizeof *l->packs);
-    return l->packs ? OK : out_of_memory(e);
+    return l->packs ? OK : error_out_of_memory(e);
 }
 
 int take_packs(struct pack_list *to, const json_t *from, const char *key, struct error *e)
@@ -358,7 +353,7 @@ static int take_offsets(struct view_damage **to, const json_t *offsets, const ch
 
     *to = d;
     if (!d || !(d->offsets = calloc(json_array_size(offsets) + 1, sizeof *d->offsets)))
-        return out_of_memory(e);
+        return error_out_of_memory(e);
     json_array_foreach (offsets, i, offset) {
         if (!number_of(&number, offset, UINT32_MAX))
             return error_set(e, DAMAGED, "\"%s\": %zu: not an offset in a pack", key, i + 1);

@@ -8,9 +8,6 @@
 
 #include "repo/view.h"
 
-#define STATE_FORMAT  "domsnap-state"
-#define STATE_VERSION 2
-
 #define NOTES_MAX_BYTES (64u << 10) /* of one snapshot */
 
 /* Sorted by name, none twice. */
@@ -47,7 +44,18 @@ int take_damage(struct pack_list *to, const json_t *from, const char *key, struc
 /* NULL: out of memory. */
 json_t *run_to_json(const struct view_run *r);
 json_t *snapshot_to_json(const struct view_snapshot *s);
-json_t *pack_to_json(const struct pack_name *name, uint64_t bytes);
 json_t *damage_to_json(const struct view_damage *d);
+
+/* Room for `count` items, and one more, so that none is never NULL. */
+#define RESERVE(items, count, e) view_reserve((void **)&(items), sizeof *(items), (count), (e))
+int view_reserve(void **items, size_t size, size_t count, struct error *e);
+
+struct view_pack *view_pack_of(const struct view *v, const struct pack_name *name);
+
+/* The orders in which a view has them; and those of snapshots by DOMAIN@NAME, and by run. */
+int view_run_compare(const void *a, const void *b);
+int view_snapshot_compare(const void *a, const void *b);
+int view_snapshot_compare_names(const void *a, const void *b);
+int view_snapshot_compare_runs(const void *a, const void *b);
 
 #endif

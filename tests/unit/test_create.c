@@ -558,15 +558,49 @@ static void nothing_is_overwritten(void **state)
     assert_int_equal(fake_file_count(fake_path("out")), 1);
 }
 
-static void two_creates_of_one_domain(void **state)
+/* Until *go is closed, another process has a journal of the guest. */
+static pid_t another_at_work(int *go)
 {
     struct journal other = JOURNAL_NONE;
     struct error e;
+    int ready[2], end[2];
+    pid_t pid;
+    char c;
+
+    assert_int_equal(pipe(ready), 0);
+    assert_int_equal(pipe(end), 0);
+    pid = fork();
+    if (pid == 0) {
+        close(end[1]);
+        if (journal_open(&other, &fake->engine, "linux01", OPERATION_NONE, &e) < 0)
+            _exit(1);
+        if (write(ready[1], "", 1) != 1)
+            _exit(1);
+        if (read(end[0], &c, 1) != 0)
+            _exit(1);
+        journal_release(&other);
+        _exit(0);
+    }
+    close(ready[1]);
+    close(end[0]);
+    assert_int_equal(read(ready[0], &c, 1), 1);
+    close(ready[0]);
+    *go = end[1];
+    return pid;
+}
+
+static void two_creates_of_one_domain(void **state)
+{
+    struct error e;
+    int go, status;
+    pid_t pid = another_at_work(&go);
 
     (void)state;
-    assert_int_equal(journal_open(&other, &fake->engine, "linux01", OPERATION_NONE, &e), OK);
     assert_int_equal(create(CREATE_SNAPSHOT, &e), BUSY);
-    journal_release(&other);
+    assert_non_null(strstr(e.text, "is at work on linux01"));
+    close(go);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
     assert_as_before();
 }
 

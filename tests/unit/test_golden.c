@@ -119,6 +119,20 @@ static void must_not_be(void *arg, enum check_what what, const char *name, const
     fail_msg("%s: %s", name, why->text);
 }
 
+/* As sha256sum would say. */
+static void sum_is_in_its_name(struct backend *b, const struct pack_name *name)
+{
+    char object[PACK_OBJECT_MAX], *data;
+    uint8_t sum[ID_BYTES];
+    size_t bytes;
+
+    pack_object(name, object);
+    assert_ok(backend_get(b, object, PACK_MAX_BYTES, &data, &bytes, &e));
+    EVP_Digest(data, bytes, sum, NULL, EVP_sha256(), NULL);
+    assert_memory_equal(sum, name->sum, sizeof sum);
+    free(data);
+}
+
 static void it_is_what_it_was(void **state)
 {
     const struct sample all = {.percent = 100};
@@ -139,7 +153,7 @@ static void it_is_what_it_was(void **state)
 
         assert_ok(scrub_pack(h.worker, h.store, n, &all, &bad, &e));
         assert_int_equal(bad, 0);
-        assert_ok(pack_check_sum(repo_backend(h.repo), &pack->name, pack->bytes, &e));
+        sum_is_in_its_name(repo_backend(h.repo), &pack->name);
         assert_ok(
             pack_read_table(repo_backend(h.repo), &pack->name, pack->bytes, &entries, &count, &e));
         for (size_t i = 0; i < count; i++)
