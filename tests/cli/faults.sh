@@ -83,13 +83,14 @@ gc() {
 }
 gc_holds() { disks_are new && ! "$domsnap" show off01@killed; }
 
-# What the guest still has is stored anew, what is whole is taken out.
+# What the guest still has is stored anew, what is whole is taken out. It is as it was at first, and has all that was stored then.
 repair() {
+    cp "$work"/first/*.img "$now"
     harm flip "$(find "$now/repo/packs" -type f -printf '%s %p\n' | sort -n | tail -n 1 | cut -d' ' -f2)"
     ! "$domsnap" check --read-data && "$domsnap" create off01@healed --config "$now/off.cfg"
     "$1" repair
 }
-repair_holds() { disks_are new; }
+repair_holds() { disks_are first; }
 
 # A recover of a create that had begun to publish, and of a restore that had begun to write.
 recover_create() {

@@ -211,7 +211,7 @@ static int wait_stopped(struct domain_host *host, const struct domain_id *id, in
 static int suspend_save(struct domain_host *host, const struct domain *d, enum domain_save save,
                         int fd, const struct save_watcher *watcher, struct error *e)
 {
-    char block[1000];
+    char block[50000];
 
     (void)host;
     /* A failure leaves the guest suspended, unless it is live: the worse of the two. */

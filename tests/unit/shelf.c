@@ -301,12 +301,6 @@ void fill(uint8_t *to, size_t bytes, unsigned seed)
     }
 }
 
-void fill_random(uint8_t *to, size_t bytes)
-{
-    for (size_t i = 0; i < bytes; i++)
-        to[i] = (uint8_t)(random() >> 8);
-}
-
 /* ---- what is there ---- */
 
 size_t named_packs(struct view_pack **packs)

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "backend_fake.h"
+#include "random.h"
 #include "repo/manifest.h"
 #include "repo/store.h"
 
@@ -83,9 +84,8 @@ void assert_there(const struct picture *p, const uint8_t *is);
 size_t named_packs(struct view_pack **packs);
 unsigned known_damage(void); /* how many places, a whole pack being one */
 
-/* Text that compresses, another for each seed; and what does not, out of random(). */
+/* Text that compresses, another for each seed. */
 void fill(uint8_t *to, size_t bytes, unsigned seed);
-void fill_random(uint8_t *to, size_t bytes);
 
 /* Of a folder of the repository, "packs". */
 unsigned count_files(const char *sub);

@@ -21,6 +21,7 @@
 #include "base/time.h"
 #include "domain/driver.h"
 #include "domain/savefile.h"
+#include "random.h"
 #include "repo/manifest.h"
 #include "volume/lvm_report.h"
 #include "volume/store_size.h"
@@ -268,10 +269,8 @@ static void two_sums_at_once_are_libcryptos(void **state)
 
     (void)state;
     srandom(1);
-    for (size_t i = 0; i < most; i++) {
-        a[i] = (uint8_t)(random() >> 8);
-        b[i] = (uint8_t)(random() >> 8);
-    }
+    fill_random(a, most);
+    fill_random(b, most);
     for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
         check_pair(a, b, lengths[i]);
         check_pair(a + 1, b + 15, lengths[i]);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "random.h"
 #include "repo/codec.h"
 #include "repo/patch.h"
 #include "repo/prefix_set.h"
@@ -17,12 +18,6 @@
 static struct error e;
 static uint8_t base[CHUNK_MAX_BYTES], content[CHUNK_MAX_BYTES], pages[CHUNK_MAX_BYTES];
 static uint8_t got[2 * CHUNK_MAX_BYTES];
-
-static void fill_random(uint8_t *to, size_t bytes)
-{
-    for (size_t i = 0; i < bytes; i++)
-        to[i] = (uint8_t)(random() >> 8);
-}
 
 /* ---- patches ---- */
 
