@@ -86,7 +86,7 @@ struct request {
 
 struct result {
     struct manifest m;
-    struct create_stats stats;
+    struct store_stats stats;
 };
 
 static bool parse_running(int key, char *arg, struct argp_state *state)
@@ -148,7 +148,7 @@ static unsigned parse_count(const char *arg, struct argp_state *state)
 
 static void check(const struct request *r, struct argp_state *state)
 {
-    const struct create_target *to = &r->running.to;
+    const struct snapshot_target *to = &r->running.to;
 
     if (r->config_file && r->of_running)
         argp_error(state, "a guest that does not run (--config) has no RAM, and is not paused");
@@ -165,7 +165,7 @@ static void check(const struct request *r, struct argp_state *state)
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
     struct request *r = state->input;
-    struct create_target *to = &r->running.to;
+    struct snapshot_target *to = &r->running.to;
 
     switch (key) {
     case OPTION_CONFIG:
@@ -219,7 +219,7 @@ static json_t *to_json(const struct result *r)
 static int create(struct request *r, struct result *result, struct error *e)
 {
     struct engine *engine = cli_engine();
-    struct create_target *to = &r->running.to;
+    struct snapshot_target *to = &r->running.to;
     struct create_off_params off = {.config_file = r->config_file, .domain = r->domain};
 
     r->running.domain = r->domain;

@@ -4,12 +4,15 @@
 
 #include "cli/cli.h"
 
-static const char doc[] =
-    "Take out of damaged packs what can still be read, and store it anew. A log that is lost is made "
-    "anew of what is there.\v"
-    "A pack is dropped only once all that was in it is elsewhere, or if it is missing. In this order: "
-    "`domsnap check --read-data` finds what is damaged; then this; then `domsnap create` of each guest "
-    "stores what the guests still have; then `domsnap check` says which snapshots are hurt for good.";
+static const char doc[] = "Take out of damaged packs what can still be read, and store it anew. A "
+                          "log that is lost is made "
+                          "anew of what is there.\v"
+                          "A pack is dropped only once all that was in it is elsewhere, or if it "
+                          "is missing. In this order: "
+                          "`domsnap check --read-data` finds what is damaged; then this; then "
+                          "`domsnap create` of each guest "
+                          "stores what the guests still have; then `domsnap check` says which "
+                          "snapshots are hurt for good.";
 
 static void print(void *arg)
 {

@@ -12,7 +12,7 @@
 #include "base/file.h"
 #include "copy/team.h"
 #include "engine/engine.h"
-#include "engine/source.h"
+#include "shelf/source.h"
 #include "repo/records.h"
 
 struct checking {
@@ -176,7 +176,7 @@ static int check_repository(struct checking *c, struct error *e)
 static int read_snapshot(struct checking *c, const struct snapshot_ref *ref, struct seen *seen,
                          struct error *e)
 {
-    const struct source_driver *driver = ref->folder ? &source_folder : &source_repository;
+    const struct source_driver *driver = source_driver_of(ref);
     struct source_verify how = {.sample = c->sample, .seen = seen};
     struct source *p;
     struct manifest m;

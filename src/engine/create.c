@@ -25,11 +25,11 @@
 #include "base/time.h"
 #include "copy/spool.h"
 #include "domain/xlcfg.h"
+#include "engine/deposit.h"
 #include "engine/describe.h"
 #include "engine/engine.h"
 #include "engine/guardian.h"
 #include "engine/journal.h"
-#include "engine/sink.h"
 #include "engine/precopy.h"
 #include "engine/settle.h"
 
@@ -54,12 +54,10 @@ struct window {
 struct creation {
     struct engine *engine;
     const struct create_params *params;
-    struct create_stats *stats;
+    struct store_stats *stats;
     struct description d;
     char id[9]; /* of this run: marks all that it makes */
-    const struct sink_driver *driver;
-    struct sink *sink;
-    struct sink_request request; /* of the above */
+    struct deposit deposit;
     struct journal journal;
     int turn;    /* of this host */
     int save_fd; /* the pipe that libxl writes to */
@@ -137,14 +135,8 @@ static int open_sink(struct creation *c, struct error *e)
 {
     if (description_to_manifest(&c->d, c->engine, is_cold(c) ? "cold" : "snapshot", &c->m, e) < 0)
         return e->status;
-    c->request = (struct sink_request){
-        .to = &c->params->to,
-        .d = &c->d,
-        .ram = c->save != SAVE_NOTHING,
-        .progress = &c->engine->progress,
-        .m = &c->m,
-    };
-    return c->driver->open(&c->sink, &c->request, e);
+    return deposit_open(&c->deposit, &c->params->to, &c->d, c->save != SAVE_NOTHING,
+                        &c->engine->progress, &c->m, e);
 }
 
 static bool is_looked_after(const struct creation *c)
@@ -204,7 +196,7 @@ static int prepare_sink(struct creation *c, struct error *e)
         log_note("xl.cfg(5) has no word for these of its settings, so that they are not in the "
                  "snapshot: %s",
                  left_out);
-    return c->driver->prepare(c->sink, save_bytes(c), config, e);
+    return c->deposit.driver->prepare(c->deposit.sink, save_bytes(c), config, e);
 }
 
 /* The stream is longer than the RAM by what is said of it: the frames' numbers, 1/512; the
@@ -239,7 +231,7 @@ static int prepare_ram(struct creation *c, struct error *e)
 
     if (c->save == SAVE_NOTHING)
         return OK;
-    if (c->driver->open_ram(c->sink, &config.file, &config.name, e) < 0)
+    if (c->deposit.driver->open_ram(c->deposit.sink, &config.file, &config.name, e) < 0)
         return e->status;
     fill_spool_config(c, &config);
     return spool_start(&c->spool, &c->save_fd, &config, e);
@@ -268,7 +260,7 @@ static int watch_snapshots(void *arg, struct error *e)
     for (size_t i = 0; i < c->d.disk_count; i++) {
         struct volume *v = c->d.disks[i].volume;
 
-        if (v->driver->watch(v, c->driver->position(c->sink, i), e) < 0)
+        if (v->driver->watch(v, c->deposit.driver->position(c->deposit.sink, i), e) < 0)
             return e->status;
     }
     return OK;
@@ -315,7 +307,7 @@ static int copy_disks(struct creation *c, struct error *e)
     atomic_store(&c->engine->progress.total_bytes, total);
     rc = open_sources(c, e);
     if (rc == OK)
-        rc = c->driver->put_disks(c->sink, &watch, e);
+        rc = deposit_put_disks(&c->deposit, &c->d, &watch, e);
     description_close_sources(&c->d);
     /* An image read from a snapshot that broke meanwhile is worth nothing; and if it could not be
      * read, that is why. */
@@ -352,7 +344,8 @@ static int put_ram(struct creation *c, struct error *e)
 
     if (!c->spool)
         return OK;
-    return finish_spool(c, &bytes, e) < 0 ? e->status : c->driver->put_ram(c->sink, bytes, e);
+    return finish_spool(c, &bytes, e) < 0 ? e->status
+                                          : c->deposit.driver->put_ram(c->deposit.sink, bytes, e);
 }
 
 /* What ends a live save that the guest still runs in. */
@@ -674,7 +667,7 @@ static int carry_out(struct creation *c, struct error *e)
     if (settle_volumes(c->engine, c->journal.entry, e) < 0 || put_ram(c, e) < 0)
         return e->status;
     progress_begin(&c->engine->progress, "publish", 0);
-    return sink_commit(c->driver, c->sink, &c->journal, c->stats, e);
+    return deposit_commit(&c->deposit, &c->journal, c->stats, e);
 }
 
 /* Let go of all that is only in this process, so that settle_create() finds what recover would
@@ -686,8 +679,7 @@ static void let_go(struct creation *c)
     guardian_stop(c->guardian);
     c->guardian = NULL;
     give_up_ram(c, &given_up);
-    if (c->driver->let_go)
-        c->driver->let_go(c->sink);
+    deposit_let_go(&c->deposit);
 }
 
 /* The journal is open: whatever happens now ends in settle_create(). */
@@ -696,7 +688,7 @@ static int journalled(struct creation *c, struct error *e)
     json_t *kept;
     int rc;
 
-    if (c->driver->journal(c->sink, &kept, e) < 0 ||
+    if (c->deposit.driver->journal(c->deposit.sink, &kept, e) < 0 ||
         settle_begin(&c->journal, &c->d, c->id, suspends(c), kept, e) < 0)
         return e->status;
     rc = carry_out(c, e);
@@ -706,13 +698,13 @@ static int journalled(struct creation *c, struct error *e)
 
 /* `*not_live`: in, and, if it ends in AGAIN, out. */
 static int create_once(struct engine *engine, const struct create_params *params, bool *not_live,
-                       struct manifest *m, struct create_stats *stats, struct error *e)
+                       struct manifest *m, struct store_stats *stats, struct error *e)
 {
     struct creation c = {
         .engine = engine,
         .params = params,
         .stats = stats,
-        .driver = sink_driver_of(&params->to),
+        .deposit = {.driver = sink_driver_of(&params->to)},
         .journal = JOURNAL_NONE,
         .turn = -1,
         .save_fd = -1,
@@ -736,7 +728,7 @@ static int create_once(struct engine *engine, const struct create_params *params
     if (rc == OK)
         rc = journalled(&c, e);
     guardian_stop(c.guardian);
-    c.driver->close(c.sink);
+    deposit_close(&c.deposit);
     journal_release(&c.journal);
     if (c.turn >= 0)
         close(c.turn);
@@ -750,7 +742,7 @@ static int create_once(struct engine *engine, const struct create_params *params
 }
 
 int engine_create(struct engine *engine, const struct create_params *params, struct manifest *m,
-                  struct create_stats *stats, struct error *e)
+                  struct store_stats *stats, struct error *e)
 {
     bool not_live = false;
     int rc = create_once(engine, params, &not_live, m, stats, e);

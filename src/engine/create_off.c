@@ -16,7 +16,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "engine/sink.h"
+#include "engine/deposit.h"
 #include "engine/settle.h"
 
 #define CONFIG_MAX_BYTES (1u << 20)
@@ -28,9 +28,7 @@ struct creation {
     struct description d;
     struct journal journal;
     int turn; /* of this host */
-    const struct sink_driver *driver;
-    struct sink *sink;
-    struct sink_request request; /* of the above */
+    struct deposit deposit;
     struct manifest m;
 };
 
@@ -141,29 +139,29 @@ static int describe(struct creation *c, struct error *e)
 
 /* ---- put, publish ---- */
 
-static int carry_out(struct creation *c, struct create_stats *stats, struct error *e)
+static int carry_out(struct creation *c, struct store_stats *stats, struct error *e)
 {
     uint64_t total = strlen(c->config);
 
     for (size_t i = 0; i < c->d.disk_count; i++)
         total += c->d.disks[i].volume->size_bytes;
     progress_begin(&c->engine->progress, "copy", total);
-    if (c->driver->prepare(c->sink, 0, c->config, e) < 0 ||
-        c->driver->put_disks(c->sink, NULL, e) < 0)
+    if (c->deposit.driver->prepare(c->deposit.sink, 0, c->config, e) < 0 ||
+        deposit_put_disks(&c->deposit, &c->d, NULL, e) < 0)
         return e->status;
     /* A guest can be started on disks that we hold open. */
     if (check_off(c, e) < 0 || check_unwritten(c, e) < 0)
         return e->status == BUSY ? error_append(e, "what was copied is of no use") : e->status;
     progress_begin(&c->engine->progress, "publish", 0);
-    return sink_commit(c->driver, c->sink, &c->journal, stats, e);
+    return deposit_commit(&c->deposit, &c->journal, stats, e);
 }
 
-static int journalled(struct creation *c, struct create_stats *stats, struct error *e)
+static int journalled(struct creation *c, struct store_stats *stats, struct error *e)
 {
     json_t *kept;
     int rc;
 
-    if (c->driver->journal(c->sink, &kept, e) < 0)
+    if (c->deposit.driver->journal(c->deposit.sink, &kept, e) < 0)
         return e->status;
     /* There may be nothing to undo. */
     if (!kept)
@@ -171,25 +169,13 @@ static int journalled(struct creation *c, struct create_stats *stats, struct err
     if (settle_begin(&c->journal, &c->d, "", false, kept, e) < 0)
         return e->status;
     rc = carry_out(c, stats, e);
-    if (c->driver->let_go)
-        c->driver->let_go(c->sink);
+    deposit_let_go(&c->deposit);
     return settle_create(c->engine, &c->journal, rc, e);
-}
-
-static int open_sink(struct creation *c, struct error *e)
-{
-    c->request = (struct sink_request){
-        .to = &c->params->to,
-        .d = &c->d,
-        .progress = &c->engine->progress,
-        .m = &c->m,
-    };
-    return c->driver->open(&c->sink, &c->request, e);
 }
 
 static void release(struct creation *c)
 {
-    c->driver->close(c->sink);
+    deposit_close(&c->deposit);
     journal_release(&c->journal);
     if (c->turn >= 0)
         close(c->turn);
@@ -198,12 +184,12 @@ static void release(struct creation *c)
 }
 
 int engine_create_off(struct engine *engine, const struct create_off_params *params,
-                      struct manifest *m, struct create_stats *stats, struct error *e)
+                      struct manifest *m, struct store_stats *stats, struct error *e)
 {
     struct creation c = {
         .engine = engine,
         .params = params,
-        .driver = sink_driver_of(&params->to),
+        .deposit = {.driver = sink_driver_of(&params->to)},
         .journal = JOURNAL_NONE,
         .turn = -1,
     };
@@ -212,7 +198,7 @@ int engine_create_off(struct engine *engine, const struct create_off_params *par
     progress_begin(&engine->progress, "describe", 0);
     rc = describe(&c, e);
     if (rc == OK)
-        rc = open_sink(&c, e);
+        rc = deposit_open(&c.deposit, &params->to, &c.d, false, &engine->progress, &c.m, e);
     if (rc == OK)
         rc = journalled(&c, stats, e);
     release(&c);

@@ -3,7 +3,6 @@
 
 #include <stdlib.h>
 
-#include "base/text.h"
 #include "engine/turn.h"
 
 int engine_connect(struct engine *engine, struct error *e)
@@ -16,22 +15,6 @@ void engine_disconnect(struct engine *engine)
     if (engine->host)
         engine->domains->close(engine->host);
     engine->host = NULL;
-}
-
-int engine_resolve(const char *path, char **absolute, struct error *e)
-{
-    *absolute = realpath(path, NULL);
-    if (!*absolute)
-        return error_errno(e, "%s", path);
-    if (text_is_utf8(*absolute))
-        return OK;
-    free(*absolute);
-    *absolute = NULL;
-    return error_set(
-        e, UNSUPPORTED,
-        "the path of %s is not UTF-8, so the journal can't name it: move it, or mount it "
-        "elsewhere too (mount --bind)",
-        path);
 }
 
 int engine_take_turn(const struct engine *engine, int *turn, struct error *e)

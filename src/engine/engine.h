@@ -13,7 +13,9 @@
 #include "copy/progress.h"
 #include "domain/driver.h"
 #include "repo/manifest.h"
+#include "repo/store.h"
 #include "repo/view.h"
+#include "shelf/shelf.h"
 #include "volume/volume.h"
 
 #define ENGINE_AT_ONCE 2
@@ -34,10 +36,6 @@ struct engine {
 /* Wait for a turn to take a snapshot: a descriptor that holds it (turn.h). */
 int engine_take_turn(const struct engine *engine, int *turn, struct error *e);
 
-/* The absolute path of a folder or repository that is there, to free(). UNSUPPORTED: the journal
- * could not name it. */
-int engine_resolve(const char *path, char **absolute, struct error *e);
-
 /* Connect to the hypervisor, once. */
 int engine_connect(struct engine *engine, struct error *e);
 void engine_disconnect(struct engine *engine);
@@ -51,12 +49,6 @@ int engine_find_domain(const struct engine *engine, const char *name, struct dom
 int engine_check_unused(const struct engine *engine, const struct volume *v, uint32_t except,
                         struct error *e);
 
-/* A snapshot: in a folder, or (`folder` is NULL) in a repository. */
-struct snapshot_ref {
-    const char *folder;
-    const char *repo, *domain, *name;
-};
-
 /* ---- create ---- */
 
 enum create_method {
@@ -65,22 +57,9 @@ enum create_method {
     CREATE_COLD      /* the guest is paused until its disks are copied: any kind of disk */
 };
 
-/* Where to: files in a folder, or (`folder` is NULL) a repository. */
-struct create_target {
-    const char *folder; /* made if it does not exist, in a folder that does */
-    const char *repo;
-    const char *name;          /* of the snapshot; NULL: the time */
-    uint64_t bytes_per_second; /* of reading; 0: no limit */
-};
-
-/* What it cost, in a repository: store_stats of repo/store.h. */
-struct create_stats {
-    uint64_t put_bytes, known_bytes, stored_bytes;
-};
-
 struct create_params {
     const char *domain;
-    struct create_target to;
+    struct snapshot_target to;
     enum create_method method;
     bool disks_only; /* no RAM; with CREATE_SNAPSHOT the guest does not stop, only its requests wait
                       */
@@ -94,20 +73,20 @@ struct create_params {
 };
 
 /* Snapshot a running domain. `m` then describes it; release it. On failure all is undone, the guest
- * runs, and `m` holds nothing; NEEDS_RECOVER when undoing failed. */
+ * runs, and `m` holds nothing; NEEDS_RECOVER when undoing failed. `stats`: of a repository. */
 int engine_create(struct engine *engine, const struct create_params *params, struct manifest *m,
-                  struct create_stats *stats, struct error *e);
+                  struct store_stats *stats, struct error *e);
 
 struct create_off_params {
     const char *config_file; /* of the domain, in xl's format */
     const char *domain;      /* its name, which must be that in the file; NULL: whichever */
-    struct create_target to;
+    struct snapshot_target to;
 };
 
 /* Snapshot the disks of a domain that does not run. With image files this needs neither root nor a
  * hypervisor, but on a hypervisor's host. BUSY: it runs. */
 int engine_create_off(struct engine *engine, const struct create_off_params *params,
-                      struct manifest *m, struct create_stats *stats, struct error *e);
+                      struct manifest *m, struct store_stats *stats, struct error *e);
 
 /* ---- repository ---- */
 
@@ -205,11 +184,11 @@ int engine_check(struct engine *engine, const struct check_params *params, check
 
 struct restore_params {
     struct snapshot_ref from;
-    bool replace; /* a domain that runs under this name is destroyed first */
-    bool paused;  /* it is left so */
-    bool boot;    /* from its disks, though the snapshot has RAM */
-    bool any_cpu; /* though its RAM is of another kind of processor */
-    bool eject;   /* CD-ROM drives whose image is gone are left empty */
+    bool replace;      /* a domain that runs under this name is destroyed first */
+    bool paused;       /* it is left so */
+    bool boot;         /* from its disks, though the snapshot has RAM */
+    bool any_cpu;      /* though its RAM is of another kind of processor */
+    bool eject;        /* CD-ROM drives whose image is gone are left empty */
     bool skip_damaged; /* from a repository: what is not to be had of the disks becomes zeros, and
                           is said; RAM must be whole */
 };

@@ -23,7 +23,7 @@
 #include "domain/xlcfg.h"
 #include "copy/ingest.h"
 #include "engine/describe.h"
-#include "repo/folder.h"
+#include "shelf/folder.h"
 
 struct import {
     struct engine *engine;

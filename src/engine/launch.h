@@ -6,7 +6,8 @@
 #ifndef ENGINE_LAUNCH_H
 #define ENGINE_LAUNCH_H
 
-#include "engine/source.h"
+#include "engine/engine.h"
+#include "shelf/source.h"
 
 struct launch {
     struct engine *engine; /* with a connection */

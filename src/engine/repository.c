@@ -9,7 +9,7 @@
 #include "base/log.h"
 #include "engine/engine.h"
 #include "engine/journal.h"
-#include "engine/source.h"
+#include "shelf/source.h"
 #include "repo/collect.h"
 #include "repo/rebuild.h"
 #include "repo/records.h"

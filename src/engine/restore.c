@@ -93,9 +93,9 @@ static int open_source(struct restoration *r, struct error *e)
 {
     struct snapshot_ref ref = r->params->from;
 
-    if (engine_resolve(ref.folder ? ref.folder : ref.repo, &r->path, e) < 0)
+    if (shelf_resolve(ref.folder ? ref.folder : ref.repo, &r->path, e) < 0)
         return e->status;
-    r->driver = ref.folder ? &source_folder : &source_repository;
+    r->driver = source_driver_of(&ref);
     *(ref.folder ? &ref.folder : &ref.repo) = r->path;
     return r->driver->open(&r->source, &ref, &r->m, e);
 }

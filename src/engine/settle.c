@@ -10,7 +10,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/time.h"
-#include "repo/folder.h"
+#include "shelf/folder.h"
 
 /* Linux takes the request first, and gives its tasks 20 seconds then to freeze. */
 #define LATE_STOP_MS 30000

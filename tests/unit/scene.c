@@ -41,7 +41,7 @@ int scene_teardown(void **state)
 
 int create(enum create_method method, struct error *e)
 {
-    struct create_stats stats;
+    struct store_stats stats;
     struct manifest m;
     int rc;
 
@@ -61,7 +61,7 @@ void use_repository(void)
 
     if (access(fake_path("repo"), F_OK) < 0)
         assert_int_equal(engine_init(fake_path("repo"), 0, &e), OK);
-    params.to = (struct create_target){.repo = fake_path("repo"), .name = "one"};
+    params.to = (struct snapshot_target){.repo = fake_path("repo"), .name = "one"};
 }
 
 int restore(bool replace, struct error *e)

@@ -21,7 +21,7 @@
 #include "repo/pack.h"
 #include "repo/records.h"
 #include "repo/sweep.h"
-#include "shelf.h"
+#include "stock.h"
 
 #define MOST (16 * CHUNK)
 
@@ -242,8 +242,8 @@ static void a_patch_that_has_lost_its_base_is_not_chosen(void **state)
             assert_there(&has, x);
             drop_cache();
         }
-        shelf_teardown(state);
-        shelf_setup(state);
+        stock_teardown(state);
+        stock_setup(state);
     }
 }
 
@@ -642,8 +642,8 @@ static void a_duplicate_goes_once_the_other_was_read(void **state)
                 fail_msg("way %d: %s", way, e.text);
             drop_cache();
         }
-        shelf_teardown(state);
-        shelf_setup(state);
+        stock_teardown(state);
+        stock_setup(state);
     }
 }
 
@@ -692,8 +692,8 @@ static void without_a_record_or_a_list_nothing_goes(void **state)
     delete ("guest", "two");
     r = open_repo();
     s = view_find_snapshot(repo_view(r), "guest", "one");
-    snprintf(record_path, sizeof record_path, "%s/snapshots/%s", shelf_repo, s->run);
-    snprintf(copy, sizeof copy, "%s/copy/snapshots/%s", shelf_repo, s->run);
+    snprintf(record_path, sizeof record_path, "%s/snapshots/%s", stock_repo, s->run);
+    snprintf(copy, sizeof copy, "%s/copy/snapshots/%s", stock_repo, s->run);
     repo_close(r);
     flip(record_path, 100);
     flip(copy, 100);
@@ -744,7 +744,7 @@ static void before_operation(void *arg, const char *operation, const char *name)
 /* Run a collection of the fake store, with something done before its condemn. */
 static int collect_with(struct meanwhile *m, struct collect_stats *stats)
 {
-    struct backend *b = fake_backend(shelf_fake);
+    struct backend *b = fake_backend(stock_fake);
     struct hands h = begin_on(b);
     int rc;
 
@@ -972,7 +972,7 @@ static void what_is_somebody_elses_stays(void **state)
     char path[200];
 
     (void)state;
-    snprintf(path, sizeof path, "%s/packs/README", shelf_repo);
+    snprintf(path, sizeof path, "%s/packs/README", stock_repo);
     mkdir(path, 0700);
     rmdir(path);
     close(open(path, O_CREAT | O_WRONLY, 0600));
@@ -1006,30 +1006,30 @@ static void upkeep_keeps_the_log_short(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        SHELF(what_nobody_needs_goes),
-        SHELF(the_whole_copy_is_what_patches_need),
-        SHELF(each_patch_of_the_same_keeps_its_base),
-        SHELF(a_patch_that_has_lost_its_base_is_not_chosen),
-        SHELF(a_chunk_may_be_a_leaf_too),
-        SHELF(without_a_needed_table_nothing_goes),
-        SHELF(a_patch_without_its_base_is_stored_anew),
-        SHELF(a_patch_whose_base_is_lost_is_stored_anew),
-        SHELF(what_is_stored_anew_is_whole),
-        SHELF(what_was_copied_is_found),
-        SHELF(a_full_disk_is_freed),
-        SHELF(a_pack_that_is_half_dead_is_written_anew),
-        SHELF(small_packs_are_brought_together),
-        SHELF(lists_keep_two_places),
-        SHELF(a_duplicate_goes_once_the_other_was_read),
-        SHELF(what_is_damaged_is_kept),
-        SHELF(without_a_record_or_a_list_nothing_goes),
-        SHELF_FAKE(a_snapshot_that_comes_meanwhile_keeps_what_it_needs),
-        SHELF_FAKE(two_collections_do_not_take_both_places),
-        SHELF_FAKE(a_collection_that_was_ended_does_nothing),
-        SHELF(packs_of_runs_that_live_stay),
-        SHELF(condemned_packs_wait_for_who_may_read_them),
-        SHELF(what_is_somebody_elses_stays),
-        SHELF(upkeep_keeps_the_log_short),
+        STOCK(what_nobody_needs_goes),
+        STOCK(the_whole_copy_is_what_patches_need),
+        STOCK(each_patch_of_the_same_keeps_its_base),
+        STOCK(a_patch_that_has_lost_its_base_is_not_chosen),
+        STOCK(a_chunk_may_be_a_leaf_too),
+        STOCK(without_a_needed_table_nothing_goes),
+        STOCK(a_patch_without_its_base_is_stored_anew),
+        STOCK(a_patch_whose_base_is_lost_is_stored_anew),
+        STOCK(what_is_stored_anew_is_whole),
+        STOCK(what_was_copied_is_found),
+        STOCK(a_full_disk_is_freed),
+        STOCK(a_pack_that_is_half_dead_is_written_anew),
+        STOCK(small_packs_are_brought_together),
+        STOCK(lists_keep_two_places),
+        STOCK(a_duplicate_goes_once_the_other_was_read),
+        STOCK(what_is_damaged_is_kept),
+        STOCK(without_a_record_or_a_list_nothing_goes),
+        STOCK_FAKE(a_snapshot_that_comes_meanwhile_keeps_what_it_needs),
+        STOCK_FAKE(two_collections_do_not_take_both_places),
+        STOCK_FAKE(a_collection_that_was_ended_does_nothing),
+        STOCK(packs_of_runs_that_live_stay),
+        STOCK(condemned_packs_wait_for_who_may_read_them),
+        STOCK(what_is_somebody_elses_stays),
+        STOCK(upkeep_keeps_the_log_short),
     };
 
     return cmocka_run_group_tests_name("collect", tests, NULL, NULL);

@@ -18,7 +18,7 @@
 #include "repo/records.h"
 #include "repo/repair.h"
 #include "repo/sweep.h"
-#include "shelf.h"
+#include "stock.h"
 
 static struct error e;
 static uint8_t content[16 * CHUNK];
@@ -202,7 +202,7 @@ static void others_at_the_last_moment(void **state)
 
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++)
         for (int early = 0; early < 2; early++) {
-            struct backend *b = fake_backend(shelf_fake);
+            struct backend *b = fake_backend(stock_fake);
             struct meanwhile m = {.act = ways[i].act, .left = 1};
             struct hands h;
             struct picture old, p;
@@ -233,8 +233,8 @@ static void others_at_the_last_moment(void **state)
                     assert_lasts(&old, content);
                 assert_int_equal(count_files("snapshots"), count_snapshots());
             }
-            shelf_teardown(state);
-            shelf_setup_fake(state);
+            stock_teardown(state);
+            stock_setup_fake(state);
         }
 }
 
@@ -407,7 +407,7 @@ static void damage_some(void)
         unsigned char *data;
 
         pack_object(&packs[i].name, object);
-        data = fake_bytes(shelf_fake, object, &bytes);
+        data = fake_bytes(stock_fake, object, &bytes);
         if (bytes > CHUNK) {
             data[bytes - 1] ^= 1;
             break;
@@ -478,10 +478,10 @@ static void strike(const struct play *play, unsigned n, enum fake_fault fault)
     void *state = NULL;
     int rc;
 
-    shelf_setup_fake(&state);
+    stock_setup_fake(&state);
     furnish();
     play->prepare();
-    backend = fake_backend(shelf_fake);
+    backend = fake_backend(stock_fake);
     fake_arm(backend, n, fault);
     rc = play->run(backend);
     /* What is in a pack whose table is lost can't be read until that is repaired. */
@@ -496,14 +496,14 @@ static void strike(const struct play *play, unsigned n, enum fake_fault fault)
     end_the_runs();
     drop_cache();
     if (play->run == play_repair)
-        assert_ok(play_repair(fake_backend(shelf_fake)));
+        assert_ok(play_repair(fake_backend(stock_fake)));
     for (int pass = 0; pass < 2; pass++) {
         collect_all();
         sweep();
         assert_all_whole(play, n, fault, creates && rc == OK);
     }
     assert_tidy();
-    shelf_teardown(&state);
+    stock_teardown(&state);
 }
 
 static unsigned passed;
@@ -519,17 +519,17 @@ static unsigned operations_of(const struct play *play)
     struct backend *backend;
     void *state = NULL;
 
-    shelf_setup_fake(&state);
+    stock_setup_fake(&state);
     furnish();
     play->prepare();
-    backend = fake_backend(shelf_fake);
+    backend = fake_backend(stock_fake);
     passed = 0;
     fake_before(backend, count_one, NULL);
     if (play->run(backend) < 0)
         fail_msg("%s: %s", play->name, e.text);
     if (waiting.repo)
         forget(&waiting);
-    shelf_teardown(&state);
+    stock_teardown(&state);
     return passed;
 }
 
@@ -562,9 +562,9 @@ static void quiet(enum log_level level, const char *line)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        SHELF(it_is_there_once_it_is_added),
-        SHELF_FAKE(what_was_condemned_is_put_again),
-        SHELF_FAKE(others_at_the_last_moment),
+        STOCK(it_is_there_once_it_is_added),
+        STOCK_FAKE(what_was_condemned_is_put_again),
+        STOCK_FAKE(others_at_the_last_moment),
         PLAY("create", nothing, play_create),
         PLAY("create, from what is condemned", nothing, play_create_late),
         PLAY("collect", nothing, play_collect),

@@ -36,7 +36,7 @@ static unsigned tried;
 
 static int create(struct create_params params, struct error *e)
 {
-    struct create_stats stats;
+    struct store_stats stats;
     struct manifest m;
     int rc;
 
@@ -59,14 +59,14 @@ static int restore(struct snapshot_ref from, struct error *e)
     return rc;
 }
 
-static struct create_target to_folder(void)
+static struct snapshot_target to_folder(void)
 {
-    return (struct create_target){.folder = fake_path("out")};
+    return (struct snapshot_target){.folder = fake_path("out")};
 }
 
-static struct create_target to_repo(void)
+static struct snapshot_target to_repo(void)
 {
-    return (struct create_target){.repo = fake_path("repo"), .name = "one"};
+    return (struct snapshot_target){.repo = fake_path("repo"), .name = "one"};
 }
 
 static void nothing(void)

@@ -22,7 +22,7 @@
 #include "repo/pack.h"
 #include "repo/records.h"
 #include "repo/sweep.h"
-#include "shelf.h"
+#include "stock.h"
 
 static const char *golden;
 static struct error e;
@@ -46,9 +46,9 @@ static int setup(void **state)
 {
     char command[400];
 
-    shelf_setup(state);
-    remove_tree(shelf_repo);
-    snprintf(command, sizeof command, "tar -xf '%s' -C '%s'", golden, shelf_dir);
+    stock_setup(state);
+    remove_tree(stock_repo);
+    snprintf(command, sizeof command, "tar -xf '%s' -C '%s'", golden, stock_dir);
     return system(command);
 }
 
@@ -89,7 +89,7 @@ static void assert_restores(void)
 
     for (size_t i = 0; i < SNAPSHOTS; i++) {
         struct manifest m = record_at(&h, i);
-        int fd = open(shelf_dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+        int fd = open(stock_dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
         struct extract_image image = {
             .bytes = m.disks[0].image.bytes, .name = "disk", .target = {fd, TARGET_NEW, "target"}};
         struct extract x = {.store = h.store, .images = &image, .count = 1, .progress = &progress};
@@ -215,7 +215,7 @@ static void it_can_be_read_only(void **state)
     assert_int_equal(count_files("log"), before);
 }
 
-#define GOLDEN(name) cmocka_unit_test_setup_teardown(name, setup, shelf_teardown)
+#define GOLDEN(name) cmocka_unit_test_setup_teardown(name, setup, stock_teardown)
 
 int main(int argc, char **argv)
 {

@@ -18,7 +18,7 @@
 #include "copy/extract.h"
 #include "copy/ingest.h"
 #include "repo/image.h"
-#include "shelf.h"
+#include "stock.h"
 
 #define LEAF ((uint64_t)CHUNK * LIST_IDS)
 
@@ -30,7 +30,7 @@ static int make_file(const char *name, uint64_t bytes)
     char path[100];
     int fd;
 
-    snprintf(path, sizeof path, "%s/%s", shelf_dir, name);
+    snprintf(path, sizeof path, "%s/%s", stock_dir, name);
     fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     assert_true(fd >= 0);
     assert_int_equal(ftruncate(fd, (off_t)bytes), 0);
@@ -506,16 +506,16 @@ static void an_empty_image(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        SHELF(images_come_back),
-        SHELF(an_image_that_is_mostly_hole_costs_nothing),
-        SHELF(what_has_not_changed_is_not_read),
-        SHELF(what_is_known_is_not_read_again),
-        SHELF(what_an_idle_target_has_is_compared_once),
-        SHELF(what_is_damaged_can_be_left_out),
-        SHELF(an_image_is_read_anywhere),
-        SHELF(an_images_extents),
-        SHELF(an_image_that_is_damaged),
-        SHELF(an_empty_image),
+        STOCK(images_come_back),
+        STOCK(an_image_that_is_mostly_hole_costs_nothing),
+        STOCK(what_has_not_changed_is_not_read),
+        STOCK(what_is_known_is_not_read_again),
+        STOCK(what_an_idle_target_has_is_compared_once),
+        STOCK(what_is_damaged_can_be_left_out),
+        STOCK(an_image_is_read_anywhere),
+        STOCK(an_images_extents),
+        STOCK(an_image_that_is_damaged),
+        STOCK(an_empty_image),
     };
 
     return cmocka_run_group_tests_name("images", tests, NULL, NULL);

@@ -19,7 +19,7 @@
 #include "repo/pack.h"
 #include "repo/repair.h"
 #include "repo/sweep.h"
-#include "shelf.h"
+#include "stock.h"
 
 #define CHUNKS 4
 #define BYTES  (CHUNKS * CHUNK)
@@ -250,8 +250,8 @@ static void what_can_be_read_is_taken_out(void **state)
         assert_int_equal(chunks_there(&p), 0xf);
         told = look(true, &checked);
         assert_int_equal(told.snapshots, 0);
-        shelf_teardown(state);
-        shelf_setup(state);
+        stock_teardown(state);
+        stock_setup(state);
     }
 }
 
@@ -350,8 +350,8 @@ static void the_last_that_is_whole_is_taken_out(void **state)
         assert_ok(repair(&stats));
         sweep();
         assert_int_equal(chunks_there(&p), 0xf);
-        shelf_teardown(state);
-        shelf_setup(state);
+        stock_teardown(state);
+        stock_setup(state);
     }
 }
 
@@ -384,8 +384,8 @@ static void two_damaged_packs(void **state)
         sweep();
         assert_int_equal(chunks_there(&p), 0xf);
         /* What is left of them may go. */
-        shelf_teardown(state);
-        shelf_setup(state);
+        stock_teardown(state);
+        stock_setup(state);
     }
 }
 
@@ -467,7 +467,7 @@ static void what_others_do_meanwhile(void **state)
             n++;
         assert_ok(store_mark_pack(a.store, n, &e));
         forget(&a);
-        backend = fake_backend(shelf_fake);
+        backend = fake_backend(stock_fake);
         a = begin_on(backend);
         fake_before(backend, before_operation, &m);
         assert_int_equal(repair_run(a.store, &stats, &e), ways[i].rc);
@@ -475,8 +475,8 @@ static void what_others_do_meanwhile(void **state)
         forget(&a);
         sweep();
         assert_int_equal(chunks_there(&p), 0xf);
-        shelf_teardown(state);
-        shelf_setup_fake(state);
+        stock_teardown(state);
+        stock_setup_fake(state);
     }
 }
 
@@ -533,7 +533,7 @@ static void a_record_is_mended(void **state)
     commit(&h, "guest", "one", &p);
     r = open_repo();
     for (int i = 0; i < 2; i++)
-        snprintf(paths[i], sizeof paths[i], "%s/%ssnapshots/%s", shelf_repo, i ? "copy/" : "",
+        snprintf(paths[i], sizeof paths[i], "%s/%ssnapshots/%s", stock_repo, i ? "copy/" : "",
                  repo_view(r)->snapshots[0].run);
     repo_close(r);
     for (int i = 0; i < 2; i++) {
@@ -559,14 +559,14 @@ static void quiet(enum log_level level, const char *line)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        SHELF(what_can_be_read_is_taken_out),
-        SHELF(a_packs_head),
-        SHELF(a_piece_within_a_piece),
-        SHELF(the_last_that_is_whole_is_taken_out),
-        SHELF(two_damaged_packs),
-        SHELF_FAKE(what_others_do_meanwhile),
-        SHELF(a_patch_is_as_bad_as_its_base),
-        SHELF(a_record_is_mended),
+        STOCK(what_can_be_read_is_taken_out),
+        STOCK(a_packs_head),
+        STOCK(a_piece_within_a_piece),
+        STOCK(the_last_that_is_whole_is_taken_out),
+        STOCK(two_damaged_packs),
+        STOCK_FAKE(what_others_do_meanwhile),
+        STOCK(a_patch_is_as_bad_as_its_base),
+        STOCK(a_record_is_mended),
     };
 
     log_set_sink(quiet);

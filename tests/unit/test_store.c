@@ -16,7 +16,7 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
-#include "shelf.h"
+#include "stock.h"
 
 static struct error e;
 static uint8_t in[4 * CHUNK], out[4 * CHUNK];
@@ -323,8 +323,8 @@ static void all_places_are_tried(void **state)
         assert_in_range(store_stats(a.store).stored_bytes, CHUNK, 2 * CHUNK);
         end(&a);
         assert_stored(&id, in, CHUNK);
-        shelf_teardown(state);
-        shelf_setup(state);
+        stock_teardown(state);
+        stock_setup(state);
     }
 }
 
@@ -439,8 +439,8 @@ static void a_patch_needs_any_of_its_base(void **state)
         assert_in_range(store_stats(h.store).stored_bytes, CHUNK, 2 * CHUNK);
         end(&h);
         assert_stored(&id, in, CHUNK);
-        shelf_teardown(state);
-        shelf_setup(state);
+        stock_teardown(state);
+        stock_setup(state);
     }
 }
 
@@ -546,7 +546,7 @@ static const char *cache_file(void)
     AUTO_CLOSEDIR DIR *d = NULL;
     struct dirent *file;
 
-    snprintf(folder, sizeof folder, "%s/cache/domsnap/%s", shelf_dir, repo_id(r));
+    snprintf(folder, sizeof folder, "%s/cache/domsnap/%s", stock_dir, repo_id(r));
     repo_close(r);
     d = opendir(folder);
     assert_non_null(d);
@@ -592,21 +592,21 @@ static void an_unknown_repository_is_refused(void **state)
     struct repo *r;
 
     (void)state;
-    assert_int_equal(repo_init(shelf_repo, CHUNK, &e), BUSY);
-    assert_int_equal(repo_init(shelf_dir, CHUNK + 1, &e), USAGE);
-    assert_int_equal(repo_open(&r, shelf_dir, &e), NOT_FOUND);
-    snprintf(config, sizeof config, "%s/config", shelf_repo);
-    snprintf(copy, sizeof copy, "%s/copy/config", shelf_repo);
+    assert_int_equal(repo_init(stock_repo, CHUNK, &e), BUSY);
+    assert_int_equal(repo_init(stock_dir, CHUNK + 1, &e), USAGE);
+    assert_int_equal(repo_open(&r, stock_dir, &e), NOT_FOUND);
+    snprintf(config, sizeof config, "%s/config", stock_repo);
+    snprintf(copy, sizeof copy, "%s/copy/config", stock_repo);
     /* It is there twice. */
     assert_int_equal(truncate(config, 30), 0);
-    assert_ok(repo_open(&r, shelf_repo, &e));
+    assert_ok(repo_open(&r, stock_repo, &e));
     assert_int_equal(repo_chunk_bytes(r), CHUNK);
     repo_close(r);
     assert_int_equal(truncate(copy, 30), 0);
-    assert_int_equal(repo_open(&r, shelf_repo, &e), DAMAGED);
+    assert_int_equal(repo_open(&r, stock_repo, &e), DAMAGED);
     assert_int_equal(unlink(copy), 0);
     assert_int_equal(unlink(config), 0);
-    assert_int_equal(repo_open(&r, shelf_repo, &e), NOT_FOUND);
+    assert_int_equal(repo_open(&r, stock_repo, &e), NOT_FOUND);
 }
 
 /* Nobody waits for anybody. */
@@ -634,24 +634,24 @@ static void many_have_it_at_once(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        SHELF(what_is_put_comes_back),
-        SHELF(several_names_are_those_of_each),
-        SHELF(what_is_known_is_not_stored_again),
-        SHELF(a_change_is_stored_as_a_patch),
-        SHELF(a_list_is_there_twice),
-        SHELF(many_at_once),
-        SHELF(damage_is_told),
-        SHELF(all_places_are_tried),
-        SHELF(a_head_may_be_damaged),
-        SHELF(another_length_is_no_damage),
-        SHELF(a_patch_needs_any_of_its_base),
-        SHELF(a_patch_is_not_of_what_is_damaged),
-        SHELF(what_is_there_is_relied_on),
-        SHELF(what_was_not_named_is_not_there),
-        SHELF(nothing_is_put_without_a_run),
-        SHELF(the_index_is_only_a_cache),
-        SHELF(an_unknown_repository_is_refused),
-        SHELF(many_have_it_at_once),
+        STOCK(what_is_put_comes_back),
+        STOCK(several_names_are_those_of_each),
+        STOCK(what_is_known_is_not_stored_again),
+        STOCK(a_change_is_stored_as_a_patch),
+        STOCK(a_list_is_there_twice),
+        STOCK(many_at_once),
+        STOCK(damage_is_told),
+        STOCK(all_places_are_tried),
+        STOCK(a_head_may_be_damaged),
+        STOCK(another_length_is_no_damage),
+        STOCK(a_patch_needs_any_of_its_base),
+        STOCK(a_patch_is_not_of_what_is_damaged),
+        STOCK(what_is_there_is_relied_on),
+        STOCK(what_was_not_named_is_not_there),
+        STOCK(nothing_is_put_without_a_run),
+        STOCK(the_index_is_only_a_cache),
+        STOCK(an_unknown_repository_is_refused),
+        STOCK(many_have_it_at_once),
     };
 
     return cmocka_run_group_tests_name("store", tests, NULL, NULL);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "repo/folder.h"
+#include "shelf/folder.h"
 
 #include <errno.h>
 #include <fcntl.h>

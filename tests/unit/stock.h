@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * A repository of chunks of CHUNK bytes, new for each test, and what fills it: in a temporary
- * folder, or (shelf_fake) in memory behind a backend that fails. The cache is in the folder, too;
+ * folder, or (stock_fake) in memory behind a backend that fails. The cache is in the folder, too;
  * of what is in memory there is none.
  */
-#ifndef TESTS_SHELF_H
-#define TESTS_SHELF_H
+#ifndef TESTS_STOCK_H
+#define TESTS_STOCK_H
 
 #include <stddef.h>
 #include <stdint.h>
@@ -17,16 +17,16 @@
 
 #define CHUNK (64u << 10)
 
-extern char shelf_dir[]; /* the folder, for other files too */
-extern char shelf_repo[];
-extern struct fake_store *shelf_fake; /* NULL: the repository is in the folder */
+extern char stock_dir[]; /* the folder, for other files too */
+extern char stock_repo[];
+extern struct fake_store *stock_fake; /* NULL: the repository is in the folder */
 
-int shelf_setup(void **state);
-int shelf_setup_fake(void **state);
-int shelf_teardown(void **state);
+int stock_setup(void **state);
+int stock_setup_fake(void **state);
+int stock_teardown(void **state);
 
-#define SHELF(name)      cmocka_unit_test_setup_teardown(name, shelf_setup, shelf_teardown)
-#define SHELF_FAKE(name) cmocka_unit_test_setup_teardown(name, shelf_setup_fake, shelf_teardown)
+#define STOCK(name)      cmocka_unit_test_setup_teardown(name, stock_setup, stock_teardown)
+#define STOCK_FAKE(name) cmocka_unit_test_setup_teardown(name, stock_setup_fake, stock_teardown)
 
 #define assert_ok(call)                                                                            \
     do {                                                                                           \

@@ -3,7 +3,7 @@
  * A snapshot into a repository. Nothing there is seen by others before its record is, so that there
  * is nothing to undo: what a run that died has left is removed by the next collection.
  */
-#include "engine/sink.h"
+#include "shelf/sink.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -33,52 +33,51 @@ struct sink {
     int ram_fd;
 };
 
-static void repository_close(struct sink *k)
+static void repository_close(struct sink *s)
 {
-    if (!k)
+    if (!s)
         return;
-    for (size_t i = 0; k->trees && i < k->r->d->disk_count; i++)
-        tree_release(&k->trees[i]);
-    if (k->ram_fd >= 0)
-        close(k->ram_fd);
-    store_worker_free(k->worker);
-    ingest_free(k->ingest);
-    store_close(k->store);
-    repo_close(k->repo);
-    manifest_release(&k->before);
-    free(k->trees);
-    free(k->images);
-    free(k);
+    for (size_t i = 0; s->trees && i < s->r->disk_count; i++)
+        tree_release(&s->trees[i]);
+    if (s->ram_fd >= 0)
+        close(s->ram_fd);
+    store_worker_free(s->worker);
+    ingest_free(s->ingest);
+    store_close(s->store);
+    repo_close(s->repo);
+    manifest_release(&s->before);
+    free(s->trees);
+    free(s->images);
+    free(s);
 }
 
 /* ---- open ---- */
 
-static int name_snapshot(struct sink *k, struct error *e)
+static int name_snapshot(struct sink *s, struct error *e)
 {
-    const char *name = k->r->to->name, *domain = k->r->d->domain.name;
+    const char *name = s->r->to->name, *domain = s->r->domain;
     char now[17];
 
     record_name_of_now(now);
-    k->r->m->name = strdup(name ? name : now);
-    if (!k->r->m->name)
+    s->r->m->name = strdup(name ? name : now);
+    if (!s->r->m->name)
         return error_out_of_memory(e);
-    if (record_name_check(k->r->m->name, e) < 0)
+    if (record_name_check(s->r->m->name, e) < 0)
         return e->status;
-    if (view_find_snapshot(repo_view(k->repo), domain, k->r->m->name))
-        return error_set(e, BUSY, "there is a snapshot %s@%s already", domain, k->r->m->name);
+    if (view_find_snapshot(repo_view(s->repo), domain, s->r->m->name))
+        return error_set(e, BUSY, "there is a snapshot %s@%s already", domain, s->r->m->name);
     return OK;
 }
 
 /* The latest that can be read: what is damaged costs space, not the snapshot. */
-static int find_before(struct sink *k, struct error *e)
+static int find_before(struct sink *s, struct error *e)
 {
     struct error why;
     size_t count;
-    const struct view_snapshot *list =
-        view_domain(repo_view(k->repo), k->r->d->domain.name, &count);
+    const struct view_snapshot *list = view_domain(repo_view(s->repo), s->r->domain, &count);
 
     while (count--) {
-        if (record_get(k->repo, &list[count], &k->before, &why) == OK)
+        if (record_get(s->repo, &list[count], &s->before, &why) == OK)
             return OK;
         if (why.status != DAMAGED && why.status != UNSUPPORTED) {
             *e = why;
@@ -89,53 +88,53 @@ static int find_before(struct sink *k, struct error *e)
     return OK;
 }
 
-static int begin_run(struct sink *k, struct error *e)
+static int begin_run(struct sink *s, struct error *e)
 {
-    AUTO_FREE char *command = format_text("create %s", k->r->d->domain.name);
+    AUTO_FREE char *command = format_text("create %s", s->r->domain);
 
     if (!command)
         return error_out_of_memory(e);
-    return repo_begin(k->repo, REPO_WRITES, command, "", e) < 0
-               ? error_prefix(e, "repository %s", k->r->to->repo)
+    return repo_begin(s->repo, REPO_WRITES, command, "", e) < 0
+               ? error_prefix(e, "repository %s", s->r->to->repo)
                : OK;
 }
 
-static int open_all(struct sink *k, struct error *e)
+static int open_all(struct sink *s, struct error *e)
 {
     AUTO_FREE char *path = NULL;
 
-    if (engine_resolve(k->r->to->repo, &path, e) < 0)
+    if (shelf_resolve(s->r->to->repo, &path, e) < 0)
         return e->status;
-    if (repo_open(&k->repo, k->r->to->repo, e) < 0 || name_snapshot(k, e) < 0)
+    if (repo_open(&s->repo, s->r->to->repo, e) < 0 || name_snapshot(s, e) < 0)
         return e->status;
-    if (begin_run(k, e) < 0 || store_open(&k->store, k->repo, e) < 0)
+    if (begin_run(s, e) < 0 || store_open(&s->store, s->repo, e) < 0)
         return e->status;
-    return find_before(k, e);
+    return find_before(s, e);
 }
 
 static int repository_open(struct sink **out, const struct sink_request *r, struct error *e)
 {
-    struct sink *k = calloc(1, sizeof *k);
+    struct sink *s = calloc(1, sizeof *s);
 
-    if (!k)
+    if (!s)
         return error_out_of_memory(e);
-    k->r = r;
-    k->ram_fd = -1;
-    k->trees = calloc(r->d->disk_count + 1, sizeof *k->trees);
-    k->images = calloc(r->d->disk_count + 1, sizeof *k->images);
-    if (!k->trees || !k->images)
+    s->r = r;
+    s->ram_fd = -1;
+    s->trees = calloc(r->disk_count + 1, sizeof *s->trees);
+    s->images = calloc(r->disk_count + 1, sizeof *s->images);
+    if (!s->trees || !s->images)
         error_out_of_memory(e);
-    else if (open_all(k, e) == OK) {
-        *out = k;
+    else if (open_all(s, e) == OK) {
+        *out = s;
         return OK;
     }
-    repository_close(k);
+    repository_close(s);
     return e->status;
 }
 
-static int repository_journal(const struct sink *k, json_t **kept, struct error *e)
+static int repository_journal(const struct sink *s, json_t **kept, struct error *e)
 {
-    (void)k, (void)e;
+    (void)s, (void)e;
     *kept = NULL;
     return OK;
 }
@@ -143,7 +142,7 @@ static int repository_journal(const struct sink *k, json_t **kept, struct error 
 /* ---- put ---- */
 
 /* What an image was before, if that can be read: else it is stored anew. */
-static const struct tree *find_tree(struct sink *k, const struct manifest_file *f, const char *what,
+static const struct tree *find_tree(struct sink *s, const struct manifest_file *f, const char *what,
                                     struct tree *tree)
 {
     struct chunk_id root;
@@ -152,20 +151,19 @@ static const struct tree *find_tree(struct sink *k, const struct manifest_file *
     if (!manifest_has(f))
         return NULL;
     if (chunk_id_from_hex(&root, f->root, &why) == OK &&
-        tree_get(tree, k->worker, &root, f->bytes, store_chunk_bytes(k->store), NULL, &why) ==
-            OK)
+        tree_get(tree, s->worker, &root, f->bytes, store_chunk_bytes(s->store), NULL, &why) == OK)
         return tree;
-    log_warning("%s@%s, %s: %s", k->before.domain_name, k->before.name, what, why.text);
+    log_warning("%s@%s, %s: %s", s->before.domain_name, s->before.name, what, why.text);
     return NULL;
 }
 
-static const struct tree *find_disk(struct sink *k, size_t i)
+static const struct tree *find_disk(struct sink *s, size_t i)
 {
-    const char *vdev = k->r->d->disks[i].disk->vdev;
+    const char *vdev = s->r->disks[i].vdev;
 
-    for (size_t j = 0; j < k->before.disk_count; j++)
-        if (strcmp(k->before.disks[j].vdev, vdev) == 0)
-            return find_tree(k, &k->before.disks[j].image, vdev, &k->trees[i]);
+    for (size_t j = 0; j < s->before.disk_count; j++)
+        if (strcmp(s->before.disks[j].vdev, vdev) == 0)
+            return find_tree(s, &s->before.disks[j].image, vdev, &s->trees[i]);
     return NULL;
 }
 
@@ -177,12 +175,12 @@ static void name_image(struct manifest_file *f, const struct ingest_image *image
 }
 
 /* Put what is small, out of a file in memory. */
-static int put_small(struct sink *k, int fd, const char *name, struct manifest_file *f,
+static int put_small(struct sink *s, int fd, const char *name, struct manifest_file *f,
                      struct error *e)
 {
     struct ingest_image image = {.source = fd, .name = name};
 
-    if (file_size(fd, name, &image.bytes, e) < 0 || ingest_put(k->ingest, &image, 1, NULL, e) < 0)
+    if (file_size(fd, name, &image.bytes, e) < 0 || ingest_put(s->ingest, &image, 1, NULL, e) < 0)
         return e->status;
     name_image(f, &image);
     return OK;
@@ -194,7 +192,7 @@ static int open_memory(int *fd, const char *what, struct error *e)
     return *fd < 0 ? error_errno(e, "memory for %s", what) : OK;
 }
 
-static int put_config(struct sink *k, const char *text, struct error *e)
+static int put_config(struct sink *s, const char *text, struct error *e)
 {
     AUTO_CLOSE int fd = -1;
 
@@ -202,48 +200,48 @@ static int put_config(struct sink *k, const char *text, struct error *e)
         return e->status;
     if (write_full(fd, text, strlen(text)) < 0)
         return error_errno(e, "memory for the configuration");
-    return put_small(k, fd, "configuration", &k->r->m->config, e);
+    return put_small(s, fd, "configuration", &s->r->m->config, e);
 }
 
 /* The save stream goes to a file without a name first, since only its end tells which pages are
  * the last of their frames. */
-static int make_ram_file(struct sink *k, uint64_t save_bytes, struct error *e)
+static int make_ram_file(struct sink *s, uint64_t save_bytes, struct error *e)
 {
-    uint64_t need = save_bytes + k->r->d->domain.memory_bytes, free_bytes;
-    struct backend *b = repo_backend(k->repo);
+    uint64_t need = save_bytes + s->r->memory_bytes, free_bytes;
+    struct backend *b = repo_backend(s->repo);
 
-    if (!k->r->ram)
+    if (!s->r->ram)
         return OK;
-    if (b->driver->temporary(b, &k->ram_fd, &free_bytes, e) < 0)
+    if (b->driver->temporary(b, &s->ram_fd, &free_bytes, e) < 0)
         return e->status;
     if (free_bytes >= need)
         return OK;
     return error_set(e, NO_SPACE,
                      "repository %s: RAM can take up to %" PRIu64 " MiB, and %" PRIu64
                      " MiB are free there; nothing was done",
-                     k->r->to->repo, need >> 20, free_bytes >> 20);
+                     s->r->to->repo, need >> 20, free_bytes >> 20);
 }
 
-static int repository_prepare(struct sink *k, uint64_t save_bytes, const char *config,
+static int repository_prepare(struct sink *s, uint64_t save_bytes, const char *config,
                               struct error *e)
 {
-    if (ingest_new(&k->ingest, k->store, 0, k->r->progress, e) < 0 ||
-        (k->before.name && store_worker_new(&k->worker, k->store, e) < 0) ||
-        make_ram_file(k, save_bytes, e) < 0)
+    if (ingest_new(&s->ingest, s->store, 0, s->r->progress, e) < 0 ||
+        (s->before.name && store_worker_new(&s->worker, s->store, e) < 0) ||
+        make_ram_file(s, save_bytes, e) < 0)
         return e->status;
-    for (size_t i = 0; i < k->r->d->disk_count; i++) {
-        const struct volume *v = k->r->d->disks[i].volume;
+    for (size_t i = 0; i < s->r->disk_count; i++) {
+        const struct sink_disk *disk = &s->r->disks[i];
 
-        k->images[i] = (struct ingest_image){
-            .name = v->name, .bytes = v->size_bytes, .previous = find_disk(k, i)};
+        s->images[i] = (struct ingest_image){
+            .name = disk->name, .bytes = disk->bytes, .previous = find_disk(s, i)};
     }
-    return put_config(k, config, e);
+    return put_config(s, config, e);
 }
 
-static int repository_open_ram(struct sink *k, int *fd, const char **name, struct error *e)
+static int repository_open_ram(struct sink *s, int *fd, const char **name, struct error *e)
 {
     (void)e;
-    *fd = k->ram_fd;
+    *fd = s->ram_fd;
     *name = "the save stream";
     return OK;
 }
@@ -263,29 +261,30 @@ static int look(void *arg, struct error *e)
     return repo_sign(l->repo, e);
 }
 
-static int repository_put_disks(struct sink *k, const struct team_watch *callers, struct error *e)
+static int repository_put_disks(struct sink *s, const int from[], const struct team_watch *callers,
+                                struct error *e)
 {
-    struct looking looking = {k->repo, callers};
+    struct looking looking = {s->repo, callers};
     struct team_watch watch = {
         .look = look, .arg = &looking, .gives_way = callers && callers->gives_way};
-    struct manifest *m = k->r->m;
+    struct manifest *m = s->r->m;
     int rc;
 
     for (size_t i = 0; i < m->disk_count; i++)
-        k->images[i].source = k->r->d->disks[i].source;
-    ingest_limit(k->ingest, k->r->to->bytes_per_second);
-    rc = ingest_put(k->ingest, k->images, m->disk_count, &watch, e);
-    ingest_limit(k->ingest, 0);
+        s->images[i].source = from[i];
+    ingest_limit(s->ingest, s->r->to->bytes_per_second);
+    rc = ingest_put(s->ingest, s->images, m->disk_count, &watch, e);
+    ingest_limit(s->ingest, 0);
     if (rc < 0)
         return rc;
     for (size_t i = 0; i < m->disk_count; i++)
-        name_image(&m->disks[i].image, &k->images[i]);
+        name_image(&m->disks[i].image, &s->images[i]);
     return OK;
 }
 
-static uint64_t repository_position(const struct sink *k, size_t disk)
+static uint64_t repository_position(const struct sink *s, size_t disk)
 {
-    return atomic_load(&k->images[disk].position);
+    return atomic_load(&s->images[disk].position);
 }
 
 static int read_pages(const void *arg, void *to, size_t bytes, uint64_t offset, struct error *e)
@@ -298,9 +297,9 @@ static uint64_t next_page(const void *arg, uint64_t offset)
     return save_pages_next(arg, offset);
 }
 
-static int put_pages(struct sink *k, const struct save_pages *pages, struct error *e)
+static int put_pages(struct sink *s, const struct save_pages *pages, struct error *e)
 {
-    struct manifest *m = k->r->m;
+    struct manifest *m = s->r->m;
     struct tree tree = {0};
     struct ingest_image image = {
         .read = read_pages,
@@ -308,11 +307,11 @@ static int put_pages(struct sink *k, const struct save_pages *pages, struct erro
         .arg = pages,
         .name = "RAM",
         .bytes = save_pages_frames(pages) * DOMAIN_PAGE_BYTES,
-        .previous = find_tree(k, &k->before.ram_frames, "RAM", &tree),
+        .previous = find_tree(s, &s->before.ram_frames, "RAM", &tree),
     };
     AUTO_CLOSE int types = -1;
     AUTO_CLOSE int rest = -1;
-    int rc = ingest_put(k->ingest, &image, 1, NULL, e);
+    int rc = ingest_put(s->ingest, &image, 1, NULL, e);
 
     tree_release(&tree);
     if (rc < 0 || open_memory(&types, "the pages' types", e) < 0 ||
@@ -321,20 +320,20 @@ static int put_pages(struct sink *k, const struct save_pages *pages, struct erro
         save_pages_write_rest(pages, rest, &m->ram_pages_at, e) < 0)
         return e->status;
     name_image(&m->ram_frames, &image);
-    return put_small(k, types, "RAM", &m->ram_types, e) < 0 ? e->status
-                                                            : put_small(k, rest, "RAM", &m->ram, e);
+    return put_small(s, types, "RAM", &m->ram_types, e) < 0 ? e->status
+                                                            : put_small(s, rest, "RAM", &m->ram, e);
 }
 
-static int repository_put_ram(struct sink *k, uint64_t bytes, struct error *e)
+static int repository_put_ram(struct sink *s, uint64_t bytes, struct error *e)
 {
-    struct ingest_image whole = {.source = k->ram_fd, .name = "RAM", .bytes = bytes};
+    struct ingest_image whole = {.source = s->ram_fd, .name = "RAM", .bytes = bytes};
     struct save_pages *pages;
     struct error why;
     int rc;
 
-    rc = save_pages_find(&pages, k->ram_fd, bytes, &why);
+    rc = save_pages_find(&pages, s->ram_fd, bytes, &why);
     if (rc == OK) {
-        rc = put_pages(k, pages, e);
+        rc = put_pages(s, pages, e);
         save_pages_free(pages);
         return rc;
     }
@@ -344,35 +343,32 @@ static int repository_put_ram(struct sink *k, uint64_t bytes, struct error *e)
     }
     log_warning("the RAM is kept as one stream, and shares nothing with other snapshots: %s",
                 why.text);
-    if (ingest_put(k->ingest, &whole, 1, NULL, e) < 0)
+    if (ingest_put(s->ingest, &whole, 1, NULL, e) < 0)
         return e->status;
-    name_image(&k->r->m->ram, &whole);
+    name_image(&s->r->m->ram, &whole);
     return OK;
 }
 
-static int repository_finish(struct sink *k, struct create_stats *stats, struct error *e)
+static int repository_finish(struct sink *s, struct store_stats *stats, struct error *e)
 {
-    struct store_stats s;
-
-    if (store_finish(k->store, e) < 0)
+    if (store_finish(s->store, e) < 0)
         return e->status;
-    s = store_stats(k->store);
-    *stats = (struct create_stats){s.put_bytes, s.known_bytes, s.stored_bytes};
+    *stats = store_stats(s->store);
     return OK;
 }
 
-static int repository_publish(struct sink *k, struct error *e)
+static int repository_publish(struct sink *s, struct error *e)
 {
-    size_t damaged = store_found_damaged(k->store);
+    size_t damaged = store_found_damaged(s->store);
 
-    if (commit_snapshot(k->store, k->r->m, e) < 0)
+    if (commit_snapshot(s->store, s->r->m, e) < 0)
         return e->status;
     if (damaged)
         log_warning(
             "%zu pieces of earlier snapshots turned out to be damaged; what the guest still "
             "has of them was stored anew (`domsnap check --read-data` looks for more)",
             damaged);
-    sweep_upkeep(k->repo);
+    sweep_upkeep(s->repo);
     return OK;
 }
 

@@ -10,8 +10,8 @@
  * publish and abandon need only the folder and the list of names, so that another process can do
  * them after a crash; both may be called twice.
  */
-#ifndef REPO_FOLDER_H
-#define REPO_FOLDER_H
+#ifndef SHELF_FOLDER_H
+#define SHELF_FOLDER_H
 
 #include <jansson.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* A snapshot in a repository. */
-#include "engine/source.h"
+#include "shelf/source.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -27,48 +27,47 @@ struct source {
     atomic_uint_least64_t skipped_bytes;
 };
 
-static void repository_close(struct source *p)
+static void repository_close(struct source *s)
 {
-    for (size_t i = 0; p && p->there && i < p->disk_count; i++)
-        free(p->there[i]);
-    if (p) {
-        free(p->there);
-        store_close(p->store);
-        repo_close(p->repo);
+    for (size_t i = 0; s && s->there && i < s->disk_count; i++)
+        free(s->there[i]);
+    if (s) {
+        free(s->there);
+        store_close(s->store);
+        repo_close(s->repo);
     }
-    free(p);
+    free(s);
 }
 
-static int begin_run(struct source *p, const struct view_snapshot *s, struct error *e)
+static int begin_run(struct source *s, const struct view_snapshot *kept, struct error *e)
 {
-    AUTO_FREE char *reads = format_text("%s@%s", s->domain, s->name);
+    AUTO_FREE char *reads = format_text("%s@%s", kept->domain, kept->name);
 
-    return reads ? repo_begin(p->repo, REPO_READS, "read", reads, e)
-                 : error_out_of_memory(e);
+    return reads ? repo_begin(s->repo, REPO_READS, "read", reads, e) : error_out_of_memory(e);
 }
 
-static int open_all(struct source *p, const struct snapshot_ref *ref, struct manifest *m,
+static int open_all(struct source *s, const struct snapshot_ref *ref, struct manifest *m,
                     struct error *e)
 {
-    const struct view_snapshot *s;
+    const struct view_snapshot *kept;
 
-    if (repo_open(&p->repo, ref->repo, e) < 0 ||
-        record_find(p->repo, ref->domain, ref->name, &s, e) < 0)
+    if (repo_open(&s->repo, ref->repo, e) < 0 ||
+        record_find(s->repo, ref->domain, ref->name, &kept, e) < 0)
         return e->status;
-    if (begin_run(p, s, e) < 0)
+    if (begin_run(s, kept, e) < 0)
         return e->status;
     /* It may have been deleted before we began, or be so just now by who looked before. */
-    if (record_find(p->repo, ref->domain, ref->name, &s, e) < 0)
+    if (record_find(s->repo, ref->domain, ref->name, &kept, e) < 0)
         return e->status;
-    if (record_get(p->repo, s, m, e) < 0) {
+    if (record_get(s->repo, kept, m, e) < 0) {
         struct error why = *e;
 
-        if (log_read(repo_log(p->repo), e) == OK &&
-            record_find(p->repo, ref->domain, ref->name, &s, e) == OK)
+        if (log_read(repo_log(s->repo), e) == OK &&
+            record_find(s->repo, ref->domain, ref->name, &kept, e) == OK)
             *e = why;
         return e->status;
     }
-    if (store_open(&p->store, p->repo, e) == OK)
+    if (store_open(&s->store, s->repo, e) == OK)
         return OK;
     manifest_release(m);
     return e->status;
@@ -77,24 +76,24 @@ static int open_all(struct source *p, const struct snapshot_ref *ref, struct man
 static int repository_open(struct source **out, const struct snapshot_ref *ref, struct manifest *m,
                            struct error *e)
 {
-    struct source *p;
+    struct source *s;
 
     if (domain_name_check(ref->domain, e) < 0)
         return e->status;
-    p = calloc(1, sizeof *p);
-    if (!p)
+    s = calloc(1, sizeof *s);
+    if (!s)
         return error_out_of_memory(e);
-    if (open_all(p, ref, m, e) == OK) {
-        *out = p;
+    if (open_all(s, ref, m, e) == OK) {
+        *out = s;
         return OK;
     }
-    repository_close(p);
+    repository_close(s);
     return e->status;
 }
 
-static int repository_check(struct source *p, const struct manifest *m, struct error *e)
+static int repository_check(struct source *s, const struct manifest *m, struct error *e)
 {
-    (void)p, (void)m, (void)e;
+    (void)s, (void)m, (void)e;
     return OK;
 }
 
@@ -125,14 +124,14 @@ static bool is_disk(const struct extract_image *image)
 static int refuse_or_count(void *arg, const struct extract_image *image, uint64_t offset,
                            uint64_t bytes, const struct error *why, struct error *e)
 {
-    struct source *p = arg;
+    struct source *s = arg;
 
     if (!is_disk(image)) {
         *e = *why;
         return error_prefix(e, "%s", image->name);
     }
     (void)offset;
-    atomic_fetch_add(&p->skipped_bytes, bytes);
+    atomic_fetch_add(&s->skipped_bytes, bytes);
     return OK;
 }
 
@@ -145,34 +144,34 @@ static int tell_hole(void *arg, const struct extract_image *image, uint64_t offs
     return OK;
 }
 
-static int write_images(struct source *p, const struct extract_image *images, size_t count,
+static int write_images(struct source *s, const struct extract_image *images, size_t count,
                         struct progress *progress, struct error *e)
 {
-    struct team_watch watch = {.look = sign, .arg = p->repo};
+    struct team_watch watch = {.look = sign, .arg = s->repo};
     struct extract x = {
         .mode = EXTRACT_WRITE,
         .watch = &watch,
-        .store = p->store,
+        .store = s->store,
         .images = images,
         .count = count,
-        .bad = p->skip_damaged ? tell_hole : NULL,
-        .bad_arg = p,
+        .bad = s->skip_damaged ? tell_hole : NULL,
+        .bad_arg = s,
         .progress = progress,
     };
 
     return extract_run(&x, e);
 }
 
-static int begin_there(struct source *p, const struct manifest *m, struct error *e)
+static int begin_there(struct source *s, const struct manifest *m, struct error *e)
 {
-    p->disk_count = m->disk_count;
-    p->there = calloc(m->disk_count + 1, sizeof *p->there);
-    for (size_t i = 0; p->there && i < m->disk_count; i++) {
-        p->there[i] = calloc(m->disks[i].image.bytes / store_chunk_bytes(p->store) / 8 + 1, 1);
-        if (!p->there[i])
+    s->disk_count = m->disk_count;
+    s->there = calloc(m->disk_count + 1, sizeof *s->there);
+    for (size_t i = 0; s->there && i < m->disk_count; i++) {
+        s->there[i] = calloc(m->disks[i].image.bytes / store_chunk_bytes(s->store) / 8 + 1, 1);
+        if (!s->there[i])
             return error_out_of_memory(e);
     }
-    return p->there ? OK : error_out_of_memory(e);
+    return s->there ? OK : error_out_of_memory(e);
 }
 
 static bool is_of_ram(const struct manifest *m, const struct manifest_file *f)
@@ -181,29 +180,29 @@ static bool is_of_ram(const struct manifest *m, const struct manifest_file *f)
 }
 
 /* To check a snapshot is to check all of it, its configuration too. */
-static int repository_verify(struct source *p, const struct manifest *m,
+static int repository_verify(struct source *s, const struct manifest *m,
                              const struct source_verify *how, struct progress *progress,
                              struct error *e)
 {
     AUTO_FREE struct extract_image *images = calloc(m->disk_count + 4, sizeof *images);
-    struct team_watch watch = {.look = sign, .arg = p->repo};
+    struct team_watch watch = {.look = sign, .arg = s->repo};
     struct extract x = {
         .mode = EXTRACT_VERIFY,
         .watch = &watch,
         .sample = how->sample,
         .seen = how->seen,
-        .store = p->store,
+        .store = s->store,
         .images = images,
         .bad = how->skip_damaged ? refuse_or_count : NULL,
-        .bad_arg = p,
+        .bad_arg = s,
         .progress = progress,
     };
     const struct manifest_file *f;
 
     if (!images)
         return error_out_of_memory(e);
-    p->skip_damaged = how->skip_damaged;
-    if (how->targets && begin_there(p, m, e) < 0)
+    s->skip_damaged = how->skip_damaged;
+    if (how->targets && begin_there(s, m, e) < 0)
         return e->status;
     for (size_t i = 0; (f = manifest_image(m, i)); i++) {
         struct extract_image *image = &images[x.count];
@@ -217,19 +216,19 @@ static int repository_verify(struct source *p, const struct manifest *m,
         for (size_t d = 0; how->targets && d < m->disk_count; d++)
             if (f == &m->disks[d].image && how->targets[d].kind == TARGET_OLD) {
                 image->target = how->targets[d];
-                image->there = p->there[d];
+                image->there = s->there[d];
             }
     }
     if (extract_run(&x, e) < 0)
         return e->status;
-    if (p->skipped_bytes)
+    if (s->skipped_bytes)
         log_warning("%s@%s: %" PRIu64
                     " bytes of its disks are not to be had: zeros take their place",
-                    m->domain_name, m->name, (uint64_t)p->skipped_bytes);
+                    m->domain_name, m->name, (uint64_t)s->skipped_bytes);
     return OK;
 }
 
-static int repository_write(struct source *p, const struct manifest *m,
+static int repository_write(struct source *s, const struct manifest *m,
                             const struct target targets[], struct progress *progress,
                             struct error *e)
 {
@@ -240,9 +239,9 @@ static int repository_write(struct source *p, const struct manifest *m,
     for (size_t i = 0; i < m->disk_count; i++) {
         if (fill_image(&images[i], &m->disks[i].image, m->disks[i].path, targets[i], e) < 0)
             return e->status;
-        images[i].there = p->there ? p->there[i] : NULL;
+        images[i].there = s->there ? s->there[i] : NULL;
     }
-    return write_images(p, images, m->disk_count, progress, e);
+    return write_images(s, images, m->disk_count, progress, e);
 }
 
 /* ---- RAM: read in order, at the pace of who takes it ---- */
@@ -278,7 +277,7 @@ static int write_whole(struct ram *ram, uint64_t bytes, int to, struct error *e)
     return OK;
 }
 
-static int repository_write_ram(struct source *p, const struct manifest *m, int to,
+static int repository_write_ram(struct source *s, const struct manifest *m, int to,
                                 struct progress *progress, struct error *e)
 {
     const struct manifest_file *files[SAVE_PARTS] = {
@@ -290,7 +289,7 @@ static int repository_write_ram(struct source *p, const struct manifest *m, int 
     for (int i = 0; rc == OK && i < SAVE_PARTS; i++) {
         parts.bytes[i] = files[i]->bytes;
         if (manifest_has(files[i]))
-            rc = image_open(&ram.images[i], p->store, files[i]->root, files[i]->bytes, "RAM", e);
+            rc = image_open(&ram.images[i], s->store, files[i]->root, files[i]->bytes, "RAM", e);
     }
     /* What there is most of. */
     if (rc == OK)
@@ -304,7 +303,7 @@ static int repository_write_ram(struct source *p, const struct manifest *m, int 
     return rc;
 }
 
-static int repository_open_config(struct source *p, const struct manifest *m, int *fd,
+static int repository_open_config(struct source *s, const struct manifest *m, int *fd,
                                   struct error *e)
 {
     struct progress ignored = {NULL};
@@ -315,7 +314,7 @@ static int repository_open_config(struct source *p, const struct manifest *m, in
     if (memory < 0)
         return error_errno(e, "configuration");
     if (fill_image(&image, &m->config, "configuration", target, e) == OK &&
-        write_images(p, &image, 1, &ignored, e) == OK) {
+        write_images(s, &image, 1, &ignored, e) == OK) {
         *fd = memory;
         return OK;
     }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* A snapshot as plain files: what `create --to` made, or somebody by hand (import). */
-#include "engine/source.h"
+#include "shelf/source.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,7 +12,7 @@
 #include "base/file.h"
 #include "copy/ingest.h"
 #include "domain/savefile.h"
-#include "repo/folder.h"
+#include "shelf/folder.h"
 
 struct source {
     int dirfd, start_fd;
@@ -21,33 +21,33 @@ struct source {
     struct ingest_image *images; /* one a disk, and one more */
 };
 
-static void folder_close(struct source *p)
+static void folder_close(struct source *s)
 {
-    if (!p)
+    if (!s)
         return;
-    for (size_t i = 0; p->image_fds && i < p->disk_count; i++)
-        if (p->image_fds[i] >= 0)
-            close(p->image_fds[i]);
-    if (p->start_fd >= 0)
-        close(p->start_fd);
-    if (p->dirfd >= 0)
-        close(p->dirfd);
-    free(p->image_fds);
-    free(p->images);
-    free(p);
+    for (size_t i = 0; s->image_fds && i < s->disk_count; i++)
+        if (s->image_fds[i] >= 0)
+            close(s->image_fds[i]);
+    if (s->start_fd >= 0)
+        close(s->start_fd);
+    if (s->dirfd >= 0)
+        close(s->dirfd);
+    free(s->image_fds);
+    free(s->images);
+    free(s);
 }
 
 static int folder_open_source(struct source **out, const struct snapshot_ref *ref,
                               struct manifest *m, struct error *e)
 {
-    struct source *p = calloc(1, sizeof *p);
+    struct source *s = calloc(1, sizeof *s);
 
-    if (!p)
+    if (!s)
         return error_errno(e, "%s", ref->folder);
-    p->dirfd = p->start_fd = -1;
-    if (folder_open(ref->folder, &p->dirfd, e) == OK) {
-        if (folder_read_manifest(p->dirfd, m, e) == OK) {
-            *out = p;
+    s->dirfd = s->start_fd = -1;
+    if (folder_open(ref->folder, &s->dirfd, e) == OK) {
+        if (folder_read_manifest(s->dirfd, m, e) == OK) {
+            *out = s;
             return OK;
         }
         if (e->status == NOT_FOUND)
@@ -58,7 +58,7 @@ static int folder_open_source(struct source **out, const struct snapshot_ref *re
         else
             error_prefix(e, "%s", ref->folder);
     }
-    folder_close(p);
+    folder_close(s);
     return e->status;
 }
 
@@ -68,15 +68,15 @@ static const struct manifest_file *start_file(const struct manifest *m)
     return m->ram.file ? &m->ram : &m->config;
 }
 
-static int allocate(struct source *p, size_t disks, struct error *e)
+static int allocate(struct source *s, size_t disks, struct error *e)
 {
-    p->image_fds = calloc(disks + 1, sizeof *p->image_fds);
-    p->images = calloc(disks + 1, sizeof *p->images);
-    if (!p->image_fds || !p->images)
+    s->image_fds = calloc(disks + 1, sizeof *s->image_fds);
+    s->images = calloc(disks + 1, sizeof *s->images);
+    if (!s->image_fds || !s->images)
         return error_out_of_memory(e);
-    p->disk_count = disks;
+    s->disk_count = disks;
     for (size_t i = 0; i < disks; i++)
-        p->image_fds[i] = -1;
+        s->image_fds[i] = -1;
     return OK;
 }
 
@@ -99,7 +99,7 @@ static int compare_domain(const struct manifest *m, const struct domain *saved, 
     return OK;
 }
 
-static int check_saved_domain(struct source *p, const struct manifest *m, struct error *e)
+static int check_saved_domain(struct source *s, const struct manifest *m, struct error *e)
 {
     AUTO_JSON json_t *config = NULL;
     struct domain saved = {0};
@@ -107,22 +107,22 @@ static int check_saved_domain(struct source *p, const struct manifest *m, struct
 
     if (!m->ram.file)
         return OK;
-    if (savefile_read_head(p->start_fd, &config, e) < 0 || domain_parse(&saved, config, e) < 0)
+    if (savefile_read_head(s->start_fd, &config, e) < 0 || domain_parse(&saved, config, e) < 0)
         return error_prefix(e, "%s", m->ram.file);
     rc = compare_domain(m, &saved, e);
     domain_release(&saved);
     return rc;
 }
 
-static int folder_check(struct source *p, const struct manifest *m, struct error *e)
+static int folder_check(struct source *s, const struct manifest *m, struct error *e)
 {
-    if (allocate(p, m->disk_count, e) < 0 ||
-        folder_open_file(p->dirfd, start_file(m), &p->start_fd, e) < 0)
+    if (allocate(s, m->disk_count, e) < 0 ||
+        folder_open_file(s->dirfd, start_file(m), &s->start_fd, e) < 0)
         return e->status;
     for (size_t i = 0; i < m->disk_count; i++)
-        if (folder_open_file(p->dirfd, &m->disks[i].image, &p->image_fds[i], e) < 0)
+        if (folder_open_file(s->dirfd, &m->disks[i].image, &s->image_fds[i], e) < 0)
             return e->status;
-    return check_saved_domain(p, m, e);
+    return check_saved_domain(s, m, e);
 }
 
 /* ---- the same files, to nothing or to the volumes ---- */
@@ -143,15 +143,15 @@ static int compare_root(const struct ingest_image *image, const struct manifest_
     return error_set(e, DAMAGED, "%s is damaged: its sum is not the manifest's", f->file);
 }
 
-static int compare_disks(const struct source *p, const struct manifest *m, struct error *e)
+static int compare_disks(const struct source *s, const struct manifest *m, struct error *e)
 {
     for (size_t i = 0; i < m->disk_count; i++)
-        if (compare_root(&p->images[i], &m->disks[i].image, e) < 0)
+        if (compare_root(&s->images[i], &m->disks[i].image, e) < 0)
             return e->status;
     return OK;
 }
 
-static int folder_verify(struct source *p, const struct manifest *m,
+static int folder_verify(struct source *s, const struct manifest *m,
                          const struct source_verify *how, struct progress *progress,
                          struct error *e)
 {
@@ -160,28 +160,28 @@ static int folder_verify(struct source *p, const struct manifest *m,
     if (how->sample.percent < 100)
         return error_set(e, UNSUPPORTED, "of plain files a sample can't be verified, only all");
     for (size_t i = 0; i < count; i++)
-        fill_image(&p->images[i], p->image_fds[i], &m->disks[i].image);
-    fill_image(&p->images[count], p->start_fd, start_file(m));
-    if (ingest_copy(p->images, count + 1, FOLDER_CHUNK_BYTES, 0, progress, NULL, e) < 0 ||
-        compare_disks(p, m, e) < 0)
+        fill_image(&s->images[i], s->image_fds[i], &m->disks[i].image);
+    fill_image(&s->images[count], s->start_fd, start_file(m));
+    if (ingest_copy(s->images, count + 1, FOLDER_CHUNK_BYTES, 0, progress, NULL, e) < 0 ||
+        compare_disks(s, m, e) < 0)
         return e->status;
-    return compare_root(&p->images[count], start_file(m), e);
+    return compare_root(&s->images[count], start_file(m), e);
 }
 
-static int folder_write(struct source *p, const struct manifest *m, const struct target targets[],
+static int folder_write(struct source *s, const struct manifest *m, const struct target targets[],
                         struct progress *progress, struct error *e)
 {
     for (size_t i = 0; i < m->disk_count; i++) {
-        fill_image(&p->images[i], p->image_fds[i], &m->disks[i].image);
-        p->images[i].target = targets[i];
+        fill_image(&s->images[i], s->image_fds[i], &m->disks[i].image);
+        s->images[i].target = targets[i];
     }
     /* Read a second time: it may have been damaged since. */
-    return ingest_copy(p->images, m->disk_count, FOLDER_CHUNK_BYTES, 0, progress, NULL, e) < 0
+    return ingest_copy(s->images, m->disk_count, FOLDER_CHUNK_BYTES, 0, progress, NULL, e) < 0
                ? e->status
-               : compare_disks(p, m, e);
+               : compare_disks(s, m, e);
 }
 
-static int folder_write_ram(struct source *p, const struct manifest *m, int to,
+static int folder_write_ram(struct source *s, const struct manifest *m, int to,
                             struct progress *progress, struct error *e)
 {
     enum { BLOCK = 1 << 20 };
@@ -191,7 +191,7 @@ static int folder_write_ram(struct source *p, const struct manifest *m, int to,
 
     if (!block)
         return error_out_of_memory(e);
-    if (folder_open_file(p->dirfd, &m->ram, &from, e) < 0)
+    if (folder_open_file(s->dirfd, &m->ram, &from, e) < 0)
         return e->status;
     while ((n = read(from, block, BLOCK)) > 0) {
         if (write_full(to, block, (size_t)n) < 0)
@@ -201,9 +201,9 @@ static int folder_write_ram(struct source *p, const struct manifest *m, int to,
     return n < 0 ? error_errno(e, "%s: read", m->ram.file) : OK;
 }
 
-static int folder_open_config(struct source *p, const struct manifest *m, int *fd, struct error *e)
+static int folder_open_config(struct source *s, const struct manifest *m, int *fd, struct error *e)
 {
-    return folder_open_file(p->dirfd, &m->config, fd, e);
+    return folder_open_file(s->dirfd, &m->config, fd, e);
 }
 
 const struct source_driver source_folder = {

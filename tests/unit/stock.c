@@ -16,12 +16,12 @@
 #include "repo/commit.h"
 #include "repo/pack.h"
 #include "repo/tree.h"
-#include "shelf.h"
+#include "stock.h"
 
 /* In memory: what is made durable here is so for the test's sake. */
-char shelf_dir[] = "/dev/shm/domsnap-repo-XXXXXX";
-char shelf_repo[64];
-struct fake_store *shelf_fake;
+char stock_dir[] = "/dev/shm/domsnap-repo-XXXXXX";
+char stock_repo[64];
+struct fake_store *stock_fake;
 
 static struct error e;
 
@@ -46,22 +46,22 @@ static void make_folder(void)
 {
     char cache[80];
 
-    memcpy(strrchr(shelf_dir, '-'), "-XXXXXX", 7);
-    assert_non_null(mkdtemp(shelf_dir));
-    snprintf(cache, sizeof cache, "%s/cache", shelf_dir);
+    memcpy(strrchr(stock_dir, '-'), "-XXXXXX", 7);
+    assert_non_null(mkdtemp(stock_dir));
+    snprintf(cache, sizeof cache, "%s/cache", stock_dir);
     setenv("XDG_CACHE_HOME", cache, 1);
-    snprintf(shelf_repo, sizeof shelf_repo, "%s/repo", shelf_dir);
+    snprintf(stock_repo, sizeof stock_repo, "%s/repo", stock_dir);
 }
 
-int shelf_setup(void **state)
+int stock_setup(void **state)
 {
     (void)state;
     make_folder();
-    assert_ok(repo_init(shelf_repo, CHUNK, &e));
+    assert_ok(repo_init(stock_repo, CHUNK, &e));
     return 0;
 }
 
-int shelf_setup_fake(void **state)
+int stock_setup_fake(void **state)
 {
     struct backend *b;
 
@@ -69,20 +69,20 @@ int shelf_setup_fake(void **state)
     make_folder();
     /* No cache: whoever opens it reads all tables, and nothing waits for a disk. */
     setenv("XDG_CACHE_HOME", "/dev/null", 1);
-    shelf_fake = fake_store_new();
-    b = fake_backend(shelf_fake);
+    stock_fake = fake_store_new();
+    b = fake_backend(stock_fake);
     assert_ok(repo_init_on(b, CHUNK, &e));
     backend_close(b);
     return 0;
 }
 
-int shelf_teardown(void **state)
+int stock_teardown(void **state)
 {
     (void)state;
-    if (shelf_fake)
-        fake_store_free(shelf_fake);
-    shelf_fake = NULL;
-    remove_tree(shelf_dir);
+    if (stock_fake)
+        fake_store_free(stock_fake);
+    stock_fake = NULL;
+    remove_tree(stock_dir);
     return 0;
 }
 
@@ -119,10 +119,10 @@ struct repo *open_repo(void)
 {
     struct repo *r;
 
-    if (shelf_fake)
-        assert_ok(repo_open_on(&r, fake_backend(shelf_fake), &e));
+    if (stock_fake)
+        assert_ok(repo_open_on(&r, fake_backend(stock_fake), &e));
     else
-        assert_ok(repo_open(&r, shelf_repo, &e));
+        assert_ok(repo_open(&r, stock_repo, &e));
     return r;
 }
 
@@ -335,9 +335,9 @@ unsigned count_files(const char *sub)
     struct dirent *file;
     unsigned n = 0;
 
-    if (shelf_fake)
-        return (unsigned)fake_count(shelf_fake, sub);
-    snprintf(path, sizeof path, "%s/%s", shelf_repo, sub);
+    if (stock_fake)
+        return (unsigned)fake_count(stock_fake, sub);
+    snprintf(path, sizeof path, "%s/%s", stock_repo, sub);
     d = opendir(path);
     while (d && (file = readdir(d)))
         n += file->d_name[0] != '.';
@@ -375,7 +375,7 @@ const char *pack_path(enum pack_kind kind, unsigned n)
         if (kind_of(r, &v->packs[i].name) != kind)
             continue;
         pack_object(&v->packs[i].name, object);
-        snprintf(path, sizeof path, "%s/%s", shelf_repo, object);
+        snprintf(path, sizeof path, "%s/%s", stock_repo, object);
         for (; at && made_at(all[at - 1]) > made_at(path); at--)
             memcpy(all[at], all[at - 1], sizeof all[at]);
         memcpy(all[at], path, sizeof path);
@@ -410,6 +410,6 @@ void drop_cache(void)
 {
     char path[100];
 
-    snprintf(path, sizeof path, "%s/cache", shelf_dir);
+    snprintf(path, sizeof path, "%s/cache", stock_dir);
     remove_tree(path);
 }
