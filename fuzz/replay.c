@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* replay NAME FILE...: run a target over files, without libFuzzer. That it comes to its end is the test. */
+/* replay NAME FILE...: run a target over files, without libFuzzer. That it comes to its end is the
+ * test. */
 #include <stdio.h>
 #include <stdlib.h>
 

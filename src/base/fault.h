@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Fault points: named places right after something outside this process has changed, where a test can have the run die,
- * fail, wait or stop. They are in the program domsnap-faults, and nothing at all in domsnap.
+ * Fault points: named places right after something outside this process has changed, where a test
+ * can have the run die, fail, wait or stop. They are in the program domsnap-faults, and nothing at
+ * all in domsnap.
  *
- * A fault is written "NAME N ACTION": at the N-th time (from 1) that this process passes the point NAME, `kill` (SIGKILL
- * to itself), `fail`, `wait MS`, or `stop` (SIGSTOP, until somebody lets it go on). `domsnap-faults --fault-points` lists the names; it takes a fault from $DOMSNAP_FAULT,
+ * A fault is written "NAME N ACTION": at the N-th time (from 1) that this process passes the point
+ * NAME, `kill` (SIGKILL to itself), `fail`, `wait MS`, or `stop` (SIGSTOP, until somebody lets it
+ * go on). `domsnap-faults --fault-points` lists the names; it takes a fault from $DOMSNAP_FAULT,
  * and writes how often it has passed each point to the file $DOMSNAP_FAULT_COUNTS.
  */
 #ifndef BASE_FAULT_H
@@ -34,7 +36,8 @@ struct fault_point {
 
 int fault_pass(struct fault_point *p, struct error *e);
 
-/* Only this process has it, none that it forks. NULL: none; passes are counted only. USAGE: it can't be understood. */
+/* Only this process has it, none that it forks. NULL: none; passes are counted only. USAGE: it
+ * can't be understood. */
 int fault_arm(const char *fault, struct error *e);
 
 bool fault_has_struck(void);

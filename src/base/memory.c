@@ -7,7 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The number behind `key` in a file of lines, each a key and a number; an empty key: the number alone. */
+/* The number behind `key` in a file of lines, each a key and a number; an empty key: the number
+ * alone. */
 static bool number_of(const char *path, const char *key, uint64_t *number)
 {
     FILE *f = fopen(path, "re");

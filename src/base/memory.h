@@ -9,8 +9,8 @@
 uint64_t memory_available_bytes(void);
 
 /*
- * What the limits of the control group `group` ("/system.slice/backup.service") and of those above it
- * leave; UINT64_MAX if there is none. Page cache, which the kernel takes back first, counts as
+ * What the limits of the control group `group` ("/system.slice/backup.service") and of those above
+ * it leave; UINT64_MAX if there is none. Page cache, which the kernel takes back first, counts as
  * free. `root` is where version 2 of control groups is mounted. Source: the kernel's
  * Documentation/admin-guide/cgroup-v2.rst, "Memory Interface Files".
  */

@@ -26,9 +26,9 @@ void run_hold(int fd);
 
 /*
  * Run it to its end. A program that can't be started, dies, or exits with another status than 0
- * gives an error that names it and ends in the last lines of its standard error (of the first 64 KiB). A standard output
- * beyond 16 MiB is an error. The wish to stop (interrupt.h) does not end it: what we run is short,
- * and half an lvcreate is worse than a whole one.
+ * gives an error that names it and ends in the last lines of its standard error (of the first 64
+ * KiB). A standard output beyond 16 MiB is an error. The wish to stop (interrupt.h) does not end
+ * it: what we run is short, and half an lvcreate is worse than a whole one.
  */
 int run_program(const struct run *run, struct error *e);
 

@@ -2,10 +2,10 @@
 /*
  * The SHA-256 of two pieces of data at once.
  *
- * A snapshot of a disk that has hardly changed is almost nothing but SHA-256. One sum keeps a core's
- * SHA unit waiting for the round before; two that have nothing to do with each other fill it: 3.0
- * instead of 2.1 GB/s. libcrypto has no interface for that. Whoever has one piece only, or two of
- * different lengths, uses libcrypto.
+ * A snapshot of a disk that has hardly changed is almost nothing but SHA-256. One sum keeps a
+ * core's SHA unit waiting for the round before; two that have nothing to do with each other fill
+ * it: 3.0 instead of 2.1 GB/s. libcrypto has no interface for that. Whoever has one piece only, or
+ * two of different lengths, uses libcrypto.
  */
 #ifndef BASE_SHA256_PAIR_H
 #define BASE_SHA256_PAIR_H

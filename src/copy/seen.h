@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Chunks that were found whole, so that what snapshots share is read once. It never takes one for another; it may forget
- * one, since its memory is bounded. For any number of threads.
+ * Chunks that were found whole, so that what snapshots share is read once. It never takes one for
+ * another; it may forget one, since its memory is bounded. For any number of threads.
  */
 #ifndef COPY_SEEN_H
 #define COPY_SEEN_H

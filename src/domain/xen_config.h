@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* driver.h's describe_config: an xl configuration, read by Xen's own parser (libxlutil). Needs no Xen to run. */
+/* driver.h's describe_config: an xl configuration, read by Xen's own parser (libxlutil). Needs no
+ * Xen to run. */
 #ifndef DOMAIN_XEN_CONFIG_H
 #define DOMAIN_XEN_CONFIG_H
 

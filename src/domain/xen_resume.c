@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A domain goes on after it was stopped, or asked to. Relied on: one that libxl_domain_suspend() left
- * shut down with reason "suspend" runs on in place after libxl_domain_resume(..., 1), called from any
- * process.
+ * A domain goes on after it was stopped, or asked to. Relied on: one that libxl_domain_suspend()
+ * left shut down with reason "suspend" runs on in place after libxl_domain_resume(..., 1), called
+ * from any process.
  */
 #include "domain/xen_resume.h"
 

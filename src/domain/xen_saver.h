@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Who else saves or migrates a domain. Xen keeps one list of the pages that a domain has changed, so
- * that of two who write its RAM while it runs each would miss what the other has seen. All programs
- * that use libxl (xl, libvirt) have a helper of libxl's do it.
+ * Who else saves or migrates a domain. Xen keeps one list of the pages that a domain has changed,
+ * so that of two who write its RAM while it runs each would miss what the other has seen. All
+ * programs that use libxl (xl, libvirt) have a helper of libxl's do it.
  */
 #ifndef DOMAIN_XEN_SAVER_H
 #define DOMAIN_XEN_SAVER_H

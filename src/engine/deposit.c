@@ -47,8 +47,7 @@ int deposit_put_disks(struct deposit *p, const struct description *d,
     return p->driver->put_disks(p->sink, from, watch, e);
 }
 
-int deposit_commit(struct deposit *p, struct journal *j, struct store_stats *stats,
-                   struct error *e)
+int deposit_commit(struct deposit *p, struct journal *j, struct store_stats *stats, struct error *e)
 {
     struct error ignored;
 

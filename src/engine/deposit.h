@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A snapshot on its way to its shelf: what both kinds of create, of a running domain and of one that
- * is off, do with a sink. */
+/* A snapshot on its way to its shelf: what both kinds of create, of a running domain and of one
+ * that is off, do with a sink. */
 #ifndef ENGINE_DEPOSIT_H
 #define ENGINE_DEPOSIT_H
 

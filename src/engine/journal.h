@@ -55,9 +55,9 @@ struct journal {
 #define JOURNAL_NONE ((struct journal){.dirfd = -1, .lock = -1})
 
 /*
- * Take the domain's lock (lock.h). BUSY: another domsnap works on it. NEEDS_RECOVER: there is an entry of a
- * run that died, unless its operation is `supersedes`, which is for the caller to go on from
- * (OPERATION_NONE: none).
+ * Take the domain's lock (lock.h). BUSY: another domsnap works on it. NEEDS_RECOVER: there is an
+ * entry of a run that died, unless its operation is `supersedes`, which is for the caller to go on
+ * from (OPERATION_NONE: none).
  */
 int journal_open(struct journal *j, const struct engine *engine, const char *domain,
                  enum operation supersedes, struct error *e);
@@ -89,8 +89,8 @@ int journal_list(const struct engine *engine, json_t **names, struct error *e);
 /* A domain's entry, the caller's, without its lock: to look at, not to act on. */
 int journal_peek(const struct engine *engine, const char *domain, json_t **entry, struct error *e);
 
-/* Take over the entry of a run that died. BUSY: it is alive, or what it had begun is. NOT_FOUND: it is
- * gone by now. */
+/* Take over the entry of a run that died. BUSY: it is alive, or what it had begun is. NOT_FOUND: it
+ * is gone by now. */
 int journal_adopt(struct journal *j, const struct engine *engine, const char *domain,
                   struct error *e);
 

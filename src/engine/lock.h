@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A domain's lock: the file lock_dir/DOMAIN.lock, locked twice. The one (flock) is held by a run and
- * by all that it has begun and that may outlive it: its guardian, an LVM command. The other (a record
- * lock, which no child inherits) tells whether the run itself is alive.
+ * A domain's lock: the file lock_dir/DOMAIN.lock, locked twice. The one (flock) is held by a run
+ * and by all that it has begun and that may outlive it: its guardian, an LVM command. The other (a
+ * record lock, which no child inherits) tells whether the run itself is alive.
  */
 #ifndef ENGINE_LOCK_H
 #define ENGINE_LOCK_H

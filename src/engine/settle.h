@@ -12,8 +12,8 @@
 /*
  * Release or resume the domain if that is owed, discard all volumes, abandon or publish the files,
  * close the journal. Each part is tried even if another failed; then the entry stays and the status
- * is NEEDS_RECOVER. Else it is `rc`, what had become of the create, with its error in `e`; or OK if it was past
- * its commit point, since it is published now.
+ * is NEEDS_RECOVER. Else it is `rc`, what had become of the create, with its error in `e`; or OK if
+ * it was past its commit point, since it is published now.
  */
 int settle_create(struct engine *engine, struct journal *j, int rc, struct error *e);
 
@@ -29,7 +29,8 @@ int settle_open(struct journal *j, struct engine *engine, const char *domain, st
 int settle_resume(struct engine *engine, const json_t *entry, struct error *e);
 int settle_release(struct engine *engine, const json_t *entry, struct error *e);
 
-/* Let the requests to its disks go on, where they are held back: a guest that ran on without would only wait. Never fails. */
+/* Let the requests to its disks go on, where they are held back: a guest that ran on without would
+ * only wait. Never fails. */
 void settle_lift(struct engine *engine, const json_t *entry);
 
 /* Both, for a run that has failed or died. A guest that has taken the request to suspend by then,

@@ -167,8 +167,8 @@ static int look_at_twins(struct check *c, const char *object, bool heal, bool *h
     return twin_check(repo_backend(r), repo_run(r), object, LOG_STATE_MAX_BYTES, heal, healed, why);
 }
 
-/* Whether one of the two is damaged, also at a second look: somebody may just have been putting the second, or
- * removing the first. */
+/* Whether one of the two is damaged, also at a second look: somebody may just have been putting the
+ * second, or removing the first. */
 static bool is_hurt(struct check *c, const char *object, struct error *why)
 {
     bool healed;

@@ -37,8 +37,8 @@ int index_open(struct index **ix, struct backend *b, const struct view *v, const
                const char *cache, struct error *e);
 void index_close(struct index *ix); /* NULL is fine */
 
-/* The places of a piece in packs that are closed, the best first: whole before patches, damaged ones last. 0: there is none.
- * Negative: the cache can't be read. */
+/* The places of a piece in packs that are closed, the best first: whole before patches, damaged
+ * ones last. 0: there is none. Negative: the cache can't be read. */
 int index_find(struct index *ix, const struct chunk_id *id, struct place places[PLACES_MAX],
                struct error *e);
 

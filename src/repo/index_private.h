@@ -77,7 +77,8 @@ bool index_is_damaged(const struct pack *pack, uint32_t offset);
  * are not in it. */
 int index_open_files(struct index *ix, const char *id, const char *cache, struct error *e);
 
-/* ---- index_files.c: under `keeping` up to the line, or as long as nobody else has the index ---- */
+/* ---- index_files.c: under `keeping` up to the line, or as long as nobody else has the index ----
+ */
 
 /* From here on all that is new stays in memory. */
 void index_give_up(struct index *ix, const struct error *why);

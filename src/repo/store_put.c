@@ -103,8 +103,8 @@ static int put_whole(struct store_worker *w, enum pack_kind kind, struct piece_h
     return append(w, kind, h, NULL, frame, n, NULL, 0, e);
 }
 
-/* Whether a piece is there to be relied on: a patch is only with its base. `*whole`: it is to be put
- * as a whole, since it is there as a patch. */
+/* Whether a piece is there to be relied on: a patch is only with its base. `*whole`: it is to be
+ * put as a whole, since it is there as a patch. */
 static int claim(struct store_worker *w, const struct chunk_id *id, enum claim *claim, bool *whole,
                  struct error *e)
 {

@@ -144,7 +144,8 @@ int store_say_where(struct store_worker *w, const struct place *place, struct er
     return error_prefix(e, "pack %.33s…", text);
 }
 
-/* A whole piece at a place, held against its name, which is in `h` then. `*own` as of get_from(). */
+/* A whole piece at a place, held against its name, which is in `h` then. `*own` as of get_from().
+ */
 static int get_base_from(struct store_worker *w, const uint8_t *prefix, const struct place *place,
                          uint8_t *to, uint32_t bytes, struct piece_head *h, bool *own,
                          struct error *e)

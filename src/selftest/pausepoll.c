@@ -3,8 +3,8 @@
  * pausepoll UUID FILE: watch a domain from outside, each millisecond, independently of domsnap and
  * of xl.
  *
- * Writes to FILE, at SIGTERM or SIGINT, when it began, one line for each interval in which the domain did
- * not run, and a last line with their sum:
+ * Writes to FILE, at SIGTERM or SIGINT, when it began, one line for each interval in which the
+ * domain did not run, and a last line with their sum:
  *
  *     start 1764262800.123456
  *     down 1234.567 ms from 10.001 s: suspended gone paused

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * A snapshot as plain files in one folder, as `create --to DIR` leaves it. Files are written under
- * temporary names (".NAME.part") and get their final ones, manifest.json last, when all are whole and durable.
+ * temporary names (".NAME.part") and get their final ones, manifest.json last, when all are whole
+ * and durable.
  *
  *     folder_open → folder_stage … → folder_write_manifest
  *          → [commit point: journal] → folder_publish
@@ -28,7 +29,8 @@
 /* A descriptor of the folder, the caller's. */
 int folder_open(const char *path, int *dirfd, struct error *e);
 
-/* The same, for writing, of a path that realpath() gave: DAMAGED if it is a symbolic link by now. */
+/* The same, for writing, of a path that realpath() gave: DAMAGED if it is a symbolic link by now.
+ */
 int folder_open_resolved(const char *path, int *dirfd, struct error *e);
 
 /* Refuse a folder in which one of the names (a JSON list of strings), final or temporary, is taken.

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Where snapshots are: plain files in a folder, or a repository. A kind of shelf is a table for each
- * way, sink.h and source.h.
+ * Where snapshots are: plain files in a folder, or a repository. A kind of shelf is a table for
+ * each way, sink.h and source.h.
  */
 #ifndef SHELF_SHELF_H
 #define SHELF_SHELF_H

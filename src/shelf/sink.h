@@ -48,8 +48,8 @@ struct sink_request {
 struct sink_driver {
     /* See where it will be, and that it can be there; nothing is made. */
     int (*open)(struct sink **s, const struct sink_request *r, struct error *e);
-    /* Let go of what settle_create() must find free. It waits for nothing: a guest may still be owed
-     * its resume. NULL: there is nothing. */
+    /* Let go of what settle_create() must find free. It waits for nothing: a guest may still be
+     * owed its resume. NULL: there is nothing. */
     void (*let_go)(struct sink *s);
     void (*close)(struct sink *s);
 

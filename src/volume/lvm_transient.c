@@ -101,8 +101,8 @@ static int transient_open(const char *path, struct volume **v, struct error *e)
 
 /* ---- plan ---- */
 
-/* The devices that are made for a volume, in the order in which they can go. "cipher" only where its
- * store is encrypted. */
+/* The devices that are made for a volume, in the order in which they can go. "cipher" only where
+ * its store is encrypted. */
 static const char *const made[] = {"origin", "snapshot", "cipher", "real"};
 #define MADE (sizeof made / sizeof *made)
 
