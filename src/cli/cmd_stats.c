@@ -57,8 +57,8 @@ static void print(void *arg)
     if (s->free_bytes != UINT64_MAX)
         printf("free         %s\n", cli_size(s->free_bytes));
     json_array_foreach (json_object_get(r->json, "runs"), i, run)
-        printf("at work      %s %s, process %" JSON_INTEGER_FORMAT " on %s\n",
-               text_of(run, "command"), text_of(run, "reads"),
+        printf("at work      %s%s%s, process %" JSON_INTEGER_FORMAT " on %s\n",
+               text_of(run, "command"), *text_of(run, "reads") ? " " : "", text_of(run, "reads"),
                json_integer_value(json_object_get(run, "pid")), text_of(run, "host"));
 }
 
