@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Running other programs: the one place that forks. Never a shell; an argument array, a clean
+ * Running other programs. Never a shell; an argument array, a clean
  * environment (PATH of the system's folders, LC_ALL=C), no descriptor but those named, its own
  * process group (so that Ctrl-C on a terminal reaches us alone), and a deadline.
  */

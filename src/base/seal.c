@@ -22,7 +22,7 @@ static int sum_of_rest(const json_t *object, char hex[SUM_HEX], struct error *e)
     if (!text)
         return error_set(e, NO_SPACE, "out of memory");
     if (!EVP_Digest(text, strlen(text), sum, NULL, EVP_sha256(), NULL))
-        return error_set(e, FAILED, "SHA-256 is not to be had from libcrypto");
+        return error_set(e, FAILED, "libcrypto has no SHA-256");
     hex_put(hex, sum, sizeof sum);
     return OK;
 }

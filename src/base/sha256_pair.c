@@ -8,7 +8,7 @@ int sha256_pair_plain(struct sha256_part a, struct sha256_part b, size_t bytes, 
     if (EVP_Digest(a.data, bytes, a.sum, NULL, EVP_sha256(), NULL) &&
         EVP_Digest(b.data, bytes, b.sum, NULL, EVP_sha256(), NULL))
         return OK;
-    return error_set(e, FAILED, "SHA-256 is not to be had from libcrypto");
+    return error_set(e, FAILED, "libcrypto has no SHA-256");
 }
 
 #ifdef __x86_64__

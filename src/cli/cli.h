@@ -2,7 +2,8 @@
 /*
  * The command line: one file a command, and the only place that prints or exits. Results go to
  * stdout (text, or one JSON object with --json), all else to stderr. Exit status: 0 done, 1 failed
- * and undone, 2 wrong usage, 3 `domsnap recover` has work to do.
+ * and undone, 2 wrong usage, 3 `domsnap recover` has work to do, 4 done,
+ * but its result could not be printed.
  */
 #ifndef CLI_CLI_H
 #define CLI_CLI_H

@@ -46,7 +46,7 @@ static void check_request(struct check_params *p, struct argp_state *state)
     if (p->what.folder && (p->what.domain || p->what.repo))
         argp_error(state, "DOMAIN and --repo are for a repository, not a folder (--from)");
     if (p->what.folder && p->percent && p->percent < 100)
-        argp_error(state, "of a folder every byte is read");
+        argp_error(state, "a folder is always read as a whole: leave out the percentage");
     if ((p->what.folder || p->what.domain) && p->percent == 0)
         p->percent = 100;
 }
@@ -121,9 +121,8 @@ static void print(void *arg)
                cli_size(r->counts.pack_bytes), r->counts.packs,
                json_array_size(r->damaged) ? "something is damaged" : verdict(r));
     if (r->counts.damaged_packs && json_array_size(r->damaged) == 0)
-        printf("something in %" PRIu64
-               " packs is damaged that no snapshot needs, or that is elsewhere, too "
-               "(`domsnap repair`)\n",
+        printf("%" PRIu64
+               " packs have damage that hurts no snapshot (`domsnap repair` forgets them)\n",
                r->counts.damaged_packs);
 }
 

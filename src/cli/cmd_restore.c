@@ -31,7 +31,7 @@ static const struct argp_option options[] = {
      "what is damaged of the disks becomes zeros, and is listed", 0},
     {"eject", OPTION_EJECT, NULL, 0, "leave CD-ROM drives empty whose image is gone", 0},
     {"any-cpu", OPTION_ANY_CPU, NULL, 0,
-     "though its RAM knows a processor that this host's is not like", 0},
+     "although its RAM was saved on a different kind of processor", 0},
     {"paused", OPTION_PAUSED, NULL, 0, "leave the guest paused (xl unpause)", 0},
     {0},
 };

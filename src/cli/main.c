@@ -25,7 +25,7 @@ static void print_help(FILE *to)
     fputs("\n  -?, --help     this text; `domsnap COMMAND --help` for a command's\n"
           "  -V, --version  the version\n\n"
           "Exit status: 0 done; 1 failed, and undone, or something is bad; 2 wrong usage; 3 run "
-          "`domsnap recover`.\n",
+          "`domsnap recover`; 4 done, but the result could not be printed.\n",
           to);
 }
 

@@ -134,7 +134,8 @@ static int set_slot(struct save_pages *p, uint64_t frame, uint64_t slot, struct 
     if (!*leaf) {
         /* Or a small file could ask for much memory. */
         if (p->leaf_count >= 64 + p->bytes / (LEAF_FRAMES * DOMAIN_PAGE_BYTES / 8))
-            return error_set(e, UNSUPPORTED, "the save stream's frames are strewn too widely");
+            return error_set(e, UNSUPPORTED,
+                             "the frame numbers in the save stream are too far apart");
         *leaf = calloc(1, sizeof **leaf);
         if (!*leaf)
             return error_set(e, NO_SPACE, "out of memory");

@@ -120,8 +120,8 @@ static int xen_check_keeper(struct domain_host *host, const char *name, struct e
         return OK;
     return error_set(
         e, UNSUPPORTED,
-        "%s is libvirt's, which would not hear of the guest's next reboot after it was "
-        "suspended or restored by others; --disks-only snapshots it as it is",
+        "libvirt manages %s, and would miss the guest's next reboot after another program has "
+        "suspended or restored it; --disks-only snapshots it as it is",
         name);
 }
 

@@ -155,7 +155,7 @@ static void tell(struct creation *c)
     if (suspends(c) && !c->looked_after)
         log_warning(
             "%s has no process of xl's that would start it again when it reboots (xl create "
-            "-F, or one that has ended); its next reboot leaves it down",
+            "-F, or one that has ended): it will stay down after its next reboot",
             c->d.domain.name);
 }
 
@@ -193,7 +193,7 @@ static int prepare_sink(struct creation *c, struct error *e)
     /* With its RAM all of its configuration is kept. */
     left_out = c->save == SAVE_NOTHING ? xlcfg_left_out(config) : NULL;
     if (left_out)
-        log_note("xl.cfg(5) has no word for these of its settings, so that they are not in the "
+        log_note("these of its settings can't be expressed in xl.cfg(5), and are not in the "
                  "snapshot: %s",
                  left_out);
     return c->deposit.driver->prepare(c->deposit.sink, save_bytes(c), config, e);
@@ -270,7 +270,7 @@ static int was_too_late(const struct creation *c, struct error *e)
 {
     return error_set(
         e, TIMED_OUT,
-        "the guest was let go on after as long as %s allows, and the snapshot dropped; "
+        "the pause reached what %s allows: the guest was resumed, and the snapshot dropped; "
         "allow more, or try when this host has less to do",
         c->params->max_pause_ms && !c->params->go_on ? "--max-pause" : "--deadline");
 }
@@ -644,7 +644,7 @@ static int look_after(const struct creation *c, struct error *e)
 
     if (c->looked_after && !is_looked_after(c))
         log_warning("xl's process for %s, which starts it again when it reboots, has ended "
-                    "meanwhile: it would not come up from its next reboot",
+                    "meanwhile: it will stay down after its next reboot",
                     c->d.domain.name);
     if (state_of(c, &state, &ignored) < 0 || state == DOMAIN_RUNNING)
         return description_check_disks(&c->d, c->engine, e);

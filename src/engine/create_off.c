@@ -3,9 +3,9 @@
  * create, of a domain that does not run: its disks, into a folder or a repository. Nothing else is
  * changed.
  *
- *     describe   its configuration; that it does not run; the volumes, which nobody may use
- * meanwhile put        the disks and the configuration; that it still does not run publish commit
- * point
+ *     describe   its configuration; that it does not run; the volumes, which nobody may use then
+ *     put        the disks and the configuration; that it still does not run
+ *     publish    commit point
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -224,7 +224,7 @@ static void examine_monitor(struct examination *x, const struct domain *d)
         find(
             x, FINDING_NOTE, "xl's process",
             "there is none that would start the guest again when that reboots (xl create -F, or it "
-            "has ended); its next reboot leaves it down");
+            "has ended): it will stay down after its next reboot");
 }
 
 static void examine_disks(struct examination *x, struct description *d)

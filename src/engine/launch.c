@@ -183,7 +183,7 @@ int launch_tell_losses(const struct launch *l, struct error *e)
             "in memory and not yet written to them is not brought back");
     left_out = xlcfg_left_out(text);
     if (left_out)
-        log_note("it boots without these settings that it had, for which xl.cfg(5) has no word: %s",
+        log_note("it boots without these settings that it had, which xl.cfg(5) can't express: %s",
                  left_out);
     return OK;
 }

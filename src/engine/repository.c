@@ -280,10 +280,12 @@ static int open_or_rebuild(struct repo **r, const char *where, struct error *e)
     why = *e;
     if (backend_open(&b, where, e) < 0)
         return e->status;
-    rc = rebuild_log(b, &stats, e);
+    rc = repo_check_config(b, e);
+    if (rc == OK)
+        rc = rebuild_log(b, &stats, e);
     backend_close(b);
     if (rc < 0)
-        return rc;
+        return error_prefix(e, "repository %s", where);
     log_warning("%s; it was made anew: %" PRIu64 " snapshots, %" PRIu64 " packs, %" PRIu64
                 " records that can't be read. Snapshots that were deleted lately may be back.",
                 why.text, stats.snapshots, stats.packs, stats.lost_records);

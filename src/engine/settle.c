@@ -229,7 +229,7 @@ static int settle(struct engine *engine, struct journal *j, struct error *e)
     if (guest_rc == OK && debts[phase] == RESUME)
         journal_phase(j, PHASE_LET_GO, e);
     error_set(e, NEEDS_RECOVER,
-              publish ? "it is not published yet" : "what it had made is not all undone");
+              publish ? "it is not published yet" : "some of what it made could not be removed");
     if (guest_rc < 0)
         error_append(e, "%s", guest.text);
     if (volumes_rc < 0)

@@ -86,7 +86,7 @@ static int open_files(struct folder *f, const char *name, struct local_opened *o
     if (fstat(o->fd, &st) < 0)
         return error_errno(e, "%s: stat", name);
     if (!S_ISREG(st.st_mode))
-        return error_set(e, DAMAGED, "%s: something else is in its place, no file", name);
+        return error_set(e, DAMAGED, "%s: it is not a regular file", name);
     /* It has been found not to be too long. */
     strncpy(o->name, name, sizeof o->name - 1);
     o->bytes = (uint64_t)st.st_size;

@@ -116,9 +116,8 @@ static int mark_new_snapshots(struct collection *c, size_t *count, struct error 
         qsort(c->snapshots, c->known_count, sizeof *c->snapshots, compare_runs);
     if (mark_lost_lists(c->mark))
         return error_set(e, DAMAGED,
-                         "%zu of the lists that lead to chunks can't be read, so it is not known "
-                         "what else is needed: `domsnap check` says of which snapshots; nothing "
-                         "was freed",
+                         "%zu lists of chunks can't be read, so what their snapshots need is "
+                         "unknown, and nothing was freed: `domsnap check` names the snapshots",
                          mark_lost_lists(c->mark));
     return mark_finish(c->mark, e);
 }

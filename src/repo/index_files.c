@@ -257,7 +257,7 @@ static int set_unreadable(struct index *ix, uint32_t number, const struct error 
 
     if (!copy)
         return error_out_of_memory(e);
-    log_warning("%s; what it holds is not to be had: `domsnap check` says what needs it",
+    log_warning("%s; its content can't be read: `domsnap check` says which snapshots need it",
                 why->text);
     *copy = *why;
     pthread_rwlock_wrlock(&ix->lock);

@@ -194,7 +194,7 @@ static int read_state(const struct log *l, uint64_t number, struct view *v, stru
         return error_prefix(e, "%s", name);
     if (v->number != number) {
         view_release(v);
-        return error_set(e, DAMAGED, "%s: it is the state of another number", name);
+        return error_set(e, DAMAGED, "%s: the number in it differs from the one in its name", name);
     }
     if (state == TWIN_COPY_ONLY)
         log_warning("%s", why.text);

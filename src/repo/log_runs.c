@@ -254,7 +254,7 @@ int log_remove(struct log *l, const char *snapshot_run, struct error *e)
     char me[RUN_ID];
 
     if (!has_snapshot(log_view(l), snapshot_run))
-        return error_set(e, NOT_FOUND, "the snapshot is not there, or no longer");
+        return error_set(e, NOT_FOUND, "there is no such snapshot, or it was just deleted");
     /* It needs no run, but who puts an object has a name. */
     if (new_run_id(me, e) < 0)
         return e->status;

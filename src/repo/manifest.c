@@ -103,9 +103,10 @@ static json_t *left_out_to_json(const struct manifest *m)
 
 json_t *manifest_to_json(const struct manifest *m)
 {
-    json_t *json = json_pack("{s:s, s:i, s:s, s:s, s:s, s:s, s:s}", "format", FORMAT, "version",
-                             VERSION, "domsnap", DOMSNAP_VERSION, "created", m->created, "host",
-                             m->host, "hypervisor", m->hypervisor, "method", m->method);
+    json_t *json =
+        json_pack("{s:s, s:i, s:s, s:s, s:s, s:s, s:s}", "format", FORMAT, "version", VERSION,
+                  "domsnap", m->domsnap ? m->domsnap : DOMSNAP_VERSION, "created", m->created,
+                  "host", m->host, "hypervisor", m->hypervisor, "method", m->method);
     json_t *domain = json_pack("{s:s, s:s, s:s, s:i, s:I}", "name", m->domain_name, "uuid",
                                m->domain_uuid, "type", m->domain_type, "vcpus", (int)m->vcpus,
                                "memory_bytes", (json_int_t)m->memory_bytes);
@@ -320,7 +321,8 @@ static int take_all(struct manifest *m, const json_t *json, enum manifest_place 
             (long long)version, VERSION);
     if (place == MANIFEST_REPOSITORY && take_text(&m->name, json, "name", e) < 0)
         return e->status;
-    if (take_text(&m->created, json, "created", e) < 0 ||
+    if (take_text(&m->domsnap, json, "domsnap", e) < 0 ||
+        take_text(&m->created, json, "created", e) < 0 ||
         take_text(&m->host, json, "host", e) < 0 ||
         take_text(&m->hypervisor, json, "hypervisor", e) < 0 ||
         take_text(&m->method, json, "method", e) < 0 || take_domain(m, json, e) < 0 ||
@@ -362,6 +364,7 @@ void manifest_release(struct manifest *m)
     free(m->ram.file);
     free(m->config.file);
     free(m->name);
+    free(m->domsnap);
     free(m->created);
     free(m->host);
     free(m->hypervisor);

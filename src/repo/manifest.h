@@ -9,7 +9,7 @@
  *       "domain": { "name": …, "uuid": …, "type": "pv", "vcpus": 1, "memory_bytes": … },
  *       "ram":    { "file": "linux01.sav", "bytes": …, "root": … },   absent: the disks only
  *       "config": { "file": "linux01.cfg", "bytes": …, "root": … },   absent: unknown
- *       "disks":  [ { "vdev": "xvda", "path": "/dev/xenvols/linux01", "driver": "lvm",
+ *       "disks":  [ { "vdev": "xvda", "path": "/dev/xenvols/linux01", "driver": "plain",
  *                     "owner": { "uid": …, "gid": …, "mode": … },     absent: it is no file
  *                     "image": { "file": "linux01.xvda.img", "bytes": …, "root": … } } ],
  *       "left_out": [ { "vdev": "xvdb", "why": "read-only" } ],
@@ -81,7 +81,8 @@ struct manifest_pause {
 };
 
 struct manifest {
-    char *name; /* of the snapshot, in a repository; NULL in a folder */
+    char *name;    /* of the snapshot, in a repository; NULL in a folder */
+    char *domsnap; /* the version that made it; NULL: this one */
     char *created, *host, *hypervisor;
     char *method; /* "snapshot", "cold", "import", "off" (the domain did not run) */
     char *domain_name, *domain_uuid, *domain_type;

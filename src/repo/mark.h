@@ -5,8 +5,8 @@
  *
  *     mark_new → mark_snapshot … → mark_finish → mark_keeps, mark_is_bad … → mark_free
  *
- * By one thread; the index is merged, and nothing is put meanwhile. Memory: a bit for each place,
- * and 20 bytes for each list.
+ * By one thread; the index is merged, and nothing is put meanwhile. Memory: two or three bits for
+ * each place, and some 40 bytes for each list.
  */
 #ifndef REPO_MARK_H
 #define REPO_MARK_H

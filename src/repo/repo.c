@@ -167,6 +167,13 @@ static int read_config(struct repo *r, struct error *e)
     return take_config(r, config, e);
 }
 
+int repo_check_config(struct backend *b, struct error *e)
+{
+    struct repo r = {.backend = b};
+
+    return read_config(&r, e);
+}
+
 static int see_record(void *arg, const char *name, uint64_t bytes, struct error *e)
 {
     (void)bytes, (void)e;
@@ -245,7 +252,9 @@ void repo_close(struct repo *r)
     if (!r)
         return;
     if (*r->run && log_end(r->log, r->run, &why) < 0)
-        log_warning("the repository still holds this run as alive, until the next: %s", why.text);
+        log_warning(
+            "the end of this run could not be noted; the next command that writes notes it: %s",
+            why.text);
     log_close(r->log);
     backend_close(r->backend);
     free(r);
@@ -290,9 +299,10 @@ int repo_begin(struct repo *r, enum repo_use use, const char *command, const cha
     }
     if (use == REPO_WRITES || e->status == CANCELLED)
         return e->status;
-    log_note("the repository can't be written (%s): it is read as it is, and who can write it may "
-             "remove what is being read",
-             e->text);
+    log_note(
+        "the repository can't be written (%s): others can't see that it is being read, and may "
+        "delete what is",
+        e->text);
     return OK;
 }
 

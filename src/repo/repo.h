@@ -27,6 +27,9 @@ int repo_open(struct repo **r, const char *where, struct error *e);
 int repo_init_on(struct backend *b, uint32_t chunk_bytes, struct error *e);
 int repo_open_on(struct repo **r, struct backend *b, struct error *e);
 
+/* Whether a backend's config is a repository's that we can use, whatever its log is like. */
+int repo_check_config(struct backend *b, struct error *e);
+
 /* Ends its run, too; that it could not is a warning. NULL is fine. */
 void repo_close(struct repo *r);
 

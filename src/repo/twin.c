@@ -39,7 +39,8 @@ static int check_name(const json_t *object, const char *name, struct error *e)
 
     if (says && strcmp(says, is) == 0)
         return OK;
-    return error_set(e, DAMAGED, "it is another object, \"%.80s\"", says ? says : "?");
+    return error_set(e, DAMAGED, "it has the content of another object, \"%.80s\"",
+                     says ? says : "?");
 }
 
 static int get_one(struct backend *b, const char *name, size_t max_bytes, json_t **object,
@@ -176,7 +177,7 @@ static int look_at_both(struct backend *b, size_t max_bytes, struct look *first,
     if (!first->json || !second->json || json_equal(first->json, second->json))
         return OK;
     /* The first one decides, here too. */
-    error_set(&second->why, DAMAGED, "%s: it is whole, but no copy of %s", second->name,
+    error_set(&second->why, DAMAGED, "%s: it is intact, but differs from %s", second->name,
               first->name);
     json_decref(second->json);
     second->json = NULL;

@@ -172,7 +172,7 @@ static int keep_in(struct view_condemned *c, const json_t *set, const struct vie
     if (need_list(&keep, set, "keep", e) < 0)
         return e->status;
     if (json_array_size(keep) == 0 || json_array_size(keep) > v->run_count)
-        return error_set(e, DAMAGED, "\"keep\" has not as many runs as there may be");
+        return error_set(e, DAMAGED, "\"keep\" is empty, or names more runs than there are");
     if (RESERVE(c->keep, json_array_size(keep), e) < 0)
         return e->status;
     for (size_t i = 0; i < json_array_size(keep); i++) {

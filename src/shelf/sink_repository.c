@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A snapshot into a repository. Nothing there is seen by others before its record is, so that there
- * is nothing to undo: what a run that died has left is removed by the next collection.
+ * A snapshot into a repository. Nothing there is seen by others before its `add` is in the
+ * log, so that there is nothing to undo: what a run that died has left is removed by the next
+ * sweep.
  */
 #include "shelf/sink.h"
 

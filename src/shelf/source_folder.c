@@ -84,8 +84,8 @@ static int allocate(struct source *s, size_t disks, struct error *e)
 static int compare_domain(const struct manifest *m, const struct domain *saved, struct error *e)
 {
     if (strcmp(saved->name, m->domain_name) != 0)
-        return error_set(e, DAMAGED, "manifest.json is of %s, and %s of %s", m->domain_name,
-                         m->ram.file, saved->name);
+        return error_set(e, DAMAGED, "manifest.json describes guest %s, and %s holds guest %s",
+                         m->domain_name, m->ram.file, saved->name);
     for (size_t i = 0; i < m->disk_count; i++) {
         const struct manifest_disk *d = &m->disks[i];
         size_t j = 0;
@@ -140,7 +140,8 @@ static int compare_root(const struct ingest_image *image, const struct manifest_
     chunk_id_to_hex(&image->root, root);
     if (strcmp(root, f->root) == 0)
         return OK;
-    return error_set(e, DAMAGED, "%s is damaged: its sum is not the manifest's", f->file);
+    return error_set(e, DAMAGED,
+                     "%s is damaged: its checksum differs from the one in manifest.json", f->file);
 }
 
 static int compare_disks(const struct source *s, const struct manifest *m, struct error *e)
@@ -158,7 +159,8 @@ static int folder_verify(struct source *s, const struct manifest *m,
     size_t count = m->disk_count;
 
     if (how->sample.percent < 100)
-        return error_set(e, UNSUPPORTED, "of plain files a sample can't be verified, only all");
+        return error_set(e, UNSUPPORTED,
+                         "plain files can only be checked as a whole, not by a sample");
     for (size_t i = 0; i < count; i++)
         fill_image(&s->images[i], s->image_fds[i], &m->disks[i].image);
     fill_image(&s->images[count], s->start_fd, start_file(m));

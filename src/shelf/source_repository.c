@@ -223,7 +223,7 @@ static int repository_verify(struct source *s, const struct manifest *m,
         return e->status;
     if (s->skipped_bytes)
         log_warning("%s@%s: %" PRIu64
-                    " bytes of its disks are not to be had: zeros take their place",
+                    " bytes of its disks can't be read, and are restored as zeros",
                     m->domain_name, m->name, (uint64_t)s->skipped_bytes);
     return OK;
 }

@@ -43,7 +43,7 @@ expect "restore of two things" 2 'give either' restore linux01@x --from "$work"
 expect "show of no snapshot" 2 'DOMAIN@NAME' show linux01
 expect "a repository of a running guest's options" 2 'are for a repository' create linux01@x --to "$work/x"
 expect "options of a running guest, of one that does not run" 2 'does not run' create --config x --cold
-expect "check of some of a folder" 2 'of a folder every byte is read' check --from "$work" --read-data=10
+expect "check of some of a folder" 2 'a folder is always read as a whole' check --from "$work" --read-data=10
 expect "check of more than all" 2 'not a number from 1 to 100' check --read-data=101
 expect "check of a folder and a repository" 2 'not a folder' check --from "$work" --repo "$work"
 expect "check of nowhere" 1 'No such file' check --from "$work/nowhere"

@@ -162,7 +162,7 @@ for file in config "$record"; do
         if [ -z "$copy" ]; then
             check "$file is a pipe, and its copy is read" timeout 60 "$domsnap" restore off01@one
         else
-            refused "$file and its copy are pipes" 1 'something else is in its place, no file' "$domsnap" restore off01@one
+            refused "$file and its copy are pipes" 1 'it is not a regular file' "$domsnap" restore off01@one
         fi
     done
     for copy in "" copy/; do mv "$work/elsewhere${copy%/}" "$work/repo/$copy$file"; done

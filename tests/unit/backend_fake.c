@@ -368,7 +368,7 @@ static int check_sum(const struct part *p, uint64_t bytes, const uint8_t sum[32]
     uint8_t found[32];
 
     if (!EVP_Digest(bytes ? p->data : sum, (size_t)bytes, found, NULL, EVP_sha256(), NULL))
-        return error_set(e, FAILED, "SHA-256 is not to be had from libcrypto");
+        return error_set(e, FAILED, "libcrypto has no SHA-256");
     return memcmp(found, sum, sizeof found) == 0 ? OK
                                                  : error_set(e, DAMAGED, "fake: another SHA-256");
 }

@@ -455,7 +455,8 @@ static void save_heads_are_not_trusted(void **state)
 static void manifests_are_not_trusted(void **state)
 {
     static const char *const good =
-        "{'format':'domsnap-manifest','version':1,'created':'x','host':'h','hypervisor':'v',"
+        "{'format':'domsnap-manifest','version':1,'domsnap':'0.0.9','created':'x','host':'h',"
+        "'hypervisor':'v',"
         "'method':'cold','domain':{'name':'n','uuid':'u','type':'pv','vcpus':1,'memory_bytes':1},"
         "'ram':{'file':'n.sav','bytes':1,'root':'%064d'},'disks':[{'vdev':'xvda','path':'/p',"
         "'driver':'lvm','image':{'file':'i','bytes':1,'root':'%064d'}}],'left_out':[],"
@@ -485,6 +486,7 @@ static void manifests_are_not_trusted(void **state)
         *p = *p == '\'' ? '"' : *p;
     for (size_t i = 0; i <= sizeof changes / sizeof *changes; i++) {
         AUTO_JSON json_t *json = NULL;
+        AUTO_JSON json_t *again = NULL;
         AUTO_FREE char *changed = strdup(text);
 
         if (i > 0) {
@@ -504,6 +506,9 @@ static void manifests_are_not_trusted(void **state)
         assert_non_null(json);
         if (i == 0) {
             assert_int_equal(manifest_parse(&m, json, MANIFEST_FOLDER, &e), OK);
+            /* It stays who made it. */
+            again = manifest_to_json(&m);
+            assert_string_equal(json_string_value(json_object_get(again, "domsnap")), "0.0.9");
             manifest_release(&m);
         } else if (manifest_parse(&m, json, MANIFEST_FOLDER, &e) >= 0) {
             fail_msg("taken with %s", changes[i - 1].to);

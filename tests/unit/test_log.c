@@ -1113,7 +1113,7 @@ static void the_dead_are_ended(void **state)
     assert_true(time(NULL) - view_find_run(log_view(a.l), run_name(12))->signed_s < 60);
     assert_ok(log_end(a.l, run, &e));
     assert_ok(log_end(a.l, run, &e));
-    assert_error(log_remove(a.l, run, &e), NOT_FOUND, "no longer");
+    assert_error(log_remove(a.l, run, &e), NOT_FOUND, "just deleted");
     party_end(&a);
     party_end(&b);
     fake_store_free(s);
