@@ -210,10 +210,16 @@ static int free_space(struct engine *engine, struct repo *r, struct gc_stats *st
     struct collect_stats collected = {0};
     struct sweep_stats swept = {0};
     struct error why = {0};
+    uint64_t freed = 0;
     int rc;
 
     progress_begin(&engine->progress, "free space", 0);
     rc = collect(r, &collected, e);
+    /* A full disk: a sweep writes nothing, and may make room for what a collection must write. */
+    if (rc == NO_SPACE && sweep_run(r, &swept, &why) == OK && swept.bytes) {
+        freed = swept.bytes;
+        rc = collect(r, &collected, e);
+    }
     /* Those who were faster have freed it. */
     if (rc == AGAIN)
         rc = OK;
@@ -223,7 +229,7 @@ static int free_space(struct engine *engine, struct repo *r, struct gc_stats *st
         *e = why;
         rc = why.status;
     }
-    *stats = (struct gc_stats){swept.bytes, swept.waiting_bytes, collected.copied_bytes};
+    *stats = (struct gc_stats){freed + swept.bytes, swept.waiting_bytes, collected.copied_bytes};
     sweep_upkeep(r);
     return rc;
 }

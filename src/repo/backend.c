@@ -50,14 +50,11 @@ void backend_close(struct backend *b)
 
 /* ---- small objects ---- */
 
-int backend_put(struct backend *b, const char *run, const char *name, const void *data,
-                size_t bytes, struct error *e)
+static int put_once(struct backend *b, const char *run, const char *name, const void *data,
+                    size_t bytes, const uint8_t sum[32], struct error *e)
 {
     struct backend_object *o;
-    uint8_t sum[32];
 
-    if (!EVP_Digest(data, bytes, sum, NULL, EVP_sha256(), NULL))
-        return error_set(e, FAILED, "libcrypto has no SHA-256");
     if (b->driver->create(b, run, bytes, &o, e) < 0)
         return e->status;
     if (b->driver->write(o, data, bytes, 0, e) < 0) {
@@ -65,6 +62,23 @@ int backend_put(struct backend *b, const char *run, const char *name, const void
         return error_prefix(e, "%s", name);
     }
     return b->driver->publish(o, name, bytes, sum, e);
+}
+
+/* An entry that begins a run is put by no run that is known, so that others may take what is not
+ * yet published for a dead one's, and remove it. */
+#define PUT_TRIES 5
+
+int backend_put(struct backend *b, const char *run, const char *name, const void *data,
+                size_t bytes, struct error *e)
+{
+    uint8_t sum[32];
+    int rc = NOT_FOUND;
+
+    if (!EVP_Digest(data, bytes, sum, NULL, EVP_sha256(), NULL))
+        return error_set(e, FAILED, "libcrypto has no SHA-256");
+    for (int i = 0; rc == NOT_FOUND && i < PUT_TRIES; i++)
+        rc = put_once(b, run, name, data, bytes, sum, e);
+    return rc;
 }
 
 /* Room for `bytes` and a NUL. */

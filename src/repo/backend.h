@@ -82,9 +82,9 @@ struct backend_driver {
     int (*remove)(struct backend *b, const char *name, struct error *e);
 
     /* What of runs that `is_live` says are dead is in the way: written in part, never published.
-     * `*bytes` is how much room that was. */
-    int (*clean)(struct backend *b, bool (*is_live)(const void *arg, const char *run),
-                 const void *arg, uint64_t *bytes, struct error *e);
+     * `*bytes` is how much room that was. `is_live` may not use the backend. */
+    int (*clean)(struct backend *b, bool (*is_live)(void *arg, const char *run), void *arg,
+                 uint64_t *bytes, struct error *e);
 
     /* Bytes that can be written there; UINT64_MAX: nobody knows. */
     int (*room)(struct backend *b, uint64_t *bytes, struct error *e);

@@ -53,8 +53,8 @@ int local_write(struct backend_object *o, const void *data, size_t bytes, uint64
 int local_publish(struct backend_object *o, const char *name, uint64_t bytes, const uint8_t sum[32],
                   struct error *e);
 void local_discard(struct backend_object *o);
-int local_clean(struct backend *b, bool (*is_live)(const void *arg, const char *run),
-                const void *arg, uint64_t *bytes, struct error *e);
+int local_clean(struct backend *b, bool (*is_live)(void *arg, const char *run), void *arg,
+                uint64_t *bytes, struct error *e);
 int local_temporary(struct backend *b, int *fd, uint64_t *free_bytes, struct error *e);
 
 #endif

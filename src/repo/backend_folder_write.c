@@ -267,8 +267,8 @@ static int remove_part(int dirfd, const char *name, uint64_t *bytes, struct erro
     return OK;
 }
 
-int local_clean(struct backend *b, bool (*is_live)(const void *arg, const char *run),
-                const void *arg, uint64_t *bytes, struct error *e)
+int local_clean(struct backend *b, bool (*is_live)(void *arg, const char *run), void *arg,
+                uint64_t *bytes, struct error *e)
 {
     AUTO_CLOSEDIR DIR *dir = NULL;
     char run[DIGITS + 1];

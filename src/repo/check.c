@@ -472,13 +472,16 @@ static int scrub_each(struct scrub *s, const struct store_piece *pieces, size_t 
 
 static struct store_piece piece_of(const struct scrub *s, const struct table_entry *t)
 {
-    return (struct store_piece){
+    struct store_piece p = {
         .place = {.pack = s->pack,
                   .offset = t->offset,
                   .stored_bytes = t->stored_bytes,
                   .patch = t->encoding == ENCODING_PATCH},
         .id = t->id,
     };
+
+    memcpy(p.place.base, t->base, PREFIX_BYTES);
+    return p;
 }
 
 /* One or two. */
@@ -486,14 +489,18 @@ static int scrub_some(struct scrub *s, const struct table_entry *const *some, si
                       struct error *e)
 {
     const struct pack_name *name = &index_pack(store_index(s->store), s->pack)->name;
-    const struct table_entry *last = some[count - 1];
-    size_t bytes = last->offset + PIECE_HEAD_BYTES + last->stored_bytes - some[0]->offset;
+    size_t bytes = 0;
     struct store_piece pieces[2];
     const uint8_t *at;
     uint64_t bad;
 
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
+        size_t end = some[i]->offset - some[0]->offset + PIECE_HEAD_BYTES + some[i]->stored_bytes;
+
         pieces[i] = piece_of(s, some[i]);
+        /* The first may reach farther, in a pack that somebody has made up. */
+        bytes = end > bytes ? end : bytes;
+    }
     if (s->alone)
         return scrub_each(s, pieces, count, e);
     if (pack_look(repo_backend(store_repo(s->store)), name, s->window, some[0]->offset, bytes, &at,

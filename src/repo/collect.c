@@ -79,13 +79,39 @@ static bool is_known(const struct collection *c, const char *run)
            bsearch(run, c->snapshots, c->known_count, sizeof *c->snapshots, compare_runs);
 }
 
+static bool is_listed(const struct view *v, const char *run)
+{
+    for (size_t i = 0; i < v->snapshot_count; i++)
+        if (strcmp(v->snapshots[i].run, run) == 0)
+            return true;
+    return false;
+}
+
+/* Others may have deleted it since the log was read, and removed its record. */
+static int why_no_record(struct collection *c, const char *run, struct error *e)
+{
+    struct log *log = repo_log(store_repo(c->store));
+    struct error why = *e;
+
+    if (why.status != DAMAGED)
+        return why.status;
+    if (log_read(log, e) < 0)
+        return e->status;
+    if (!is_listed(log_view(log), run))
+        return error_set(e, AGAIN, "a snapshot was deleted meanwhile");
+    *e = why;
+    return e->status;
+}
+
 static int mark_one(struct collection *c, const struct view_snapshot *s, struct error *e)
 {
+    char run[RUN_ID];
     struct manifest m;
     int rc;
 
+    memcpy(run, s->run, RUN_ID);
     if (record_get(store_repo(c->store), s, &m, e) < 0)
-        return e->status;
+        return why_no_record(c, run, e);
     rc = mark_snapshot(c->mark, &m, e);
     manifest_release(&m);
     if (rc == OK)

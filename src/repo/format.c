@@ -59,7 +59,7 @@ static int check_lengths(enum encoding encoding, uint32_t full_bytes, uint32_t s
     case ENCODING_PATCH:
         return OK;
     }
-    return error_set(e, UNSUPPORTED, "a piece of encoding %d, which this domsnap does not know",
+    return error_set(e, DAMAGED, "a piece of encoding %d, which this domsnap does not know",
                      (int)encoding);
 }
 
@@ -83,7 +83,7 @@ int piece_head_take(struct piece_head *h, const uint8_t from[static PIECE_HEAD_B
     if (memcmp(from, piece_magic, PIECE_MAGIC_BYTES) != 0)
         return error_set(e, DAMAGED, "there is no piece where one should be");
     if (from[9])
-        return error_set(e, UNSUPPORTED, "an encrypted piece, which this domsnap can't read");
+        return error_set(e, DAMAGED, "an encrypted piece, which this domsnap can't read");
     if (!all_zero(from + 10, 2) || !all_zero(from + 20, 4) || !all_zero(from + 56, 8))
         return error_set(e, DAMAGED, "a piece's head is not what was written");
     h->encoding = from[8];
@@ -121,7 +121,7 @@ int pack_head_take(struct pack_head *h, const uint8_t from[static PACK_HEAD_BYTE
     if (memcmp(from, pack_magic, sizeof pack_magic) != 0)
         return error_set(e, DAMAGED, "it does not begin as a pack");
     if (take32(from + 16) != VERSION)
-        return error_set(e, UNSUPPORTED, "a pack of version %u; this domsnap reads version %d",
+        return error_set(e, DAMAGED, "a pack of version %u; this domsnap reads version %d",
                          take32(from + 16), VERSION);
     h->kind = take32(from + 20);
     if ((h->kind != PACK_DATA && h->kind != PACK_LISTS) || !all_zero(from + 32, 32))

@@ -3,7 +3,8 @@
  * The bytes of packs, as docs/domsnap-repository.5 specifies them; this is the one place where they
  * are turned into structures and back. All numbers are little-endian, all structures packed.
  * Nothing that is read is trusted: each function that takes bytes says DAMAGED, and why, unless
- * every field is one that domsnap writes.
+ * every field is one that domsnap writes. A newer kind of pack or piece would be required by the
+ * config: what seems to be one is damage, too.
  */
 #ifndef REPO_FORMAT_H
 #define REPO_FORMAT_H

@@ -382,7 +382,7 @@ static int check_entry(const json_t *entry, struct error *e)
     return OK;
 }
 
-int log_put(struct log *l, json_t *entry, struct error *e)
+int log_put_ours(struct log *l, json_t *entry, bool *ours, struct error *e)
 {
     uint64_t before = l->view.number;
     char name[BACKEND_NAME_MAX];
@@ -395,6 +395,7 @@ int log_put(struct log *l, json_t *entry, struct error *e)
     if (check_entry(entry, e) < 0)
         return error_prefix(e, "%s", name);
     put = twin_put(l->backend, json_string_value(json_object_get(entry, "run")), name, entry, &why);
+    *ours = put == OK;
     /* Its answer says nothing for sure: what counts is what is read now. */
     if (log_read(l, e) < 0)
         return e->status;
@@ -404,6 +405,13 @@ int log_put(struct log *l, json_t *entry, struct error *e)
         return error_set(e, FAILED, "%s was put, and is not there", name);
     *e = why;
     return e->status;
+}
+
+int log_put(struct log *l, json_t *entry, struct error *e)
+{
+    bool ignored;
+
+    return log_put_ours(l, entry, &ignored, e);
 }
 
 /* ---- folding ---- */

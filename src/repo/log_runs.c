@@ -206,10 +206,15 @@ bool log_has_condemned(const struct log *l, const json_t *condemn)
 static bool is_dead(const struct view_run *r, const char *boot)
 {
     size_t machine_bytes = strcspn(boot, "/");
+    char host[WORDS_BYTES];
 
     if (now_s() - r->signed_s > GIVEN_UP_S)
         return true;
     if (!*boot || strncmp(r->boot, boot, machine_bytes + 1) != 0)
+        return false;
+    /* Hosts that were cloned may have one machine-id. */
+    host_name(host);
+    if (strcmp(r->host, host) != 0)
         return false;
     return strcmp(r->boot, boot) != 0 || is_gone(r);
 }

@@ -254,6 +254,12 @@ static void keep(struct group *g, uint32_t i)
     set_bit(g->m->keep, g->first + i);
 }
 
+static int need_base(struct group *g, const struct place *patch, struct error *e)
+{
+    return prefix_set_add(&g->m->bases, patch->base, NULL, e) < 0 ? e->status
+                                                                  : need(g->m, patch->base, e);
+}
+
 /* What is nowhere sound may be read one day all the same. */
 static int keep_all(struct group *g, struct error *e)
 {
@@ -262,24 +268,29 @@ static int keep_all(struct group *g, struct error *e)
     return prefix_set_add(&g->m->bad, g->prefix, NULL, e);
 }
 
+/* A patch is of no use without what it is of. */
+static int keep_with_bases(struct group *g, struct error *e)
+{
+    for (uint32_t i = 0; i < g->count && i < PLACES_MAX; i++)
+        if (g->places[i].patch && need_base(g, &g->places[i], e) < 0)
+            return e->status;
+    return keep_all(g, e);
+}
+
 /* Of what snapshots name. */
 static int choose_piece(struct group *g, struct error *e)
 {
     uint32_t best = best_of(g, false, UINT32_MAX), second;
 
     if (best == g->count)
-        return keep_all(g, e);
+        return keep_with_bases(g, e);
     keep(g, best);
     if (prefix_set_has(&g->m->lists, g->prefix)) {
         second = best_of(g, false, best);
         if (second < g->count)
             keep(g, second);
     }
-    if (!g->places[best].patch)
-        return OK;
-    return prefix_set_add(&g->m->bases, g->places[best].base, NULL, e) < 0
-               ? e->status
-               : need(g->m, g->places[best].base, e);
+    return g->places[best].patch ? need_base(g, &g->places[best], e) : OK;
 }
 
 /* Of what patches are of: it must be whole. */

@@ -201,11 +201,15 @@ static int check_log(struct repo *r, struct error *e)
     if (driver->list(r->backend, "snapshots", see_record, &used, e) < 0 ||
         driver->list(r->backend, "packs", see_pack, &used, e) < 0)
         return e->status;
-    return used ? error_set(
-                      e, DAMAGED,
-                      "there are snapshots, or packs, and no log of them: `domsnap repair` makes "
-                      "it anew")
-                : OK;
+    /* Others may have begun meanwhile. */
+    if (used && log_read(r->log, e) < 0)
+        return e->status;
+    return used && !log_view(r->log)->number
+               ? error_set(
+                     e, DAMAGED,
+                     "there are snapshots, or packs, and no log of them: `domsnap repair` makes "
+                     "it anew")
+               : OK;
 }
 
 static int open_all(struct repo *r, struct error *e)
@@ -323,12 +327,25 @@ void repo_has_ended(struct repo *r)
 
 /* ---- for later ---- */
 
+#define NOTE_TRIES 20
+
+/* Until it is put: twice does no harm. */
 static int put_note(struct repo *r, const char *kind, json_t *packs, struct error *e)
 {
     AUTO_JSON json_t *entry =
         json_pack("{s:s, s:s, s:O}", "kind", kind, "run", r->run, "packs", packs);
 
-    return entry ? log_put(r->log, entry, e) : error_out_of_memory(e);
+    if (!entry)
+        return error_out_of_memory(e);
+    for (int i = 0; i < NOTE_TRIES; i++) {
+        bool ours;
+
+        if (log_read(r->log, e) < 0 || log_put_ours(r->log, entry, &ours, e) < 0)
+            return e->status;
+        if (ours)
+            return OK;
+    }
+    return error_set(e, AGAIN, "others write to it all the time");
 }
 
 void repo_note(struct repo *r, const char *kind, json_t *packs)

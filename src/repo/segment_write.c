@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/file.h>
@@ -27,27 +28,6 @@ struct segment_writer {
     uint8_t before[PREFIX_BYTES];
 };
 
-/* It is locked as long as it is written: who gets the lock knows that its writer is dead. */
-static int make_temporary(struct segment_writer *w, struct error *e)
-{
-    struct segment *s = w->segment;
-    struct stat st;
-
-    for (int i = 0; i < 8; i++) {
-        s->fd = openat(w->dirfd, w->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
-                       0600);
-        if (s->fd < 0)
-            return error_errno(e, "index: create");
-        (void)!flock(s->fd, LOCK_EX);
-        /* Before it was, somebody may have taken it for a dead one's. */
-        if (fstat(s->fd, &st) == 0 && st.st_nlink)
-            return OK;
-        close(s->fd);
-        s->fd = -1;
-    }
-    return error_set(e, FAILED, "index: the file is removed again and again");
-}
-
 static int name_segment(struct segment_writer *w, struct error *e)
 {
     uint64_t random[2];
@@ -55,13 +35,36 @@ static int name_segment(struct segment_writer *w, struct error *e)
 
     if (getrandom(random, sizeof random, 0) != sizeof random)
         return error_errno(e, "random number");
+    free(s->name);
+    free(w->temporary);
     memcpy(s->random, &random[0], sizeof s->random);
     s->name = format_text("%016llx.idx", (unsigned long long)random[1]);
     w->temporary = format_text(".%016llx.idx.new", (unsigned long long)random[1]);
-    w->buffer = calloc(WRITE_BLOCKS, BLOCK_BYTES);
-    if (!s->name || !w->temporary || !w->buffer)
-        return error_out_of_memory(e);
-    return OK;
+    return s->name && w->temporary ? OK : error_out_of_memory(e);
+}
+
+/* It is locked as long as it is written: who gets the lock knows that its writer is dead. Before it
+ * is, others may take it for a dead one's, and lock and remove it: then another name is taken. */
+static int make_temporary(struct segment_writer *w, struct error *e)
+{
+    struct segment *s = w->segment;
+    struct stat st;
+
+    for (int i = 0; i < 8; i++) {
+        if (name_segment(w, e) < 0)
+            return e->status;
+        s->fd = openat(w->dirfd, w->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
+                       0600);
+        if (s->fd < 0)
+            return error_errno(e, "index: create");
+        /* What knows no locks does without. */
+        if ((flock(s->fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) &&
+            fstat(s->fd, &st) == 0 && st.st_nlink)
+            return OK;
+        close(s->fd);
+        s->fd = -1;
+    }
+    return error_set(e, FAILED, "index: the file is removed again and again");
 }
 
 int segment_writer_new(struct segment_writer **out, int dirfd, const uint8_t repository[static 32],
@@ -85,7 +88,10 @@ int segment_writer_new(struct segment_writer **out, int dirfd, const uint8_t rep
     w->segment = s;
     w->dirfd = dirfd;
     memcpy(w->repository, repository, sizeof w->repository);
-    if (name_segment(w, e) == OK && make_temporary(w, e) == OK) {
+    w->buffer = calloc(WRITE_BLOCKS, BLOCK_BYTES);
+    if (!w->buffer) {
+        error_out_of_memory(e);
+    } else if (make_temporary(w, e) == OK) {
         *out = w;
         return OK;
     }

@@ -67,17 +67,18 @@ int store_read_piece(struct store_worker *w, const struct place *place, const ui
                      uint8_t *buffer, const uint8_t **piece, struct piece_head *h, struct error *e);
 
 /* The content of a piece, not held against its name. That of store_decode_whole() is no patch;
- * that of store_decode() is in w->buffer. `*own`: what is damaged is the piece itself, and not the
- * base that it is a patch of. */
+ * that of store_decode() is in w->buffer, from a place (NULL: from no pack that counts). `*own`:
+ * what is damaged is the piece itself, and not the base that it is a patch of. */
 int store_decode_whole(struct store_worker *w, const struct piece_head *h, const uint8_t *piece,
                        uint8_t *to, struct error *e);
-int store_decode(struct store_worker *w, const struct piece_head *h, const uint8_t *piece,
-                 uint8_t *to, bool *own, struct error *e);
+int store_decode(struct store_worker *w, const struct place *place, const struct piece_head *h,
+                 const uint8_t *piece, uint8_t *to, bool *own, struct error *e);
 
 /* For patches: the first of `places`, `count` of them, that is whole, no patch, and good. Its
- * number; or negative. */
+ * number; or negative, and `*fits` is false if one is good, and of another length. */
 int store_get_base(struct store_worker *w, const uint8_t *prefix, const struct place *places,
-                   int count, uint8_t *to, uint32_t bytes, struct piece_head *h, struct error *e);
+                   int count, uint8_t *to, uint32_t bytes, struct piece_head *h, bool *fits,
+                   struct error *e);
 
 /* `e` is of a place: say so. Returns its status. */
 int store_say_where(struct store_worker *w, const struct place *place, struct error *e);

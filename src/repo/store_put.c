@@ -2,6 +2,7 @@
 /* Chunks into a store, and pieces from place to place. */
 #include <string.h>
 
+#include "base/interrupt.h"
 #include "base/sha256_pair.h"
 #include "repo/codec.h"
 #include "repo/naming.h"
@@ -46,6 +47,7 @@ static bool find_base(struct store_worker *w, const struct chunk_id *previous, u
     struct piece_head h;
     uint8_t prefix[PREFIX_BYTES];
     int count = index_find(w->store->index, previous, places, &ignored), from;
+    bool fits;
 
     if (count <= 0 || !is_sound(&places[0]))
         return false;
@@ -54,7 +56,7 @@ static bool find_base(struct store_worker *w, const struct chunk_id *previous, u
         memcpy(prefix, places[0].base, PREFIX_BYTES);
         count = index_find_prefix(w->store->index, prefix, places, &ignored);
     }
-    from = store_get_base(w, prefix, places, count, w->base, bytes, &h, &ignored);
+    from = store_get_base(w, prefix, places, count, w->base, bytes, &h, &fits, &ignored);
     if (from < 0 || !is_sound(&places[from]))
         return false;
     *base = h.id;
@@ -117,9 +119,12 @@ static int claim(struct store_worker *w, const struct chunk_id *id, enum claim *
         return OK;
     if (place.patch) {
         *whole = !find_whole(w, place.base, &base);
-        if (*whole)
-            return index_claim(w->store->index, id, true, claim, &place, e);
-        rely_on(w->store, &base);
+        if (!*whole)
+            rely_on(w->store, &base);
+        else if (index_claim(w->store->index, id, true, claim, &place, e) < 0)
+            return e->status;
+        if (*claim == CLAIM_MINE || place.pack == PACK_OPEN)
+            return OK;
     }
     rely_on(w->store, &place);
     return OK;
@@ -183,15 +188,15 @@ int store_put(struct store_worker *w, enum pack_kind kind, const void *content, 
 /* ---- pieces that are moved ---- */
 
 /* Read all of it, for what is damaged must not move on. */
-static int check_piece(struct store_worker *w, const struct piece_head *h, const uint8_t *piece,
-                       bool *own, struct error *e)
+static int check_piece(struct store_worker *w, const struct place *place,
+                       const struct piece_head *h, const uint8_t *piece, bool *own, struct error *e)
 {
     int rc;
 
     *own = true;
     if (h->full_bytes > w->room)
         return error_set(e, DAMAGED, "its content is longer than chunks are here");
-    rc = store_decode(w, h, piece, w->content, own, e);
+    rc = store_decode(w, place, h, piece, w->content, own, e);
     return rc < 0 ? rc : naming_check(w->naming, &h->id, w->content, h->full_bytes, e);
 }
 
@@ -217,7 +222,7 @@ static int read_and_check(struct store_worker *w, const struct place *place, con
     int rc = store_read_piece(w, place, prefix, w->buffer, piece, h, e);
 
     if (rc == OK)
-        rc = check_piece(w, h, *piece, &own, e);
+        rc = check_piece(w, place, h, *piece, &own, e);
     if (rc == DAMAGED && own)
         store_mark(w->store, place, &ignored);
     return rc < 0 ? store_say_where(w, place, e) : OK;
@@ -277,7 +282,7 @@ int store_check_pieces(struct store_worker *w, const struct store_piece *pieces,
         int rc = take_head(&pieces[i], &heads[i], e);
 
         if (rc == OK)
-            rc = check_piece(w, &heads[i], pieces[i].bytes, &own, e);
+            rc = check_piece(w, &pieces[i].place, &heads[i], pieces[i].bytes, &own, e);
         if (rc < 0 && rc != DAMAGED)
             return rc;
         *bad += rc < 0;
@@ -295,7 +300,7 @@ int store_put_piece(struct store_worker *w, const struct piece_head *h, const ui
     enum claim found;
     bool own, whole;
 
-    if (check_piece(w, h, piece, &own, e) < 0)
+    if (check_piece(w, NULL, h, piece, &own, e) < 0)
         return e->status;
     for (;;) {
         int count;
@@ -311,6 +316,9 @@ int store_put_piece(struct store_worker *w, const struct piece_head *h, const ui
         if (count == 0 || !is_sound(&places[0]) || store_check(w, &places[0], h->id.bytes, e) == OK)
             return OK;
         if (e->status != DAMAGED)
+            return e->status;
+        /* Not to be claimed once more, whatever of it is damaged. */
+        if (store_mark(w->store, &places[0], e) < 0 || interrupt_check(e) < 0)
             return e->status;
     }
 }

@@ -94,12 +94,8 @@ int store_read_piece(struct store_worker *w, const struct place *place, const ui
     if (place->stored_bytes > w->room)
         return error_set(e, DAMAGED, "it is longer than chunks are here");
     if (pack_read_piece(repo_backend(w->store->repo), &pack->name, place->offset,
-                        place->stored_bytes, buffer, piece, h, e) < 0) {
-        /* A newer kind of piece would be required by the config: a head is not what was written. */
-        if (e->status == UNSUPPORTED)
-            e->status = DAMAGED;
+                        place->stored_bytes, buffer, piece, h, e) < 0)
         return e->status;
-    }
     if (memcmp(h->id.bytes, prefix, PREFIX_BYTES) != 0)
         return error_set(e, DAMAGED, "another piece is where it should be");
     if (h->full_bytes > w->room)
@@ -144,10 +140,10 @@ int store_say_where(struct store_worker *w, const struct place *place, struct er
     return error_prefix(e, "pack %.33s…", text);
 }
 
-/* A whole piece at a place, held against its name, which is in `h` then. `*own` as of get_from().
- */
+/* A whole piece at a place, held against its name, which is in `h` then. `*own` as of get_from();
+ * `*fits`: it is not good, and of another length. */
 static int get_base_from(struct store_worker *w, const uint8_t *prefix, const struct place *place,
-                         uint8_t *to, uint32_t bytes, struct piece_head *h, bool *own,
+                         uint8_t *to, uint32_t bytes, struct piece_head *h, bool *own, bool *fits,
                          struct error *e)
 {
     const uint8_t *piece;
@@ -157,6 +153,7 @@ static int get_base_from(struct store_worker *w, const uint8_t *prefix, const st
         return e->status;
     if (h->full_bytes != bytes) {
         *own = !is_whole(w, h, piece);
+        *fits &= *own;
         return wrong_length(h, bytes, e);
     }
     if (store_decode_whole(w, h, piece, to, e) < 0)
@@ -165,16 +162,18 @@ static int get_base_from(struct store_worker *w, const uint8_t *prefix, const st
 }
 
 int store_get_base(struct store_worker *w, const uint8_t *prefix, const struct place *places,
-                   int count, uint8_t *to, uint32_t bytes, struct piece_head *h, struct error *e)
+                   int count, uint8_t *to, uint32_t bytes, struct piece_head *h, bool *fits,
+                   struct error *e)
 {
     struct error ignored;
     bool own;
 
+    *fits = true;
     error_set(e, DAMAGED, "it is missing");
     for (int i = 0; i < count; i++) {
         if (places[i].patch)
             continue;
-        if (get_base_from(w, prefix, &places[i], to, bytes, h, &own, e) == OK)
+        if (get_base_from(w, prefix, &places[i], to, bytes, h, &own, fits, e) == OK)
             return i;
         if (e->status != DAMAGED)
             return e->status;
@@ -187,18 +186,23 @@ int store_get_base(struct store_worker *w, const uint8_t *prefix, const struct p
 
 /* A patch, which is in w->buffer: on top of its base. `*own`: what is damaged is the patch itself.
  */
-static int decode_patch(struct store_worker *w, const struct piece_head *h, const uint8_t *piece,
-                        uint8_t *to, bool *own, struct error *e)
+static int decode_patch(struct store_worker *w, const struct place *place,
+                        const struct piece_head *h, const uint8_t *piece, uint8_t *to, bool *own,
+                        struct error *e)
 {
     uint32_t bytes = h->full_bytes, bitmap_bytes = (uint32_t)patch_bitmap_bytes(bytes), sum;
     const uint8_t *stored = piece + PIECE_HEAD_BYTES;
     uint8_t bitmap[PATCH_BITMAP_MAX_BYTES], base[PREFIX_BYTES];
     struct place places[PLACES_MAX];
     struct piece_head base_head;
+    bool fits;
     int count;
 
     if (h->stored_bytes <= PATCH_HEAD_BYTES + bitmap_bytes)
         return error_set(e, DAMAGED, "a patch that is too short");
+    /* Who looks for what is needed, and whether it is there, goes by the table alone. */
+    if (place && memcmp(place->base, stored, PREFIX_BYTES) != 0)
+        return error_set(e, DAMAGED, "a patch of something else than the table says");
     memcpy(base, stored, PREFIX_BYTES);
     memcpy(bitmap, stored + PATCH_HEAD_BYTES, bitmap_bytes);
     sum = patch_pages_bytes(bitmap, bytes);
@@ -209,18 +213,22 @@ static int decode_patch(struct store_worker *w, const struct piece_head *h, cons
         return e->status;
     *own = false;
     count = index_find_prefix(w->store->index, base, places, e);
-    if (count < 0 || store_get_base(w, base, places, count, to, bytes, &base_head, e) < 0)
+    if (count < 0)
+        return e->status;
+    if (store_get_base(w, base, places, count, to, bytes, &base_head, &fits, e) < 0) {
+        *own = !fits;
         return error_prefix(e, "the base of a patch");
+    }
     *own = true;
     patch_apply(to, bytes, bitmap, w->pages);
     return OK;
 }
 
-int store_decode(struct store_worker *w, const struct piece_head *h, const uint8_t *piece,
-                 uint8_t *to, bool *own, struct error *e)
+int store_decode(struct store_worker *w, const struct place *place, const struct piece_head *h,
+                 const uint8_t *piece, uint8_t *to, bool *own, struct error *e)
 {
     *own = true;
-    return h->encoding == ENCODING_PATCH ? decode_patch(w, h, piece, to, own, e)
+    return h->encoding == ENCODING_PATCH ? decode_patch(w, place, h, piece, to, own, e)
                                          : store_decode_whole(w, h, piece, to, e);
 }
 
@@ -239,7 +247,7 @@ static int get_from(struct store_worker *w, const struct chunk_id *id, const str
         *own = h.encoding != ENCODING_PATCH && !is_whole(w, &h, piece);
         return wrong_length(&h, bytes, e);
     }
-    return store_decode(w, &h, piece, to, own, e);
+    return store_decode(w, place, &h, piece, to, own, e);
 }
 
 /* ---- out: all places ---- */

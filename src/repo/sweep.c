@@ -17,6 +17,8 @@ struct found {
     size_t pack_count;
     char (*records)[RUN_ID];
     size_t record_count;
+    char (*writers)[RUN_ID]; /* runs that have written something in part, and not published it */
+    size_t writer_count;
 };
 
 static int add_pack(void *arg, const char *name, uint64_t bytes, struct error *e)
@@ -37,30 +39,48 @@ static int add_pack(void *arg, const char *name, uint64_t bytes, struct error *e
     return OK;
 }
 
+static int add_run(char (**runs)[RUN_ID], size_t *count, const char *run, struct error *e)
+{
+    char(*more)[RUN_ID];
+
+    if ((*count & (*count - 1)) == 0) {
+        more = reallocarray(*runs, *count ? 2 * *count : 1, sizeof *more);
+        if (!more)
+            return error_out_of_memory(e);
+        *runs = more;
+    }
+    memcpy((*runs)[(*count)++], run, RUN_ID);
+    return OK;
+}
+
 static int add_record(void *arg, const char *name, uint64_t bytes, struct error *e)
 {
     struct found *f = arg;
-    char(*more)[RUN_ID];
 
     (void)bytes;
-    if (!run_id_is_valid(name))
-        return OK;
-    if ((f->record_count & (f->record_count - 1)) == 0) {
-        more = reallocarray(f->records, f->record_count ? 2 * f->record_count : 1, sizeof *more);
-        if (!more)
-            return error_out_of_memory(e);
-        f->records = more;
-    }
-    memcpy(f->records[f->record_count++], name, RUN_ID);
-    return OK;
+    return run_id_is_valid(name) ? add_run(&f->records, &f->record_count, name, e) : OK;
+}
+
+/* One that is not added is left alone. */
+static bool see_writer(void *arg, const char *run)
+{
+    struct found *f = arg;
+    struct error ignored;
+
+    add_run(&f->writers, &f->writer_count, run, &ignored);
+    return true;
 }
 
 static int list_all(struct backend *b, struct found *f, struct error *e)
 {
+    uint64_t ignored;
+
     if (b->driver->list(b, "packs", add_pack, f, e) < 0 ||
         b->driver->list(b, "snapshots", add_record, f, e) < 0)
         return e->status;
-    return b->driver->list(b, "copy/snapshots", add_record, f, e);
+    if (b->driver->list(b, "copy/snapshots", add_record, f, e) < 0)
+        return e->status;
+    return b->driver->clean(b, see_writer, f, &ignored, e);
 }
 
 static int remove_packs(struct backend *b, const struct view *v, const struct found *f,
@@ -95,9 +115,23 @@ static int remove_records(struct backend *b, const struct view *v, const struct 
     return OK;
 }
 
-static bool is_live(const void *view, const char *run)
+/* Of runs that write without being in the log as it was read: those that had begun to before are
+ * dead. Others may have begun since. */
+struct writers {
+    const struct view *view;
+    const struct found *found;
+};
+
+static bool is_live(void *arg, const char *run)
 {
-    return view_find_run(view, run) != NULL;
+    const struct writers *w = arg;
+
+    if (view_find_run(w->view, run))
+        return true;
+    for (size_t i = 0; i < w->found->writer_count; i++)
+        if (strcmp(w->found->writers[i], run) == 0)
+            return false;
+    return true;
 }
 
 static void count_waiting(const struct view *v, struct sweep_stats *stats)
@@ -123,12 +157,13 @@ int sweep_run(struct repo *r, struct sweep_stats *stats, struct error *e)
     if (rc == OK)
         rc = remove_records(b, repo_view(r), &f, e);
     if (rc == OK)
-        rc = b->driver->clean(b, is_live, repo_view(r), &cleaned, e);
+        rc = b->driver->clean(b, is_live, &(struct writers){repo_view(r), &f}, &cleaned, e);
     stats->bytes += cleaned;
     if (rc == OK)
         count_waiting(repo_view(r), stats);
     free(f.packs);
     free(f.records);
+    free(f.writers);
     return rc < 0 ? error_prefix(e, "free space") : OK;
 }
 

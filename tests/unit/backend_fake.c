@@ -419,8 +419,8 @@ static int fake_remove(struct backend *b, const char *name, struct error *e)
     return leave(h, fault, OK, e);
 }
 
-static int fake_clean(struct backend *b, bool (*is_live)(const void *arg, const char *run),
-                      const void *arg, uint64_t *bytes, struct error *e)
+static int fake_clean(struct backend *b, bool (*is_live)(void *arg, const char *run), void *arg,
+                      uint64_t *bytes, struct error *e)
 {
     struct handle *h = handle_of(b);
     struct part **at;

@@ -570,7 +570,7 @@ static void leave_a_part(const char *run)
     assert_int_equal(status, 0);
 }
 
-static bool lives(const void *arg, const char *run)
+static bool lives(void *arg, const char *run)
 {
     return strcmp(arg, run) == 0;
 }
@@ -585,14 +585,14 @@ static void what_the_dead_leave_is_cleaned(void **state)
     leave_a_part(RUN);
     leave_a_part(RUN_B);
     assert_int_equal(list("packs").count, 1);
-    assert_int_equal(d->clean(b, lives, RUN, &bytes, &e), OK);
+    assert_int_equal(d->clean(b, lives, (char *)RUN, &bytes, &e), OK);
     if (*kind != FOLDER)
         assert_in_range(bytes, 3, 65536);
     if (*kind != FAKE)
         assert_int_equal(count_entries(in_repo("packs")), *kind == PARTS ? 2 : 1);
-    assert_int_equal(d->clean(b, lives, RUN, &bytes, &e), OK);
+    assert_int_equal(d->clean(b, lives, (char *)RUN, &bytes, &e), OK);
     assert_int_equal(bytes, 0);
-    assert_int_equal(d->clean(b, lives, "", &bytes, &e), OK);
+    assert_int_equal(d->clean(b, lives, (char *)"", &bytes, &e), OK);
     if (*kind != FOLDER)
         assert_in_range(bytes, 3, 65536);
     if (*kind != FAKE)
@@ -692,7 +692,7 @@ static void strays_stop_nothing(void **state)
     l = list("packs");
     assert_int_equal(l.count, 2);
     assert_true(has(&l, "real") && has(&l, "README"));
-    assert_int_equal(d->clean(b, lives, "", &bytes, &e), OK);
+    assert_int_equal(d->clean(b, lives, (char *)"", &bytes, &e), OK);
     assert_int_equal(count_entries(in_repo("packs")), 13);
 }
 
@@ -1010,9 +1010,9 @@ static void only_parts_are_cleaned(void **state)
     for (size_t i = 0; i < COUNT(files); i++)
         make_file(files[i], "", 0);
     assert_int_equal(mkdir(in_repo("packs/." RUN "-" RUN ".part"), 0700), 0);
-    assert_int_equal(d->clean(b, lives, RUN, &bytes, &e), OK);
+    assert_int_equal(d->clean(b, lives, (char *)RUN, &bytes, &e), OK);
     assert_int_equal(count_entries(in_repo("packs")), COUNT(files));
-    assert_int_equal(d->clean(b, lives, RUN_B, &bytes, &e), OK);
+    assert_int_equal(d->clean(b, lives, (char *)RUN_B, &bytes, &e), OK);
     assert_int_equal(count_entries(in_repo("packs")), COUNT(files) - 1);
     assert_int_equal(access(in_repo(files[0]), F_OK), -1);
     assert_int_equal(count_entries(in_repo("log")), 1);

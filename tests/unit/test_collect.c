@@ -672,6 +672,35 @@ static void what_is_damaged_is_kept(void **state)
     assert_there(&kept, content);
 }
 
+/* What it is a patch of is needed by nothing else. */
+static void a_damaged_patch_keeps_its_base(void **state)
+{
+    struct hands h = begin();
+    struct picture base, patch;
+    uint64_t at = PACK_HEAD_BYTES + PIECE_HEAD_BYTES + PATCH_HEAD_BYTES + 12;
+    char path[200];
+
+    (void)state;
+    srandom(1);
+    fill_random(content, CHUNK);
+    base = put_picture(&h, content, CHUNK, NULL);
+    commit(&h, "guest", "base", &base);
+    h = begin();
+    memset(content, 'x', 4000);
+    patch = put_picture(&h, content, CHUNK, &base);
+    assert_true(store_stats(h.store).stored_bytes < CHUNK);
+    commit(&h, "guest", "patch", &patch);
+    delete ("guest", "base");
+    snprintf(path, sizeof path, "%s", pack_path(PACK_DATA, 1));
+    flip(path, at);
+    assert_int_equal(read_picture(&patch, content, &e), DAMAGED);
+    for (int i = 0; i < 3; i++)
+        collect_all();
+    /* It was the cable, say. */
+    flip(path, at);
+    assert_there(&patch, content);
+}
+
 static void without_a_record_or_a_list_nothing_goes(void **state)
 {
     struct hands h = begin();
@@ -1022,6 +1051,7 @@ int main(void)
         STOCK(lists_keep_two_places),
         STOCK(a_duplicate_goes_once_the_other_was_read),
         STOCK(what_is_damaged_is_kept),
+        STOCK(a_damaged_patch_keeps_its_base),
         STOCK(without_a_record_or_a_list_nothing_goes),
         STOCK_FAKE(a_snapshot_that_comes_meanwhile_keeps_what_it_needs),
         STOCK_FAKE(two_collections_do_not_take_both_places),

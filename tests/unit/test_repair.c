@@ -517,6 +517,67 @@ static void a_patch_is_as_bad_as_its_base(void **state)
     assert_int_equal(stats.bad_bytes, 2 * CHUNK);
 }
 
+/* By its table it is sound, so that all would go on relying on it. */
+static void a_patch_of_something_else_is_seen(void **state)
+{
+    /* Of the name of what it is a patch of; of how it is stored; of the cipher. */
+    static const unsigned places[] = {PIECE_HEAD_BYTES + 3, 8, 9};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        struct hands h = begin();
+        struct check_stats stats;
+        struct picture base, patch;
+        struct told told;
+        char path[200];
+
+        srandom((unsigned)i);
+        fill_random(content, CHUNK);
+        base = put_picture(&h, content, CHUNK, NULL);
+        commit(&h, "base", "one", &base);
+        memcpy(changed, content, CHUNK);
+        changed[5] ^= 1;
+        h = begin();
+        patch = put_picture(&h, changed, CHUNK, &base);
+        commit(&h, "patch", "one", &patch);
+        snprintf(path, sizeof path, "%s", pack_path(PACK_DATA, 1));
+        flip(path, PACK_HEAD_BYTES + places[i]);
+        told = look(true, &stats);
+        assert_int_equal(told.snapshots, 1);
+        /* The next create of the guest stores it anew. */
+        h = begin();
+        put_picture(&h, changed, CHUNK, &base);
+        commit(&h, "patch", "two", &patch);
+        assert_there(&patch, changed);
+        told = look(true, &stats);
+        assert_int_equal(told.snapshots, 0);
+        stock_teardown(state);
+        stock_setup(state);
+    }
+}
+
+/* Others have put entries since whoever finds it has read the log. */
+static void what_is_found_late_is_noted(void **state)
+{
+    struct hands h = begin(), late, other;
+    struct picture p, more;
+
+    (void)state;
+    srandom(5);
+    fill_random(content, CHUNK);
+    p = put_picture(&h, content, CHUNK, NULL);
+    commit(&h, "guest", "one", &p);
+    late = begin();
+    other = begin();
+    fill(changed, CHUNK, 1);
+    more = put_picture(&other, changed, CHUNK, NULL);
+    commit(&other, "guest", "two", &more);
+    flip_first(pack_path(PACK_DATA, 0));
+    assert_int_equal(store_get(late.worker, &p.chunks[0], changed, CHUNK, &e), DAMAGED);
+    forget(&late);
+    assert_int_equal(known_damage(), 1);
+}
+
 /* One of two records is mended from the other. */
 static void a_record_is_mended(void **state)
 {
@@ -566,6 +627,8 @@ int main(void)
         STOCK(two_damaged_packs),
         STOCK_FAKE(what_others_do_meanwhile),
         STOCK(a_patch_is_as_bad_as_its_base),
+        STOCK(a_patch_of_something_else_is_seen),
+        STOCK(what_is_found_late_is_noted),
         STOCK(a_record_is_mended),
     };
 

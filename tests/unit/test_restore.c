@@ -146,7 +146,7 @@ static void keep_notes(enum log_level level, const char *line)
 
 static void what_a_boot_does_not_bring_back_is_told(void **state)
 {
-    static const char ram[] = "what it had in memory", setting[] = "no word: b_info.odd";
+    static const char ram[] = "what it had in memory", setting[] = "express: b_info.odd";
     struct recover_params how = {"linux01", RECOVER_BOOT};
     struct error e;
 
