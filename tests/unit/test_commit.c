@@ -18,6 +18,7 @@
 #include "repo/records.h"
 #include "repo/repair.h"
 #include "repo/sweep.h"
+#include "every.h"
 #include "stock.h"
 
 static struct error e;
@@ -542,7 +543,7 @@ static void everywhere(void **state)
     assert_in_range(operations, 10, 1000);
     print_message("%s: %u operations\n", play->name, operations);
     for (size_t f = 0; f < sizeof faults / sizeof *faults; f++)
-        for (unsigned n = 1; n <= operations; n++)
+        for (unsigned n = 1; n <= operations; n += every())
             strike(play, n, faults[f]);
 }
 

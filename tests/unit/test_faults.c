@@ -19,6 +19,7 @@
 #include "base/fault.h"
 #include "base/file.h"
 #include "base/interrupt.h"
+#include "every.h"
 #include "fake.h"
 
 /* How a child says that its fault struck; else it exits with 0 or 1. */
@@ -246,9 +247,9 @@ static bool try(const char *point, unsigned n, const char *action)
 static void try_all(void *arg, const char *point, unsigned passed)
 {
     (void)arg, (void)passed;
-    for (unsigned n = 1; try(point, n, "kill"); n++)
+    for (unsigned n = 1; try(point, n, "kill"); n += every())
         ;
-    for (unsigned n = 1; try(point, n, "fail"); n++)
+    for (unsigned n = 1; try(point, n, "fail"); n += every())
         ;
 }
 
