@@ -1009,6 +1009,31 @@ static void what_is_somebody_elses_stays(void **state)
     assert_int_equal(access(path, F_OK), 0);
 }
 
+/* Where a file can't be without a name. */
+static void what_the_dead_wrote_in_part_goes(void **state)
+{
+    struct hands h = begin(), more;
+    const char *runs[] = {"0123456789abcdef", repo_run(h.repo)};
+    struct picture p;
+    char paths[2][200];
+
+    (void)state;
+    more = begin();
+    p = put_other(&more, 1);
+    commit(&more, "guest", "one", &p);
+    for (int i = 0; i < 2; i++) {
+        snprintf(paths[i], sizeof paths[i], "%s/packs/.%s-0000000000000001.part", stock_repo,
+                 runs[i]);
+        close(open(paths[i], O_CREAT | O_WRONLY, 0600));
+    }
+    sweep();
+    assert_int_equal(access(paths[0], F_OK), -1);
+    assert_int_equal(access(paths[1], F_OK), 0);
+    forget(&h);
+    sweep();
+    assert_int_equal(access(paths[1], F_OK), -1);
+}
+
 /* Long logs are folded on the way. */
 static void upkeep_keeps_the_log_short(void **state)
 {
@@ -1059,6 +1084,7 @@ int main(void)
         STOCK(packs_of_runs_that_live_stay),
         STOCK(condemned_packs_wait_for_who_may_read_them),
         STOCK(what_is_somebody_elses_stays),
+        STOCK(what_the_dead_wrote_in_part_goes),
         STOCK(upkeep_keeps_the_log_short),
     };
 
