@@ -1187,7 +1187,8 @@ static void a_large_one_is_quick(void **state)
     q = party_new(s);
     assert_same_view(log_view(p.l), log_view(q.l));
     assert_int_equal(log_view(q.l)->snapshot_count, SNAPSHOTS + 50);
-    assert_true(now_ms() - begin < 10000);
+    /* Of seconds; what is quadratic takes many minutes. */
+    assert_true(now_ms() - begin < 100000);
     party_end(&p);
     party_end(&q);
     backend_close(b);
