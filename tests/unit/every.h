@@ -4,8 +4,8 @@
 
 #include <stdlib.h>
 
-/* $EVERY: of many places only each so-many-th is tried, since with a sanitizer all of them would take
- * a quarter of an hour. */
+/* $EVERY: of many places only each so-many-th is tried, since with a sanitizer all of them would
+ * take a quarter of an hour. */
 static inline unsigned every(void)
 {
     const char *set = getenv("EVERY");
