@@ -438,7 +438,7 @@ static int find_extent(struct image *i, struct store_worker *w, uint64_t chunk, 
                        bool *data, struct error *e)
 {
     uint64_t chunks;
-    bool other;
+    bool other = false;
 
     if (is_data(i, w, chunk, &chunks, data, e) < 0)
         return e->status;
