@@ -121,8 +121,7 @@ static void print(void *arg)
                cli_size(r->counts.pack_bytes), r->counts.packs,
                json_array_size(r->damaged) ? "something is damaged" : verdict(r));
     if (r->counts.damaged_packs && json_array_size(r->damaged) == 0)
-        printf("%" PRIu64
-               " packs have damage that hurts no snapshot (`domsnap repair` forgets them)\n",
+        printf("damage that hurts no snapshot: in %" PRIu64 " packs (next: `domsnap repair`)\n",
                r->counts.damaged_packs);
 }
 

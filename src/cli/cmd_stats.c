@@ -50,7 +50,8 @@ static void print(void *arg)
         printf(", %.1f times less", (double)s->image_bytes / (double)s->stored_bytes);
     putchar('\n');
     if (s->damaged_packs)
-        printf("damaged      %" PRIu64 " packs (`domsnap check` says what that hurts)\n",
+        printf("damaged      %" PRIu64
+               " packs (`domsnap check` names the snapshots that are hurt)\n",
                s->damaged_packs);
     if (s->waiting_bytes)
         printf("to be freed  %s, once the runs below have ended\n", cli_size(s->waiting_bytes));

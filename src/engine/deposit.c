@@ -3,14 +3,14 @@
 
 #include <stdlib.h>
 
-#include "base/cleanup.h"
 #include "base/interrupt.h"
 
 int deposit_open(struct deposit *p, const struct snapshot_target *to, const struct description *d,
                  bool ram, struct progress *progress, struct manifest *m, struct error *e)
 {
     p->disks = calloc(d->disk_count + 1, sizeof *p->disks);
-    if (!p->disks)
+    p->from = calloc(d->disk_count + 1, sizeof *p->from);
+    if (!p->disks || !p->from)
         return error_out_of_memory(e);
     for (size_t i = 0; i < d->disk_count; i++) {
         const struct volume *v = d->disks[i].volume;
@@ -38,13 +38,9 @@ int deposit_open(struct deposit *p, const struct snapshot_target *to, const stru
 int deposit_put_disks(struct deposit *p, const struct description *d,
                       const struct team_watch *watch, struct error *e)
 {
-    AUTO_FREE int *from = calloc(d->disk_count + 1, sizeof *from);
-
-    if (!from)
-        return error_out_of_memory(e);
     for (size_t i = 0; i < d->disk_count; i++)
-        from[i] = d->disks[i].source;
-    return p->driver->put_disks(p->sink, from, watch, e);
+        p->from[i] = d->disks[i].source;
+    return p->driver->put_disks(p->sink, p->from, watch, e);
 }
 
 int deposit_commit(struct deposit *p, struct journal *j, struct store_stats *stats, struct error *e)
@@ -73,4 +69,5 @@ void deposit_close(struct deposit *p)
 {
     p->driver->close(p->sink);
     free(p->disks);
+    free(p->from);
 }

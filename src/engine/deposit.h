@@ -14,13 +14,14 @@ struct deposit {
     struct sink *sink;
     struct sink_request request; /* of the sink */
     struct sink_disk *disks;     /* of the request */
+    int *from;                   /* a descriptor for each of them */
 };
 
 /* Open the sink for the disks of `d`, and RAM; all arguments are kept until it is closed. */
 int deposit_open(struct deposit *p, const struct snapshot_target *to, const struct description *d,
                  bool ram, struct progress *progress, struct manifest *m, struct error *e);
 
-/* Put the disks, from their sources, which are open. */
+/* Put the disks, from their sources, which are open: with --cold while the guest is paused. */
 int deposit_put_disks(struct deposit *p, const struct description *d,
                       const struct team_watch *watch, struct error *e);
 

@@ -96,6 +96,7 @@ int turn_take(int *turn, const char *lock_dir, unsigned at_once, struct error *e
     events = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
     if (events < 0 || inotify_add_watch(events, lock_dir, IN_CLOSE) < 0)
         return error_errno(e, "%s: watch", lock_dir);
-    log_note("%u snapshots are taken on this host already: waiting for a turn", at_once);
+    log_note("waiting for a turn: as many snapshots as --at-once allows (%u) are being taken",
+             at_once);
     return wait_for_slot(&s, events, turn, e);
 }

@@ -64,8 +64,8 @@ static int put_once(struct backend *b, const char *run, const char *name, const 
     return b->driver->publish(o, name, bytes, sum, e);
 }
 
-/* An entry that begins a run is put by no run that is known, so that others may take what is not
- * yet published for a dead one's, and remove it. */
+/* The entry that begins a run is written before the run is known. A sweep may take the unpublished
+ * file for one of a dead run, and remove it; the next try makes another. */
 #define PUT_TRIES 5
 
 int backend_put(struct backend *b, const char *run, const char *name, const void *data,

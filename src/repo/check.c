@@ -151,9 +151,7 @@ static bool is_wanted_still(struct check *c, const char *object)
     } else if (strncmp(object, "state/", 6) == 0) {
         wanted = strtoull(base, NULL, 10) >= v->number - log_length(l);
     } else {
-        wanted = false;
-        for (size_t i = 0; i < v->snapshot_count; i++)
-            wanted |= strcmp(v->snapshots[i].run, base) == 0;
+        wanted = view_has_snapshot(v, base);
     }
     log_close(l);
     return wanted;

@@ -79,14 +79,6 @@ static bool is_known(const struct collection *c, const char *run)
            bsearch(run, c->snapshots, c->known_count, sizeof *c->snapshots, compare_runs);
 }
 
-static bool is_listed(const struct view *v, const char *run)
-{
-    for (size_t i = 0; i < v->snapshot_count; i++)
-        if (strcmp(v->snapshots[i].run, run) == 0)
-            return true;
-    return false;
-}
-
 /* Others may have deleted it since the log was read, and removed its record. */
 static int why_no_record(struct collection *c, const char *run, struct error *e)
 {
@@ -97,7 +89,7 @@ static int why_no_record(struct collection *c, const char *run, struct error *e)
         return why.status;
     if (log_read(log, e) < 0)
         return e->status;
-    if (!is_listed(log_view(log), run))
+    if (!view_has_snapshot(log_view(log), run))
         return error_set(e, AGAIN, "a snapshot was deleted meanwhile");
     *e = why;
     return e->status;

@@ -66,8 +66,8 @@ int log_read(struct log *l, struct error *e);
  */
 int log_put(struct log *l, json_t *entry, struct error *e);
 
-/* The same, of what the view does not tell: `*ours` says that it is this entry that was put; if
- * not, it may have been all the same. */
+/* The same, for an entry whose effect the view does not show. `*ours`: it was put; false: nobody
+ * knows. */
 int log_put_ours(struct log *l, json_t *entry, bool *ours, struct error *e);
 
 /* The entries that were read one by one since the last state. */

@@ -203,38 +203,45 @@ bool log_has_condemned(const struct log *l, const json_t *condemn)
 
 /* ---- the dead ---- */
 
-static bool is_dead(const struct view_run *r, const char *boot)
-{
-    size_t machine_bytes = strcspn(boot, "/");
-    char host[WORDS_BYTES];
+/* This host; text. */
+struct here {
+    char boot[WORDS_BYTES], name[WORDS_BYTES];
+};
 
-    if (now_s() - r->signed_s > GIVEN_UP_S)
-        return true;
-    if (!*boot || strncmp(r->boot, boot, machine_bytes + 1) != 0)
-        return false;
-    /* Hosts that were cloned may have one machine-id. */
-    host_name(host);
-    if (strcmp(r->host, host) != 0)
-        return false;
-    return strcmp(r->boot, boot) != 0 || is_gone(r);
+/* Hosts that were cloned may have one machine-id, so that their names count, too. */
+static bool is_of(const struct view_run *r, const struct here *here)
+{
+    size_t machine_bytes = strcspn(here->boot, "/");
+
+    return *here->boot && strncmp(r->boot, here->boot, machine_bytes + 1) == 0 &&
+           strcmp(r->host, here->name) == 0;
 }
 
-static const struct view_run *find_dead(const struct view *v, const char *boot)
+static bool is_dead(const struct view_run *r, const struct here *here)
+{
+    if (now_s() - r->signed_s > GIVEN_UP_S)
+        return true;
+    return is_of(r, here) && (strcmp(r->boot, here->boot) != 0 || is_gone(r));
+}
+
+static const struct view_run *find_dead(const struct view *v, const struct here *here)
 {
     for (size_t i = 0; i < v->run_count; i++)
-        if (is_dead(&v->runs[i], boot))
+        if (is_dead(&v->runs[i], here))
             return &v->runs[i];
     return NULL;
 }
 
 int log_reap(struct log *l, unsigned *ended, struct error *e)
 {
-    char boot[WORDS_BYTES], run[RUN_ID];
     const struct view_run *r;
+    struct here here;
+    char run[RUN_ID];
 
     *ended = 0;
-    host_boot(boot);
-    while ((r = find_dead(log_view(l), boot))) {
+    host_boot(here.boot);
+    host_name(here.name);
+    while ((r = find_dead(log_view(l), &here))) {
         memcpy(run, r->id, RUN_ID);
         if (put_new(l, json_pack("{s:s, s:s}", "kind", "end", "run", run), e) < 0)
             return e->status;
@@ -246,24 +253,16 @@ int log_reap(struct log *l, unsigned *ended, struct error *e)
 
 /* ---- snapshots ---- */
 
-static bool has_snapshot(const struct view *v, const char *run)
-{
-    for (size_t i = 0; i < v->snapshot_count; i++)
-        if (strcmp(v->snapshots[i].run, run) == 0)
-            return true;
-    return false;
-}
-
 int log_remove(struct log *l, const char *snapshot_run, struct error *e)
 {
     char me[RUN_ID];
 
-    if (!has_snapshot(log_view(l), snapshot_run))
+    if (!view_has_snapshot(log_view(l), snapshot_run))
         return error_set(e, NOT_FOUND, "there is no such snapshot, or it was just deleted");
     /* It needs no run, but who puts an object has a name. */
     if (new_run_id(me, e) < 0)
         return e->status;
-    while (has_snapshot(log_view(l), snapshot_run))
+    while (view_has_snapshot(log_view(l), snapshot_run))
         if (put_new(
                 l,
                 json_pack("{s:s, s:s, s:s}", "kind", "remove", "run", me, "snapshot", snapshot_run),

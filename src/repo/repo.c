@@ -257,7 +257,7 @@ void repo_close(struct repo *r)
         return;
     if (*r->run && log_end(r->log, r->run, &why) < 0)
         log_warning(
-            "the end of this run could not be noted; the next command that writes notes it: %s",
+            "the end of this run could not be noted; the next command that writes will do it: %s",
             why.text);
     log_close(r->log);
     backend_close(r->backend);
@@ -304,8 +304,8 @@ int repo_begin(struct repo *r, enum repo_use use, const char *command, const cha
     if (use == REPO_WRITES || e->status == CANCELLED)
         return e->status;
     log_note(
-        "the repository can't be written (%s): others can't see that it is being read, and may "
-        "delete what is",
+        "the repository can't be written (%s): other hosts can't see this run, and may free what "
+        "it reads",
         e->text);
     return OK;
 }

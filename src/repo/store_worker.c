@@ -202,7 +202,7 @@ static int decode_patch(struct store_worker *w, const struct place *place,
         return error_set(e, DAMAGED, "a patch that is too short");
     /* Who looks for what is needed, and whether it is there, goes by the table alone. */
     if (place && memcmp(place->base, stored, PREFIX_BYTES) != 0)
-        return error_set(e, DAMAGED, "a patch of something else than the table says");
+        return error_set(e, DAMAGED, "a patch whose base is not the one in the table");
     memcpy(base, stored, PREFIX_BYTES);
     memcpy(bitmap, stored + PATCH_HEAD_BYTES, bitmap_bytes);
     sum = patch_pages_bytes(bitmap, bytes);

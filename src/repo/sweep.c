@@ -115,8 +115,8 @@ static int remove_records(struct backend *b, const struct view *v, const struct 
     return OK;
 }
 
-/* Of runs that write without being in the log as it was read: those that had begun to before are
- * dead. Others may have begun since. */
+/* A run puts its `begin` before it writes. So one that had written before the log was read, and is
+ * not in it, is dead; one that has written only since may not be. */
 struct writers {
     const struct view *view;
     const struct found *found;

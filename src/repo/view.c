@@ -94,6 +94,11 @@ static struct view_snapshot *find_snapshot_of(const struct view *v, const char *
     return NULL;
 }
 
+bool view_has_snapshot(const struct view *v, const char *run)
+{
+    return find_snapshot_of(v, run);
+}
+
 const struct view_run *view_find_run(const struct view *v, const char *run)
 {
     return find_run(v, run);

@@ -117,6 +117,9 @@ bool view_keeps_for(const struct view *v, const char *run, const struct pack_nam
 bool view_needs_pack(const struct view *v, const struct pack_name *name);
 bool view_needs_record(const struct view *v, const char *run);
 
+/* Whether the snapshot that this run has made is there. */
+bool view_has_snapshot(const struct view *v, const char *run);
+
 /*
  * What an entry does (log.h says what entries there are). Nothing in it is trusted. UNSUPPORTED: a
  * kind that this domsnap does not know. It counts as number v->number + 1.

@@ -145,8 +145,8 @@ for pack in "$work"/repo/packs/*; do
         check_fails "it is remembered" 1 'DAMAGED' "$domsnap" check
     else
         # A list, which is there twice.
-        check "${pack##*/}: what it hurts nobody is said, too" grep -q '1 packs have damage that hurts no snapshot' "$work/said"
-        check_fails "it is remembered" 0 '1 packs have damage that hurts no snapshot' "$domsnap" check
+        check "${pack##*/}: what it hurts nobody is said, too" grep -q 'damage that hurts no snapshot: in 1 packs' "$work/said"
+        check_fails "it is remembered" 0 'damage that hurts no snapshot: in 1 packs' "$domsnap" check
     fi
     check_fails "so stats says" 0 'damaged +1 packs' "$domsnap" stats
     whole

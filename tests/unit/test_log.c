@@ -1097,10 +1097,11 @@ static void the_dead_are_ended(void **state)
     put_raw(s, 8, like(r, 18, r->host, "", 2147483646, 1, 0)); /* nobody knows */
     /* Another machine of the same name. */
     put_raw(s, 9, like(r, 19, r->host, "0123/other", 2147483646, 1, 0));
+    put_raw(s, 10, like(r, 20, "clone", before, r->pid, r->start, 0));
     assert_ok(log_read(a.l, &e));
     assert_ok(log_reap(a.l, &ended, &e));
     assert_int_equal(ended, 4);
-    for (unsigned i = 12; i <= 19; i++)
+    for (unsigned i = 12; i <= 20; i++)
         assert_int_equal(is_at_work(a.l, i), i == 12 || i == 16 || i >= 18);
     assert_ok(log_check_run(a.l, run, &e));
     assert_error(log_check_run(a.l, run_name(13), &e), CANCELLED, "took it for dead");

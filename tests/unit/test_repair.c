@@ -482,25 +482,33 @@ static void what_others_do_meanwhile(void **state)
 
 /* ---- check ---- */
 
+/* Two snapshots, of `content` and of `changed`, which is a patch of it: the first piece of the
+ * first pack, and of the second. */
+static void put_patched(struct picture *base, struct picture *patch)
+{
+    struct hands h = begin();
+
+    srandom(3);
+    fill_random(content, CHUNK);
+    *base = put_picture(&h, content, CHUNK, NULL);
+    commit(&h, "guest", "base", base);
+    memcpy(changed, content, CHUNK);
+    changed[5] ^= 1;
+    h = begin();
+    *patch = put_picture(&h, changed, CHUNK, base);
+    assert_true(store_stats(h.store).stored_bytes < CHUNK);
+    commit(&h, "guest", "patch", patch);
+}
+
 /* What is a patch of what is damaged is hurt as much, though that itself is needed, too. */
 static void a_patch_is_as_bad_as_its_base(void **state)
 {
-    struct hands h = begin();
     struct check_stats stats;
     struct picture base, patch;
     struct told told;
 
     (void)state;
-    srandom(3);
-    fill_random(content, CHUNK);
-    base = put_picture(&h, content, CHUNK, NULL);
-    commit(&h, "guest", "base", &base);
-    memcpy(changed, content, CHUNK);
-    changed[5] ^= 1;
-    h = begin();
-    patch = put_picture(&h, changed, CHUNK, &base);
-    assert_true(store_stats(h.store).stored_bytes < CHUNK);
-    commit(&h, "guest", "patch", &patch);
+    put_patched(&base, &patch);
     flip_first(pack_path(PACK_DATA, 0));
     told = look(true, &stats);
     assert_int_equal(told.snapshots, 2);
@@ -525,29 +533,19 @@ static void a_patch_of_something_else_is_seen(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
-        struct hands h = begin();
         struct check_stats stats;
         struct picture base, patch;
         struct told told;
-        char path[200];
+        struct hands h;
 
-        srandom((unsigned)i);
-        fill_random(content, CHUNK);
-        base = put_picture(&h, content, CHUNK, NULL);
-        commit(&h, "base", "one", &base);
-        memcpy(changed, content, CHUNK);
-        changed[5] ^= 1;
-        h = begin();
-        patch = put_picture(&h, changed, CHUNK, &base);
-        commit(&h, "patch", "one", &patch);
-        snprintf(path, sizeof path, "%s", pack_path(PACK_DATA, 1));
-        flip(path, PACK_HEAD_BYTES + places[i]);
+        put_patched(&base, &patch);
+        flip(pack_path(PACK_DATA, 1), PACK_HEAD_BYTES + places[i]);
         told = look(true, &stats);
         assert_int_equal(told.snapshots, 1);
         /* The next create of the guest stores it anew. */
         h = begin();
         put_picture(&h, changed, CHUNK, &base);
-        commit(&h, "patch", "two", &patch);
+        commit(&h, "guest", "again", &patch);
         assert_there(&patch, changed);
         told = look(true, &stats);
         assert_int_equal(told.snapshots, 0);
