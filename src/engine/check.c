@@ -173,17 +173,23 @@ static int check_repository(struct checking *c, struct error *e)
 
 /* ---- snapshots that are named ---- */
 
-static int read_snapshot(struct checking *c, const struct snapshot_ref *ref, struct seen *seen,
-                         struct error *e)
+struct readings {
+    struct store *store; /* NULL: who reads opens it */
+    struct seen *seen;
+};
+
+static int read_snapshot(struct checking *c, const struct snapshot_ref *ref,
+                         const struct readings *by, struct error *e)
 {
     const struct source_driver *driver = source_driver_of(ref);
-    struct source_verify how = {.sample = c->sample, .seen = seen};
+    struct source_verify how = {.sample = c->sample, .seen = by->seen};
     struct source *p;
     struct manifest m;
     int rc;
 
-    if (driver->open(&p, ref, &m, e) < 0)
-        return e->status;
+    rc = by->store ? source_of_store(&p, by->store, ref, &m, e) : driver->open(&p, ref, &m, e);
+    if (rc < 0)
+        return rc;
     progress_begin(&c->engine->progress, "check", manifest_bytes(&m));
     rc = driver->check(p, &m, e);
     if (rc == OK)
@@ -193,7 +199,7 @@ static int read_snapshot(struct checking *c, const struct snapshot_ref *ref, str
     return rc;
 }
 
-static int check_one(struct checking *c, const struct snapshot_ref *ref, struct seen *seen,
+static int check_one(struct checking *c, const struct snapshot_ref *ref, const struct readings *by,
                      struct error *e)
 {
     AUTO_FREE char *name =
@@ -202,7 +208,7 @@ static int check_one(struct checking *c, const struct snapshot_ref *ref, struct 
 
     if (!name)
         return error_out_of_memory(e);
-    if (read_snapshot(c, ref, seen, &why) == OK) {
+    if (read_snapshot(c, ref, by, &why) == OK) {
         c->counts->snapshots++;
         c->sink(c->arg, CHECKED_GOOD, name, NULL);
         return OK;
@@ -216,18 +222,39 @@ static int check_one(struct checking *c, const struct snapshot_ref *ref, struct 
     return OK;
 }
 
-static int check_domain(struct checking *c, struct seen *seen, struct error *e)
+static int check_listed(struct checking *c, const struct snapshot_list *list,
+                        const struct readings *by, struct error *e)
 {
-    struct snapshot_list list;
     struct snapshot_ref ref = c->params->what;
-    int rc = engine_list(ref.repo, ref.domain, &list, e);
+    int rc = OK;
 
-    for (size_t i = 0; rc == OK && i < list.count; i++) {
-        ref.name = list.items[i].name;
-        rc = check_one(c, &ref, seen, e);
+    for (size_t i = 0; rc == OK && i < list->count; i++) {
+        ref.name = list->items[i].name;
+        rc = check_one(c, &ref, by, e);
         if (rc == NOT_FOUND) /* deleted meanwhile */
             rc = OK;
     }
+    return rc;
+}
+
+/* By one run, of which nobody sees which of them it reads: so they can be deleted meanwhile. */
+static int check_domain(struct checking *c, struct readings *by, struct error *e)
+{
+    const struct snapshot_ref *what = &c->params->what;
+    struct snapshot_list list;
+    struct repo *r = NULL;
+    int rc = engine_list(what->repo, what->domain, &list, e);
+
+    if (rc == OK)
+        rc = repo_open(&r, what->repo, e);
+    if (rc == OK)
+        rc = repo_begin(r, REPO_READS, "check", "", e);
+    if (rc == OK)
+        rc = store_open(&by->store, r, e);
+    if (rc == OK)
+        rc = check_listed(c, &list, by, e);
+    store_close(by->store);
+    repo_close(r);
     engine_list_release(&list);
     return rc;
 }
@@ -235,12 +262,12 @@ static int check_domain(struct checking *c, struct seen *seen, struct error *e)
 static int check_named(struct checking *c, struct error *e)
 {
     const struct snapshot_ref *what = &c->params->what;
-    struct seen *seen;
-    int rc = seen_new(&seen, e);
+    struct readings by = {0};
+    int rc = seen_new(&by.seen, e);
 
     if (rc == OK)
-        rc = what->folder || what->name ? check_one(c, what, seen, e) : check_domain(c, seen, e);
-    seen_free(seen);
+        rc = what->folder || what->name ? check_one(c, what, &by, e) : check_domain(c, &by, e);
+    seen_free(by.seen);
     return rc;
 }
 

@@ -114,14 +114,6 @@ static int check_not_needed(const struct engine *engine, const char *repo,
         ref->domain, ref->name);
 }
 
-static bool is_named_before(const struct snapshot_ref *refs, size_t i)
-{
-    for (size_t j = 0; j < i; j++)
-        if (strcmp(refs[j].domain, refs[i].domain) == 0 && strcmp(refs[j].name, refs[i].name) == 0)
-            return true;
-    return false;
-}
-
 /* By a process of any host, which says so in the log. */
 static int check_not_read(const struct repo *r, const struct snapshot_ref *ref, struct error *e)
 {
@@ -137,8 +129,9 @@ static int check_not_read(const struct repo *r, const struct snapshot_ref *ref, 
     return OK;
 }
 
+/* `run`: that made it. */
 static int check_one(const struct engine *engine, const char *repo, const struct repo *r,
-                     const struct snapshot_ref *ref, struct error *e)
+                     const struct snapshot_ref *ref, char run[static RUN_ID], struct error *e)
 {
     const struct view_snapshot *s;
 
@@ -146,6 +139,7 @@ static int check_one(const struct engine *engine, const char *repo, const struct
         return e->status;
     if (record_find(r, ref->domain, ref->name, &s, e) < 0 || check_not_read(r, ref, e) < 0)
         return e->status;
+    memcpy(run, s->run, RUN_ID);
     return check_not_needed(engine, repo, ref, e);
 }
 
@@ -153,25 +147,17 @@ static int check_one(const struct engine *engine, const char *repo, const struct
 static int remove_snapshots(const struct engine *engine, const char *repo, struct repo *r,
                             const struct snapshot_ref *refs, size_t count, struct error *e)
 {
+    AUTO_FREE char(*runs)[RUN_ID] = calloc(count + 1, sizeof *runs);
     unsigned ended;
 
+    if (!runs)
+        return error_out_of_memory(e);
     if (log_reap(repo_log(r), &ended, e) < 0)
         return e->status;
     for (size_t i = 0; i < count; i++)
-        if (check_one(engine, repo, r, &refs[i], e) < 0)
+        if (check_one(engine, repo, r, &refs[i], runs[i], e) < 0)
             return e->status;
-    for (size_t i = 0; i < count; i++) {
-        const struct view_snapshot *s =
-            view_find_snapshot(repo_view(r), refs[i].domain, refs[i].name);
-        char run[RUN_ID];
-
-        if (is_named_before(refs, i) || !s)
-            continue;
-        memcpy(run, s->run, RUN_ID);
-        if (log_remove(repo_log(r), run, e) < 0 && e->status != NOT_FOUND)
-            return e->status;
-    }
-    return OK;
+    return log_remove(repo_log(r), runs, count, e);
 }
 
 /* ---- space ---- */

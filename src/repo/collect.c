@@ -18,8 +18,9 @@
 #define SMALL_BYTES (PACK_FULL_BYTES / 4)
 #define SMALL_COUNT 8
 
-/* So many pieces are moved by one collection at most: what else could be is the next one's. */
-#define MOVES_MAX (1u << 18)
+/* So many pieces are read by one collection at most, to be moved or to see that they are whole:
+ * what else could be freed is the next one's. */
+#define ERRANDS_MAX (1u << 18)
 
 /* Places that turn out to be damaged change what is kept: then it is all worked out again. */
 #define ROUNDS_MAX 4
@@ -34,7 +35,8 @@ struct plan {
     enum fate fate;
     uint64_t needed_bytes;
     uint64_t needed_count;
-    enum pack_kind kind; /* of those that move */
+    uint64_t spare_count; /* places of what is needed, of which another place is kept */
+    enum pack_kind kind;  /* of those that move */
 };
 
 /* A piece that is to be read: to be copied, or to see that it is whole. */
@@ -142,24 +144,37 @@ static int mark_new_snapshots(struct collection *c, size_t *count, struct error 
 
 /* ---- plan ---- */
 
+/* One that can be dropped once the one that is kept was seen to be whole. */
+static bool is_spare(const struct collection *c, uint64_t number, const struct place *place)
+{
+    return mark_needs(c->mark, number) && !mark_keeps(c->mark, number) && !place->damaged;
+}
+
 static int weigh_place(void *arg, uint64_t number, const struct index_entry *entry, struct error *e)
 {
     struct collection *c = arg;
+    struct plan *p = &c->plans[entry->place.pack];
 
     (void)e;
-    if (!mark_keeps(c->mark, number) || entry->place.pack >= c->pack_count)
+    if (entry->place.pack >= c->pack_count)
         return OK;
-    c->plans[entry->place.pack].needed_count++;
-    c->plans[entry->place.pack].needed_bytes +=
-        PIECE_HEAD_BYTES + entry->place.stored_bytes + TABLE_ENTRY_BYTES;
+    if (mark_keeps(c->mark, number)) {
+        p->needed_count++;
+        p->needed_bytes += PIECE_HEAD_BYTES + entry->place.stored_bytes + TABLE_ENTRY_BYTES;
+    } else if (is_spare(c, number, &entry->place)) {
+        p->spare_count++;
+    }
     return OK;
 }
 
-static bool can_move(const struct collection *c, uint32_t n, uint64_t *moves)
+/* What is moved is read, and so is what stays of that of which a place is dropped. */
+static bool can_go(const struct collection *c, uint32_t n, uint64_t *errands)
 {
-    if (*moves + c->plans[n].needed_count > MOVES_MAX)
+    uint64_t more = c->plans[n].needed_count + c->plans[n].spare_count;
+
+    if (*errands && *errands + more > ERRANDS_MAX)
         return false;
-    *moves += c->plans[n].needed_count;
+    *errands += more;
     return true;
 }
 
@@ -170,16 +185,14 @@ static bool is_out_of_question(const struct collection *c, const struct index_pa
     return pack->unreadable && mark_bad_count(c->mark);
 }
 
-static void plan_one(struct collection *c, uint32_t n, uint64_t *moves)
+static void plan_one(struct collection *c, uint32_t n, uint64_t *errands)
 {
     struct plan *p = &c->plans[n];
 
     if (is_out_of_question(c, pack_of(c, n)))
         return;
-    if (p->needed_count == 0)
-        p->fate = DEAD;
-    else if (p->needed_bytes < pack_of(c, n)->bytes / NEEDED_PART && can_move(c, n, moves))
-        p->fate = MOVES;
+    if (p->needed_bytes < pack_of(c, n)->bytes / NEEDED_PART && can_go(c, n, errands))
+        p->fate = p->needed_count ? MOVES : DEAD;
 }
 
 static bool is_small(const struct collection *c, uint32_t n)
@@ -188,7 +201,7 @@ static bool is_small(const struct collection *c, uint32_t n)
            !is_out_of_question(c, pack_of(c, n));
 }
 
-static void plan_small(struct collection *c, enum pack_kind kind, uint64_t *moves)
+static void plan_small(struct collection *c, enum pack_kind kind, uint64_t *errands)
 {
     uint32_t count = 0;
 
@@ -197,7 +210,7 @@ static void plan_small(struct collection *c, enum pack_kind kind, uint64_t *move
     if (count < SMALL_COUNT)
         return;
     for (uint32_t n = 0; n < c->pack_count; n++)
-        if (is_small(c, n) && c->plans[n].kind == kind && can_move(c, n, moves))
+        if (is_small(c, n) && c->plans[n].kind == kind && can_go(c, n, errands))
             c->plans[n].fate = MOVES;
 }
 
@@ -221,18 +234,18 @@ static int read_kinds(struct collection *c, struct error *e)
 
 static int plan(struct collection *c, struct error *e)
 {
-    uint64_t moves = 0;
+    uint64_t errands = 0;
 
     for (uint32_t n = 0; n < c->pack_count; n++)
         c->plans[n] = (struct plan){.kind = c->plans[n].kind};
     if (index_each(store_index(c->store), weigh_place, c, e) < 0)
         return e->status;
     for (uint32_t n = 0; n < c->pack_count; n++)
-        plan_one(c, n, &moves);
+        plan_one(c, n, &errands);
     if (read_kinds(c, e) < 0)
         return e->status;
-    plan_small(c, PACK_DATA, &moves);
-    plan_small(c, PACK_LISTS, &moves);
+    plan_small(c, PACK_DATA, &errands);
+    plan_small(c, PACK_LISTS, &errands);
     return OK;
 }
 
@@ -283,8 +296,8 @@ static int sort_place(void *arg, uint64_t number, const struct index_entry *entr
         memcpy(r->prefix, entry->prefix, PREFIX_BYTES);
     }
     if (!mark_keeps(r->c->mark, number)) {
-        r->drops |= mark_needs(r->c->mark, number) &&
-                    r->c->plans[entry->place.pack].fate != STAYS && !entry->place.damaged;
+        r->drops |=
+            is_spare(r->c, number, &entry->place) && r->c->plans[entry->place.pack].fate != STAYS;
         return OK;
     }
     r->kept = one;

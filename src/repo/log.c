@@ -416,11 +416,23 @@ int log_put(struct log *l, json_t *entry, struct error *e)
 
 /* ---- folding ---- */
 
+/* BUSY: there is one already. */
+static int write_state(struct log *l, const char *run, const char *name, struct error *e)
+{
+    AUTO_JSON json_t *json = NULL;
+
+    if (view_to_json(&l->view, &json, e) < 0)
+        return e->status;
+    if (json_dumpb(json, NULL, 0, JSON_INDENT(2)) > LOG_STATE_MAX_BYTES - 4096)
+        return error_set(e, UNSUPPORTED, "%s: it would have more than %u bytes", name,
+                         LOG_STATE_MAX_BYTES);
+    return twin_put(l->backend, run, name, json, e);
+}
+
 /* After it, the state is there, both of it, and it is one that can be read. NOT_FOUND: somebody has
  * put a later one meanwhile, and removed this. */
 static int put_state(struct log *l, const char *run, struct error *e)
 {
-    AUTO_JSON json_t *json = NULL;
     uint64_t number = l->view.number;
     char name[BACKEND_NAME_MAX];
     struct view v = {0};
@@ -429,12 +441,7 @@ static int put_state(struct log *l, const char *run, struct error *e)
     int put;
 
     name_of(name, STATES, number);
-    if (view_to_json(&l->view, &json, e) < 0)
-        return e->status;
-    if (json_dumpb(json, NULL, 0, JSON_INDENT(2)) > LOG_STATE_MAX_BYTES - 4096)
-        return error_set(e, UNSUPPORTED, "%s: it would have more than %u bytes", name,
-                         LOG_STATE_MAX_BYTES);
-    put = twin_put(l->backend, run, name, json, &why);
+    put = write_state(l, run, name, &why);
     if (read_state(l, number, &v, e) < 0) {
         if (e->status == NOT_FOUND && put < 0 && put != BUSY)
             *e = why;

@@ -14,8 +14,8 @@
  *     end          it no longer does, or is dead
  *     add      snapshot, packs
  *                  the run's snapshot exists, and its packs may be relied upon; ends the run
- *     remove   snapshot (the run that made it)
- *                  that snapshot exists no more
+ *     remove   snapshots (the runs that made them)
+ *                  those snapshots exist no more
  *     condemn  packs, named
  *                  nothing needs these packs; those that the run itself has put may be relied
  *                  upon; ends the run
@@ -100,7 +100,8 @@ int log_reap(struct log *l, unsigned *ended, struct error *e);
 /* Whether a condemn entry that was put counts: its run may have been ended by others, too. */
 bool log_has_condemned(const struct log *l, const json_t *condemn);
 
-/* NOT_FOUND: it is not there, or no longer. */
-int log_remove(struct log *l, const char *snapshot_run, struct error *e);
+/* Remove the snapshots that these runs have made: all at once. Fine if some are not there any more.
+ */
+int log_remove(struct log *l, char (*runs)[RUN_ID], size_t count, struct error *e);
 
 #endif

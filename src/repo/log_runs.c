@@ -253,20 +253,32 @@ int log_reap(struct log *l, unsigned *ended, struct error *e)
 
 /* ---- snapshots ---- */
 
-int log_remove(struct log *l, const char *snapshot_run, struct error *e)
+static json_t *remove_to_json(const char *me, char (*runs)[RUN_ID], size_t count)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; list && i < count; i++)
+        json_array_append_new(list, json_string(runs[i]));
+    return json_pack("{s:s, s:s, s:o}", "kind", "remove", "run", me, "snapshots", list);
+}
+
+static bool has_any(const struct view *v, char (*runs)[RUN_ID], size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (view_has_snapshot(v, runs[i]))
+            return true;
+    return false;
+}
+
+int log_remove(struct log *l, char (*runs)[RUN_ID], size_t count, struct error *e)
 {
     char me[RUN_ID];
 
-    if (!view_has_snapshot(log_view(l), snapshot_run))
-        return error_set(e, NOT_FOUND, "there is no such snapshot, or it was just deleted");
     /* It needs no run, but who puts an object has a name. */
     if (new_run_id(me, e) < 0)
         return e->status;
-    while (view_has_snapshot(log_view(l), snapshot_run))
-        if (put_new(
-                l,
-                json_pack("{s:s, s:s, s:s}", "kind", "remove", "run", me, "snapshot", snapshot_run),
-                e) < 0)
+    while (has_any(log_view(l), runs, count))
+        if (put_new(l, remove_to_json(me, runs, count), e) < 0)
             return e->status;
     return OK;
 }

@@ -348,11 +348,71 @@ static int put_note(struct repo *r, const char *kind, json_t *packs, struct erro
     return error_set(e, AGAIN, "others write to it all the time");
 }
 
+/* What one entry has at most: some 10 MiB. */
+#define NOTE_OFFSETS_MAX (1u << 19)
+
+/* From the end. */
+static int move_offsets(json_t *to, json_t *from, size_t count)
+{
+    while (count--) {
+        size_t last = json_array_size(from) - 1;
+
+        if (json_array_append(to, json_array_get(from, last)) < 0)
+            return NO_SPACE;
+        json_array_remove(from, last);
+    }
+    return OK;
+}
+
+/* As much of it as fits into one entry, taken out of `packs`. NULL: out of memory. */
+static json_t *take_part(json_t *packs)
+{
+    json_t *part = json_object(), *offsets;
+    size_t room = NOTE_OFFSETS_MAX;
+    const char *pack;
+    void *next;
+
+    json_object_foreach_safe(packs, next, pack, offsets)
+    {
+        size_t count = json_array_size(offsets);
+        json_t *moved;
+
+        if (room == 0)
+            break;
+        if (count > room)
+            count = room;
+        moved = json_array();
+        if (json_object_set_new(part, pack, moved) < 0 || move_offsets(moved, offsets, count) < 0) {
+            json_decref(part);
+            return NULL;
+        }
+        if (json_array_size(offsets))
+            break;
+        json_object_del(packs, pack);
+        room -= count;
+        room -= room > 0; /* its name */
+    }
+    return part;
+}
+
+static int put_notes(struct repo *r, const char *kind, json_t *packs, struct error *e)
+{
+    while (json_object_size(packs)) {
+        AUTO_JSON json_t *part = take_part(packs);
+
+        if (!part)
+            return error_out_of_memory(e);
+        if (put_note(r, kind, part, e) < 0)
+            return e->status;
+    }
+    return OK;
+}
+
 void repo_note(struct repo *r, const char *kind, json_t *packs)
 {
     struct error why;
 
-    if (*r->run && put_note(r, kind, packs, &why) < 0)
+    if (*r->run && put_notes(r, kind, packs, &why) < 0)
         log_warning(
             "what was found damaged, or whole again, could not be noted in the repository: %s",
             why.text);

@@ -288,6 +288,8 @@ struct change {
     struct view_snapshot added;
     struct pack_list packs, named;
     char of[RUN_ID]; /* the run that made the snapshot that is meant */
+    char (*removed)[RUN_ID];
+    size_t removed_count;
     const json_t *notes;
 };
 
@@ -297,6 +299,7 @@ static void change_release(struct change *c)
     view_snapshot_release(&c->added);
     pack_list_release(&c->packs);
     pack_list_release(&c->named);
+    free(c->removed);
 }
 
 static int take_nothing(struct change *c, const json_t *entry, struct error *e)
@@ -382,21 +385,32 @@ static int apply_add(struct view *v, struct change *c, struct error *e)
     return OK;
 }
 
-static int take_snapshot_run(struct change *c, const json_t *entry, struct error *e)
+static int compare_run_ids(const void *a, const void *b)
 {
-    return take_run_id(c->of, entry, "snapshot", e);
+    return memcmp(a, b, RUN_ID);
+}
+
+static int take_remove(struct change *c, const json_t *entry, struct error *e)
+{
+    if (take_run_ids(&c->removed, &c->removed_count, entry, "snapshots", e) < 0)
+        return e->status;
+    qsort(c->removed, c->removed_count, sizeof *c->removed, compare_run_ids);
+    return OK;
 }
 
 static int apply_remove(struct view *v, struct change *c, struct error *e)
 {
-    struct view_snapshot *s = find_snapshot_of(v, c->of);
+    size_t left = 0;
 
     (void)e;
-    if (!s)
-        return OK;
-    view_snapshot_release(s);
-    v->snapshot_count--;
-    memmove(s, s + 1, (size_t)(v->snapshots + v->snapshot_count - s) * sizeof *s);
+    for (size_t i = 0; i < v->snapshot_count; i++) {
+        if (bsearch(v->snapshots[i].run, c->removed, c->removed_count, sizeof *c->removed,
+                    compare_run_ids))
+            view_snapshot_release(&v->snapshots[i]);
+        else
+            v->snapshots[left++] = v->snapshots[i];
+    }
+    v->snapshot_count = left;
     return OK;
 }
 
@@ -521,7 +535,9 @@ static int apply_mended(struct view *v, struct change *c, struct error *e)
 
 static int take_note(struct change *c, const json_t *entry, struct error *e)
 {
-    return take_snapshot_run(c, entry, e) < 0 ? e->status : take_notes(&c->notes, entry, e);
+    if (take_run_id(c->of, entry, "snapshot", e) < 0)
+        return e->status;
+    return take_notes(&c->notes, entry, e);
 }
 
 static int merge_notes(json_t *into, const json_t *notes)
@@ -564,7 +580,7 @@ static const struct kind {
     {"begin", take_begin, apply_begin},
     {"end", take_nothing, apply_end},
     {"add", take_add, apply_add},
-    {"remove", take_snapshot_run, apply_remove},
+    {"remove", take_remove, apply_remove},
     {"condemn", take_condemn, apply_condemn},
     {"damage", take_damaged, apply_damage},
     {"mended", take_damaged, apply_mended},

@@ -189,13 +189,38 @@ int take_number(uint64_t *to, const json_t *from, const char *key, uint64_t max,
                : error_set(e, DAMAGED, "\"%s\" is missing or not a sensible number", key);
 }
 
-int take_run_id(char to[static RUN_ID], const json_t *from, const char *key, struct error *e)
+static int take_run_from(char to[static RUN_ID], const json_t *text, const char *key,
+                         struct error *e)
 {
-    const char *s = plain_text(json_object_get(from, key), RUN_ID - 1);
+    const char *s = plain_text(text, RUN_ID - 1);
 
     if (!run_id_is_valid(s))
         return error_set(e, DAMAGED, "\"%s\" is missing or not the 16 digits of a run", key);
     memcpy(to, s, RUN_ID);
+    return OK;
+}
+
+int take_run_id(char to[static RUN_ID], const json_t *from, const char *key, struct error *e)
+{
+    return take_run_from(to, json_object_get(from, key), key, e);
+}
+
+int take_run_ids(char (**to)[RUN_ID], size_t *count, const json_t *from, const char *key,
+                 struct error *e)
+{
+    const json_t *runs = json_object_get(from, key), *run;
+    size_t i;
+
+    if (!json_is_array(runs))
+        return error_set(e, DAMAGED, "\"%s\" is missing or not a list of runs", key);
+    *to = calloc(json_array_size(runs) + 1, sizeof **to);
+    if (!*to)
+        return error_out_of_memory(e);
+    json_array_foreach (runs, i, run) {
+        if (take_run_from((*to)[i], run, key, e) < 0)
+            return e->status;
+        ++*count;
+    }
     return OK;
 }
 

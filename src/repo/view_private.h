@@ -32,6 +32,9 @@ int take_text(const char **to, const json_t *from, const char *key, size_t max_b
               struct error *e);
 int take_number(uint64_t *to, const json_t *from, const char *key, uint64_t max, struct error *e);
 int take_run_id(char to[static RUN_ID], const json_t *from, const char *key, struct error *e);
+/* `*to` is to be freed, on failure too. */
+int take_run_ids(char (**to)[RUN_ID], size_t *count, const json_t *from, const char *key,
+                 struct error *e);
 
 /* What `to` holds is to be released on failure, too. */
 int take_run(struct view_run *to, const json_t *from, struct error *e);

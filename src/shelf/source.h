@@ -57,6 +57,11 @@ struct source_driver {
 
 extern const struct source_driver source_folder, source_repository;
 
+/* Open one of a repository that is open, by the run that it has: both must outlive it. */
+struct store;
+int source_of_store(struct source **s, struct store *store, const struct snapshot_ref *ref,
+                    struct manifest *m, struct error *e);
+
 const struct source_driver *source_driver_of(const struct snapshot_ref *ref);
 
 #endif

@@ -21,6 +21,7 @@
 struct source {
     struct repo *repo;
     struct store *store;
+    bool borrowed;   /* both: they are somebody else's */
     uint8_t **there; /* of each disk: what verify found on its target; NULL before */
     size_t disk_count;
     bool skip_damaged;
@@ -31,8 +32,9 @@ static void repository_close(struct source *s)
 {
     for (size_t i = 0; s && s->there && i < s->disk_count; i++)
         free(s->there[i]);
-    if (s) {
+    if (s)
         free(s->there);
+    if (s && !s->borrowed) {
         store_close(s->store);
         repo_close(s->repo);
     }
@@ -46,6 +48,24 @@ static int begin_run(struct source *s, const struct view_snapshot *kept, struct 
     return reads ? repo_begin(s->repo, REPO_READS, "read", reads, e) : error_out_of_memory(e);
 }
 
+/* It may be deleted just now, by who looked at who reads before we began. */
+static int get_record(struct source *s, const struct snapshot_ref *ref, struct manifest *m,
+                      struct error *e)
+{
+    const struct view_snapshot *kept;
+    struct error why;
+
+    if (record_find(s->repo, ref->domain, ref->name, &kept, e) < 0)
+        return e->status;
+    if (record_get(s->repo, kept, m, e) == OK)
+        return OK;
+    why = *e;
+    if (log_read(repo_log(s->repo), e) == OK &&
+        record_find(s->repo, ref->domain, ref->name, &kept, e) == OK)
+        *e = why;
+    return e->status;
+}
+
 static int open_all(struct source *s, const struct snapshot_ref *ref, struct manifest *m,
                     struct error *e)
 {
@@ -54,19 +74,8 @@ static int open_all(struct source *s, const struct snapshot_ref *ref, struct man
     if (repo_open(&s->repo, ref->repo, e) < 0 ||
         record_find(s->repo, ref->domain, ref->name, &kept, e) < 0)
         return e->status;
-    if (begin_run(s, kept, e) < 0)
+    if (begin_run(s, kept, e) < 0 || get_record(s, ref, m, e) < 0)
         return e->status;
-    /* It may have been deleted before we began, or be so just now by who looked before. */
-    if (record_find(s->repo, ref->domain, ref->name, &kept, e) < 0)
-        return e->status;
-    if (record_get(s->repo, kept, m, e) < 0) {
-        struct error why = *e;
-
-        if (log_read(repo_log(s->repo), e) == OK &&
-            record_find(s->repo, ref->domain, ref->name, &kept, e) == OK)
-            *e = why;
-        return e->status;
-    }
     if (store_open(&s->store, s->repo, e) == OK)
         return OK;
     manifest_release(m);
@@ -84,6 +93,22 @@ static int repository_open(struct source **out, const struct snapshot_ref *ref, 
     if (!s)
         return error_out_of_memory(e);
     if (open_all(s, ref, m, e) == OK) {
+        *out = s;
+        return OK;
+    }
+    repository_close(s);
+    return e->status;
+}
+
+int source_of_store(struct source **out, struct store *store, const struct snapshot_ref *ref,
+                    struct manifest *m, struct error *e)
+{
+    struct source *s = calloc(1, sizeof *s);
+
+    if (!s)
+        return error_out_of_memory(e);
+    *s = (struct source){.repo = store_repo(store), .store = store, .borrowed = true};
+    if (get_record(s, ref, m, e) == OK) {
         *out = s;
         return OK;
     }

@@ -254,7 +254,7 @@ void delete (const char *domain, const char *name)
 
     assert_non_null(s);
     memcpy(run, s->run, RUN_ID);
-    assert_ok(log_remove(repo_log(r), run, &e));
+    assert_ok(log_remove(repo_log(r), &run, 1, &e));
     repo_close(r);
 }
 

@@ -116,7 +116,7 @@ static json_t *add_entry(unsigned run, const char *domain, const char *name, uin
 
 static json_t *remove_entry(unsigned run)
 {
-    return json_pack("{s:s, s:s, s:s, s:i}", "kind", "remove", "run", run_name(99), "snapshot",
+    return json_pack("{s:s, s:s, s:[s], s:i}", "kind", "remove", "run", run_name(99), "snapshots",
                      run_name(run), "at", 1);
 }
 
@@ -452,7 +452,11 @@ static const struct hostile {
     {"{\"kind\":\"condemn\"," R2 ",\"named\":[]}", "\"packs\" is missing", DAMAGED},
     {"{\"kind\":\"condemn\"," R2 ",\"packs\":[],\"named\":[[\"0000000000000001-" SUM64 "\",1]]}",
      "a pack of another run as its own", DAMAGED},
-    {"{\"kind\":\"remove\"," R2 "}", "\"snapshot\" is missing", DAMAGED},
+    {"{\"kind\":\"remove\"," R2 "}", "\"snapshots\" is missing", DAMAGED},
+    {"{\"kind\":\"remove\"," R2 ",\"snapshots\":\"0000000000000001\"}", "not a list of runs",
+     DAMAGED},
+    {"{\"kind\":\"remove\"," R2 ",\"snapshots\":[\"0000000000000001\",1]}", "16 digits of a run",
+     DAMAGED},
     {"{\"kind\":\"damage\"," R2 ",\"packs\":[]}", "\"packs\" is missing or not an object", DAMAGED},
     {"{\"kind\":\"damage\"," R2 ",\"packs\":{\"x\":[]}}", "\"x\" is not a pack", DAMAGED},
     {"{\"kind\":\"damage\"," R2 ",\"packs\":{" PACK2 ":[4294967296]}}", "not an offset", DAMAGED},
@@ -634,8 +638,8 @@ static int act(struct log *l, enum act what)
     case ACT_CONDEMN:
         return do_condemn(l, 3, 4, 64);
     case ACT_REMOVE:
-        rc = log_remove(l, run_name(1), &e);
-        return rc == NOT_FOUND ? OK : rc;
+        memcpy(run, run_name(1), RUN_ID);
+        return log_remove(l, &run, 1, &e);
     case ACT_END:
         return log_end(l, run_name(4), &e);
     default:
@@ -737,6 +741,32 @@ static bool try_intrusion(enum act what, enum intrusion intrusion, unsigned at, 
     party_end(&b);
     fake_store_free(s);
     return has_come;
+}
+
+static void several_are_removed_at_once(void **state)
+{
+    struct fake_store *s = fake_store_new();
+    struct party p = party_new(s);
+    char runs[4][RUN_ID];
+    uint64_t number;
+
+    (void)state;
+    for (unsigned i = 0; i < 5; i++) {
+        assert_ok(put(p.l, begin_entry(i)));
+        assert_ok(do_add(p.l, i, "d", run_name(i), 0));
+    }
+    number = log_view(p.l)->number;
+    /* One of them twice, and one that is not there. */
+    for (unsigned i = 0; i < 4; i++)
+        memcpy(runs[i], run_name((unsigned[]){3, 1, 3, 9}[i]), RUN_ID);
+    assert_ok(log_remove(p.l, runs, 4, &e));
+    assert_int_equal(log_view(p.l)->number, number + 1);
+    for (unsigned i = 0; i < 5; i++)
+        assert_int_equal(view_has_snapshot(log_view(p.l), run_name(i)), i != 1 && i != 3);
+    assert_ok(log_remove(p.l, runs, 4, &e));
+    assert_int_equal(log_view(p.l)->number, number + 1);
+    party_end(&p);
+    fake_store_free(s);
 }
 
 static void whoever_comes_between_changes_nothing(void **state)
@@ -1114,7 +1144,7 @@ static void the_dead_are_ended(void **state)
     assert_true(time(NULL) - view_find_run(log_view(a.l), run_name(12))->signed_s < 60);
     assert_ok(log_end(a.l, run, &e));
     assert_ok(log_end(a.l, run, &e));
-    assert_error(log_remove(a.l, run, &e), NOT_FOUND, "just deleted");
+    assert_ok(log_remove(a.l, &run, 1, &e));
     party_end(&a);
     party_end(&b);
     fake_store_free(s);
@@ -1245,6 +1275,8 @@ static void truth_apply(struct truth *t, const json_t *entry)
     const char *kind = json_string_value(json_object_get(entry, "kind"));
     unsigned run = (unsigned)strtoul(json_string_value(json_object_get(entry, "run")), NULL, 16);
     uint32_t bit = run < RUNS ? UINT32_C(1) << run : 0;
+    const json_t *removed;
+    size_t n;
 
     if (strcmp(kind, "begin") == 0) {
         t->live |= bit;
@@ -1257,8 +1289,8 @@ static void truth_apply(struct truth *t, const json_t *entry)
         t->snaps |= bit;
         t->named |= packs_of(entry, "packs");
     } else if (strcmp(kind, "remove") == 0) {
-        run = (unsigned)strtoul(json_string_value(json_object_get(entry, "snapshot")), NULL, 16);
-        t->snaps &= ~(UINT32_C(1) << run);
+        json_array_foreach (json_object_get(entry, "snapshots"), n, removed)
+            t->snaps &= ~(UINT32_C(1) << strtoul(json_string_value(removed), NULL, 16));
     } else {
         assert_string_equal(kind, "condemn");
         assert_true(t->live & bit);
@@ -1391,7 +1423,7 @@ static void play_remove(unsigned who)
         return;
     memcpy(run, v->snapshots[dice((unsigned)v->snapshot_count)].run, RUN_ID);
     play.perhaps_removed |= UINT32_C(1) << number_of_run(run);
-    (void)log_remove(play.parties[who].l, run, &e);
+    (void)log_remove(play.parties[who].l, &run, 1, &e);
 }
 
 static void play_kill(unsigned who)
@@ -1523,6 +1555,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_state_is_the_whole_view),
         cmocka_unit_test(hostile_entries_change_nothing),
         cmocka_unit_test(hostile_states_are_refused),
+        cmocka_unit_test(several_are_removed_at_once),
         cmocka_unit_test(whoever_comes_between_changes_nothing),
         cmocka_unit_test(no_fault_at_any_operation_loses_anything),
         cmocka_unit_test(a_full_store_ends_with_its_message),

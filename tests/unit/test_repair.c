@@ -576,6 +576,41 @@ static void what_is_found_late_is_noted(void **state)
     assert_int_equal(known_damage(), 1);
 }
 
+/* So many places do not fit into one entry of the log. */
+static void much_damage_is_noted_in_parts(void **state)
+{
+    enum { PLACES = 4 * 1000 * 1000 };
+
+    json_t *damage = json_object(), *offsets = json_array();
+    const uint32_t first = 64, last = 64 + PLACES - 1;
+    char text[PACK_NAME_TEXT], other[PACK_NAME_TEXT];
+    AUTO_FREE struct view_pack *packs = NULL;
+    struct picture p;
+    struct hands h;
+
+    (void)state;
+    h = begin();
+    fill(content, CHUNK, 1);
+    p = put_picture(&h, content, CHUNK, NULL);
+    commit(&h, "guest", "one", &p);
+    assert_int_equal(named_packs(&packs), 2);
+    pack_name_to_text(&packs[0].name, text);
+    pack_name_to_text(&packs[1].name, other);
+    for (uint32_t i = first; i <= last; i++)
+        json_array_append_new(offsets, json_integer(i));
+    json_object_set_new(damage, text, offsets);
+    json_object_set_new(damage, other, json_array());
+    h = begin();
+    repo_note(h.repo, "damage", damage);
+    forget(&h);
+    h.repo = open_repo();
+    assert_int_equal(view_find_pack(repo_view(h.repo), &packs[0].name)->damage->count, PLACES);
+    assert_true(view_is_damaged(view_find_pack(repo_view(h.repo), &packs[0].name), &first));
+    assert_true(view_is_damaged(view_find_pack(repo_view(h.repo), &packs[0].name), &last));
+    assert_int_equal(view_find_pack(repo_view(h.repo), &packs[1].name)->damage->count, 0);
+    repo_close(h.repo);
+}
+
 /* One of two records is mended from the other. */
 static void a_record_is_mended(void **state)
 {
@@ -627,6 +662,7 @@ int main(void)
         STOCK(a_patch_is_as_bad_as_its_base),
         STOCK(a_patch_of_something_else_is_seen),
         STOCK(what_is_found_late_is_noted),
+        STOCK(much_damage_is_noted_in_parts),
         STOCK(a_record_is_mended),
     };
 
