@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * synth REPO SNAPSHOTS CHUNKS: fill a repository with snapshots of one guest, each of CHUNKS chunks
- * of its own, without reading or hashing content: the lists, packs, records and the log are real,
- * the chunks are a few bytes under a random name. For all but their content everything behaves as
- * if they were: list, show, check, gc, delete, and a create beside them.
+ * of its own, of a few bytes: the lists, packs, records and the log are real. For all but their
+ * content everything behaves as if they were: list, show, check, gc, delete, and a create beside
+ * them.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -13,12 +13,11 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
-#include "repo/packer.h"
 #include "repo/records.h"
 #include "repo/store.h"
 #include "repo/tree.h"
 
-#define STORED_BYTES 16
+#define CONTENT_BYTES 16
 
 static struct error e;
 
@@ -28,14 +27,6 @@ static void must(int rc)
         return;
     fprintf(stderr, "synth: %s\n", e.text);
     exit(1);
-}
-
-static int closed(void *arg, const struct pack_name *name, uint64_t bytes,
-                  const struct table_entry *entries, size_t count, struct error *why)
-{
-    (void)entries, (void)count, (void)why;
-    json_array_append_new(arg, pack_to_json(name, bytes));
-    return OK;
 }
 
 static void random_bytes(void *to, size_t bytes)
@@ -54,20 +45,15 @@ static void random_bytes(void *to, size_t bytes)
     at += bytes;
 }
 
-static void put_chunk(struct packer *packer, struct chunk_id *id, uint32_t chunk_bytes)
+static void put_chunk(struct store_worker *w, struct chunk_id *id)
 {
-    struct piece_head h = {ENCODING_ZSTD, chunk_bytes, STORED_BYTES, {{0}}};
-    uint8_t head[PIECE_HEAD_BYTES], stored[STORED_BYTES];
-    struct iovec parts[] = {{head, sizeof head}, {stored, sizeof stored}};
+    uint8_t content[CONTENT_BYTES];
 
-    random_bytes(id, sizeof *id);
-    random_bytes(stored, sizeof stored);
-    h.id = *id;
-    piece_head_put(head, &h);
-    must(packer_append(packer, &h, NULL, parts, 2, &e));
+    random_bytes(content, sizeof content);
+    must(store_put(w, PACK_DATA, content, sizeof content, NULL, id, &e));
 }
 
-static void put_image(struct store *s, struct packer *packer, uint64_t chunks, char root[65])
+static void put_image(struct store *s, uint64_t chunks, char root[65])
 {
     uint32_t chunk_bytes = store_chunk_bytes(s);
     struct store_worker *w;
@@ -78,7 +64,7 @@ static void put_image(struct store *s, struct packer *packer, uint64_t chunks, c
     must(tree_new(&tree, chunks * chunk_bytes, chunk_bytes, &e));
     for (uint64_t leaf = 0; leaf < tree.leaf_count; leaf++) {
         for (uint32_t i = 0; i < tree_leaf_chunks(&tree, leaf); i++)
-            put_chunk(packer, &ids[i], chunk_bytes);
+            put_chunk(w, &ids[i]);
         must(tree_put_leaf(&tree, w, leaf, ids, &e));
     }
     must(tree_put(&tree, w, &id, &e));
@@ -111,7 +97,7 @@ static void add_snapshot(const char *where, unsigned n, uint64_t chunks)
     AUTO_FREE char *name = format_text("s%06u", n);
     AUTO_FREE char *created = format_text("2026-01-%02uT%02u:%02u:%02uZ", 1 + n / 86400,
                                           n / 3600 % 24, n / 60 % 60, n % 60);
-    AUTO_JSON json_t *packs = json_array(), *own = NULL, *entry = NULL;
+    AUTO_JSON json_t *packs = NULL, *entry = NULL;
     char vdev[] = "xvda", path[] = "/dev/vg/g", driver[] = "lvm", host[] = "h", empty[] = "",
          off[] = "off", guest[] = "g", type[] = "pv",
          uuid[] = "00000000-0000-0000-0000-000000000000";
@@ -127,7 +113,6 @@ static void add_snapshot(const char *where, unsigned n, uint64_t chunks)
                          .vcpus = 1,
                          .disks = &disk,
                          .disk_count = 1};
-    struct packer *packer;
     struct store *s;
     struct repo *r;
     char sum[65];
@@ -135,15 +120,11 @@ static void add_snapshot(const char *where, unsigned n, uint64_t chunks)
     must(repo_open(&r, where, &e));
     must(repo_begin(r, REPO_WRITES, "synth", "", &e));
     must(store_open(&s, r, &e));
-    must(packer_new(&packer, repo_backend(r), repo_run(r), PACK_DATA, closed, packs, &e));
-    put_image(s, packer, chunks, disk.image.root);
+    put_image(s, chunks, disk.image.root);
     disk.image.bytes = chunks * store_chunk_bytes(s);
     put_config(s, &m.config);
-    must(packer_finish(packer, &e));
-    packer_free(packer);
     must(store_finish(s, &e));
-    own = store_packs_to_json(s);
-    json_array_extend(packs, own);
+    packs = store_packs_to_json(s);
     must(record_put(r, &m, sum, &e));
     entry = json_pack("{s:s, s:s, s:{s:s, s:s, s:s, s:s, s:I, s:I, s:i, s:b}, s:O}", "kind", "add",
                       "run", repo_run(r), "snapshot", "domain", "g", "name", name, "created",

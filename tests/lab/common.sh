@@ -58,9 +58,41 @@ check_back() { # TEXT NAME FROM DISK_ONE DISK_TWO
     check "$1: the counter goes on without a jump" check_contiguous "$(guest_console "$2")" "${line:-1}"
 }
 
+# Where it is, when a guest that was restored does nothing.
+evidence() { # NAME
+    xl list
+    for _ in 1 2 3; do xenctx -a "$(xl domid "$1")" 0 2>&1 | head -n 12; done
+    xl dmesg | tail -n 5
+    tail -n 20 "$(guest_console "$1")"
+}
+
+# COMMAND brings the guest back, and it goes on. Under emulation one that Xen was given unharmed may hang all the same
+# (lab/README.md, "What emulation gets wrong"): once in a job it is brought back a second time, by the same command.
+second_tries=1
+check_restored() { # TEXT NAME DISK_ONE DISK_TWO COMMAND...
+    local text=$1 name=$2 one=$3 two=$4 from
+    shift 4
+    from=$(guest_lines "$name")
+    check "$text" "$@"
+    if ! guest_wait "$name" 10 && ((second_tries-- > 0)); then
+        echo "# $text: the guest does not go on; once more"
+        evidence "$name" | sed 's/^/    /'
+        xl destroy "$name"
+        from=$(guest_lines "$name")
+        check "$text, once more" "$@"
+    fi
+    check_back "$text" "$name" "$from" "$one" "$two"
+}
+
+by_hand() { # NAME DIR: bring it back without domsnap
+    dd if="$2/$1.xvda.img" of="/dev/xenvols/$1-1" bs=1M conv=fsync status=none &&
+        dd if="$2/$1.xvdb.img" of="/dev/xenvols/$1-2" bs=1M conv=fsync status=none &&
+        xl restore "$2/$1.sav"
+}
+
 # Create, restore, and both by hand, of a guest that writes all the while.
 round_trip() { # TYPE
-    local type=$1 name=$1-trip dir=/data/$1-trip from one two
+    local type=$1 name=$1-trip dir=/data/$1-trip from one two vdev
     guest_make "$type" "$name"
     must "a $type guest starts" guest_start "$name"
     guest_wait "$name" 10
@@ -81,20 +113,13 @@ round_trip() { # TYPE
 
     check_fails "restore refuses while the guest runs" 1 'is running; --replace' domsnap restore --from "$dir"
     wreck "/dev/xenvols/$name-1" "/dev/xenvols/$name-2"
-    from=$(guest_lines "$name")
-    check "restore --replace" domsnap restore --from "$dir" --replace
-    check_back "restore" "$name" "$from" "$one" "$two"
+    check_restored "restore --replace" "$name" "$one" "$two" domsnap restore --from "$dir" --replace
     state_save "$OUT/restored"
     check "restore leaves nothing behind" diff "$OUT/before" "$OUT/restored"
 
-    # By hand, from domsnap's files.
     xl destroy "$name"
     wreck "/dev/xenvols/$name-1" "/dev/xenvols/$name-2"
-    dd if="$dir/$name.xvda.img" of="/dev/xenvols/$name-1" bs=1M conv=fsync status=none
-    dd if="$dir/$name.xvdb.img" of="/dev/xenvols/$name-2" bs=1M conv=fsync status=none
-    from=$(guest_lines "$name")
-    check "xl restore takes domsnap's save file" xl restore "$dir/$name.sav"
-    check_back "xl restore and dd" "$name" "$from" "$one" "$two"
+    check_restored "xl restore and dd of domsnap's files" "$name" "$one" "$two" by_hand "$name" "$dir"
 
     # By domsnap, from files made by hand.
     mkdir /data/hand
@@ -106,9 +131,7 @@ round_trip() { # TYPE
     one=$(disk_number "/data/hand/$name.xvda.img") two=$(disk_number /data/hand/other.img)
     check "import" domsnap import /data/hand --disk xvdb=other.img
     wreck "/dev/xenvols/$name-1"
-    from=$(guest_lines "$name")
-    check "restore of what was made by hand" domsnap restore --from /data/hand --replace
-    check_back "import and restore" "$name" "$from" "$one" "$two"
+    check_restored "restore of what was made by hand" "$name" "$one" "$two" domsnap restore --from /data/hand --replace
 
     # A guest that was restored does not announce again that it can suspend.
     from=$(guest_lines "$name")
@@ -124,7 +147,7 @@ disks_agree() { # DISK_ONE DISK_TWO
 
 # Create, with RAM and of the disks only, and restore, of an HVM guest. It takes minutes to boot, and so it boots once.
 hvm_trip() { # NAME
-    local name=$1 dir=/data/$1 a=${GUEST_VDEV:-xvd}a b=${GUEST_VDEV:-xvd}b option text vdev from one two
+    local name=$1 dir=/data/$1 a=${GUEST_VDEV:-xvd}a b=${GUEST_VDEV:-xvd}b option text vdev one two
     guest_make hvm "$name" 128
     must "an HVM guest starts" guest_start "$name"
     guest_wait "$name" 10
@@ -145,9 +168,7 @@ hvm_trip() { # NAME
     one=$(disk_number "$dir/$name.$a.img") two=$(disk_number "$dir/$name.$b.img")
     grep -A5 '"pause"' "$dir/manifest.json"
     wreck "/dev/xenvols/$name-1" "/dev/xenvols/$name-2"
-    from=$(guest_lines "$name")
-    check "restore --replace" domsnap restore --from "$dir" --replace
-    check_back "restore" "$name" "$from" "$one" "$two"
+    check_restored "restore --replace" "$name" "$one" "$two" domsnap restore --from "$dir" --replace
     state_save "$OUT/restored"
     check "restore leaves nothing behind" diff "$OUT/before" "$OUT/restored"
 }
