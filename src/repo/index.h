@@ -109,14 +109,8 @@ typedef int (*index_sink)(void *arg, uint64_t number, const struct index_entry *
 /* All places, by one read from front to back. */
 int index_each(struct index *ix, index_sink sink, void *arg, struct error *e);
 
-/* For each of `count` prefixes, sorted, the number of its first place and how many there are (0:
- * none): by one read from front to back. */
-struct index_match {
-    uint64_t first;
-    uint32_t count;
-};
-
-int index_match(struct index *ix, const uint8_t (*prefixes)[20], size_t count,
-                struct index_match *matches, struct error *e);
+/* A file for what memory is not to hold, empty and without a name: the caller's. -1: there is none.
+ */
+int index_scratch(struct index *ix);
 
 #endif

@@ -602,6 +602,17 @@ int index_merge(struct index *ix, uint64_t *places, struct error *e)
     return rc < 0 ? e->status : OK;
 }
 
+int index_scratch(struct index *ix)
+{
+    int fd = -1;
+
+    pthread_mutex_lock(&ix->keeping);
+    if (can_write(ix))
+        fd = openat(ix->dirfd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    pthread_mutex_unlock(&ix->keeping);
+    return fd;
+}
+
 /* ---- closing ---- */
 
 void index_close_segments(struct index *ix)

@@ -216,7 +216,7 @@ int index_each(struct index *ix, index_sink sink, void *arg, struct error *e)
 {
     struct numbered n = {.ix = ix};
     struct index_entry entry;
-    uint64_t number;
+    uint64_t number = 0; /* for the compiler, which can't see that it is set */
     int rc;
 
     if (walk_all(&n.walk, ix, e) < 0)
@@ -226,50 +226,6 @@ int index_each(struct index *ix, index_sink sink, void *arg, struct error *e)
         if (rc < 0)
             break;
     }
-    walk_free(n.walk);
-    return rc < 0 ? rc : OK;
-}
-
-struct matching {
-    const uint8_t (*prefixes)[PREFIX_BYTES];
-    size_t count, at;
-    struct index_match *matches;
-};
-
-static void match(struct matching *m, const struct index_entry *entry, uint64_t number)
-{
-    while (m->at < m->count && memcmp(m->prefixes[m->at], entry->prefix, PREFIX_BYTES) < 0)
-        m->at++;
-    if (m->at == m->count || memcmp(m->prefixes[m->at], entry->prefix, PREFIX_BYTES) != 0)
-        return;
-    if (!m->matches[m->at].count++)
-        m->matches[m->at].first = number;
-}
-
-/* Of one that is asked for twice. */
-static void copy_doubles(struct matching *m)
-{
-    for (size_t i = 1; i < m->count; i++)
-        if (memcmp(m->prefixes[i - 1], m->prefixes[i], PREFIX_BYTES) == 0)
-            m->matches[i] = m->matches[i - 1];
-}
-
-int index_match(struct index *ix, const uint8_t (*prefixes)[20], size_t count,
-                struct index_match *matches, struct error *e)
-{
-    struct matching m = {.prefixes = prefixes, .count = count, .matches = matches};
-    struct numbered n = {.ix = ix};
-    struct index_entry entry;
-    uint64_t number;
-    int rc;
-
-    if (count)
-        memset(matches, 0, count * sizeof *matches);
-    if (walk_all(&n.walk, ix, e) < 0)
-        return e->status;
-    while ((rc = next_numbered(&n, &entry, &number, e)) > 0)
-        match(&m, &entry, number);
-    copy_doubles(&m);
     walk_free(n.walk);
     return rc < 0 ? rc : OK;
 }

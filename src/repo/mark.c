@@ -6,21 +6,18 @@
 
 #include "base/cleanup.h"
 #include "base/interrupt.h"
+#include "repo/names.h"
 #include "repo/prefix_set.h"
-
-/* So many names are looked up by one read of the index: 10 MiB of them. */
-#define BATCH 524288
 
 struct mark {
     struct store *store;
     struct store_worker *worker;
     uint64_t places;
     uint8_t *needed, *keep;  /* a bit for each place */
+    struct names *names;     /* that are needed, and not looked up yet */
     struct prefix_set lists; /* that were met: what they list has been, too */
     struct prefix_set bases; /* of the patches that were chosen */
     struct prefix_set bad;
-    uint8_t (*batch)[PREFIX_BYTES];
-    size_t batch_count;
     size_t lost_lists, missing;
     bool at_bases; /* what is looked up is needed by patches alone, and whole */
 };
@@ -43,11 +40,11 @@ int mark_new(struct mark **out, struct store *s, struct error *e)
         return error_out_of_memory(e);
     m->store = s;
     if (index_merge(store_index(s), &m->places, e) == OK &&
-        store_worker_new(&m->worker, s, e) == OK) {
+        store_worker_new(&m->worker, s, e) == OK &&
+        names_new(&m->names, index_scratch(store_index(s)), e) == OK) {
         m->needed = calloc(m->places / 8 + 1, 1);
         m->keep = calloc(m->places / 8 + 1, 1);
-        m->batch = malloc(BATCH * sizeof *m->batch);
-        if (m->needed && m->keep && m->batch) {
+        if (m->needed && m->keep) {
             *out = m;
             return OK;
         }
@@ -67,66 +64,75 @@ void mark_free(struct mark *m)
     prefix_set_release(&m->bad);
     free(m->needed);
     free(m->keep);
-    free(m->batch);
+    names_free(m->names);
     free(m);
 }
 
 /* ---- what is needed ---- */
 
-static int compare(const void *a, const void *b)
+/* The names that are needed and the places that there are, both in order. */
+struct meeting {
+    struct mark *m;
+    const uint8_t *name; /* NULL: there are no more */
+    bool met;
+};
+
+static int next_name(struct meeting *g, struct error *e)
 {
-    return memcmp(a, b, PREFIX_BYTES);
+    int rc = names_next(g->m->names, &g->name, e);
+
+    if (rc == 0)
+        g->name = NULL;
+    g->met = false;
+    return rc < 0 ? rc : OK;
 }
 
-static size_t drop_doubles(uint8_t (*prefixes)[PREFIX_BYTES], size_t count)
+static int end_name(struct meeting *g, struct error *e)
 {
-    size_t kept = 0;
-
-    for (size_t i = 0; i < count; i++)
-        if (i == 0 || memcmp(prefixes[i], prefixes[kept - 1], PREFIX_BYTES) != 0)
-            memmove(prefixes[kept++], prefixes[i], PREFIX_BYTES);
-    return kept;
-}
-
-static int look_up(struct mark *m, size_t count, struct index_match *matches, struct error *e)
-{
-    if (index_match(store_index(m->store), (const uint8_t(*)[PREFIX_BYTES])m->batch, count, matches,
-                    e) < 0)
-        return e->status;
-    for (size_t i = 0; i < count; i++) {
-        for (uint32_t n = 0; n < matches[i].count; n++)
-            set_bit(m->needed, matches[i].first + n);
-        if (matches[i].count)
-            continue;
-        m->missing += !m->at_bases;
-        if (prefix_set_add(&m->bad, m->batch[i], NULL, e) < 0)
+    if (!g->met) {
+        g->m->missing += !g->m->at_bases;
+        if (prefix_set_add(&g->m->bad, g->name, NULL, e) < 0)
             return e->status;
     }
+    return next_name(g, e);
+}
+
+static int meet(void *arg, uint64_t number, const struct index_entry *entry, struct error *e)
+{
+    struct meeting *g = arg;
+
+    while (g->name && memcmp(g->name, entry->prefix, PREFIX_BYTES) < 0)
+        if (end_name(g, e) < 0)
+            return e->status;
+    if (g->name && memcmp(g->name, entry->prefix, PREFIX_BYTES) == 0) {
+        set_bit(g->m->needed, number);
+        g->met = true;
+    }
+    return OK;
+}
+
+static int look_up(struct mark *m, struct error *e)
+{
+    struct meeting g = {.m = m};
+
+    if (names_begin(m->names, e) < 0 || next_name(&g, e) < 0 ||
+        index_each(store_index(m->store), meet, &g, e) < 0)
+        return e->status;
+    while (g.name)
+        if (end_name(&g, e) < 0)
+            return e->status;
     return OK;
 }
 
 static int flush(struct mark *m, struct error *e)
 {
-    AUTO_FREE struct index_match *matches = NULL;
-    size_t count;
+    int rc;
 
-    if (m->batch_count == 0)
+    if (names_is_empty(m->names))
         return OK;
-    qsort(m->batch, m->batch_count, PREFIX_BYTES, compare);
-    count = drop_doubles(m->batch, m->batch_count);
-    m->batch_count = 0;
-    matches = malloc(count * sizeof *matches);
-    if (!matches)
-        return error_out_of_memory(e);
-    return look_up(m, count, matches, e) < 0 ? e->status : interrupt_check(e);
-}
-
-static int need(struct mark *m, const uint8_t *prefix, struct error *e)
-{
-    if (m->batch_count == BATCH && flush(m, e) < 0)
-        return e->status;
-    memcpy(m->batch[m->batch_count++], prefix, PREFIX_BYTES);
-    return OK;
+    rc = look_up(m, e);
+    names_clear(m->names);
+    return rc < 0 ? rc : interrupt_check(e);
 }
 
 /* `*new`: it has not been met before. */
@@ -134,7 +140,7 @@ static int need_list(struct mark *m, const struct chunk_id *id, bool *new, struc
 {
     if (prefix_set_add(&m->lists, id->bytes, new, e) < 0)
         return e->status;
-    return *new ? need(m, id->bytes, e) : OK;
+    return *new ? names_add(m->names, id->bytes, e) : OK;
 }
 
 static int see_list(void *arg, const struct chunk_id *id, struct error *e)
@@ -173,7 +179,7 @@ static int mark_leaf(struct mark *m, const struct tree *tree, uint64_t leaf, str
         return e->status;
     }
     for (uint32_t i = 0; i < LIST_IDS; i++)
-        if (!chunk_id_is_zero(&chunks[i]) && need(m, chunks[i].bytes, e) < 0)
+        if (!chunk_id_is_zero(&chunks[i]) && names_add(m->names, chunks[i].bytes, e) < 0)
             return e->status;
     return interrupt_check(e);
 }
@@ -256,8 +262,9 @@ static void keep(struct group *g, uint32_t i)
 
 static int need_base(struct group *g, const struct place *patch, struct error *e)
 {
-    return prefix_set_add(&g->m->bases, patch->base, NULL, e) < 0 ? e->status
-                                                                  : need(g->m, patch->base, e);
+    if (prefix_set_add(&g->m->bases, patch->base, NULL, e) < 0)
+        return e->status;
+    return names_add(g->m->names, patch->base, e);
 }
 
 /* What is nowhere sound may be read one day all the same. */
@@ -369,7 +376,9 @@ int mark_finish(struct mark *m, struct error *e)
         memset(m->keep, 0, m->places / 8 + 1);
         if (each_group(m, choose_piece, e) < 0)
             return e->status;
-        if (m->batch_count && (flush(m, e) < 0 || each_group(m, choose_bases, e) < 0))
+        if (names_is_empty(m->names))
+            continue;
+        if (flush(m, e) < 0 || each_group(m, choose_bases, e) < 0)
             return e->status;
     } while (m->bad.count > bad);
     return OK;
@@ -404,7 +413,7 @@ bool mark_is_bad(const struct mark *m, const struct chunk_id *id)
 
 int mark_base(struct mark *m, const uint8_t *prefix, struct error *e)
 {
-    return need(m, prefix, e);
+    return names_add(m->names, prefix, e);
 }
 
 size_t mark_missing(const struct mark *m)

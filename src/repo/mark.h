@@ -6,7 +6,7 @@
  *     mark_new → mark_snapshot … → mark_finish → mark_keeps, mark_is_bad … → mark_free
  *
  * By one thread; the index is merged, and nothing is put meanwhile. Memory: two or three bits for
- * each place, and some 40 bytes for each list.
+ * each place, some 40 bytes for each list, and 15 MiB for names.
  */
 #ifndef REPO_MARK_H
 #define REPO_MARK_H
