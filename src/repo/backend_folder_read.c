@@ -212,12 +212,15 @@ static bool is_aligned(uint64_t offset, const void *to, size_t bytes)
     return (offset | (uintptr_t)to | bytes) % BACKEND_ALIGNMENT == 0;
 }
 
+/* Of small pieces many lie in one block, and the next ones follow: then the page cache pays. */
+#define DIRECT_MIN_BYTES (64u << 10)
+
 /* Files of some file systems want more to be aligned than we know, and say so by EINVAL. */
 static ssize_t read_some(const struct local_opened *o, void *to, size_t bytes, uint64_t offset)
 {
     ssize_t n;
 
-    if (o->direct_fd >= 0 && is_aligned(offset, to, bytes)) {
+    if (o->direct_fd >= 0 && bytes >= DIRECT_MIN_BYTES && is_aligned(offset, to, bytes)) {
         n = pread(o->direct_fd, to, bytes, (off_t)offset);
         if (n >= 0 || errno != EINVAL)
             return n;

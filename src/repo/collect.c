@@ -14,9 +14,10 @@
 /* A pack of which less than this part is needed is written anew. */
 #define NEEDED_PART 2
 
-/* Packs smaller than that are brought together once there are so many of a kind. */
-#define SMALL_BYTES (PACK_FULL_BYTES / 4)
-#define SMALL_COUNT 8
+/* Packs of fewer bytes and fewer pieces are brought together once there are so many of a kind. */
+#define SMALL_BYTES  (PACK_FULL_BYTES / 4)
+#define SMALL_PIECES (PACK_ENTRIES_MAX / 4)
+#define SMALL_COUNT  8
 
 /* So many pieces are read by one collection at most, to be moved or to see that they are whole:
  * what else could be freed is the next one's. */
@@ -33,6 +34,7 @@ enum fate {
 
 struct plan {
     enum fate fate;
+    uint64_t count; /* of its pieces */
     uint64_t needed_bytes;
     uint64_t needed_count;
     uint64_t spare_count; /* places of what is needed, of which another place is kept */
@@ -158,6 +160,7 @@ static int weigh_place(void *arg, uint64_t number, const struct index_entry *ent
     (void)e;
     if (entry->place.pack >= c->pack_count)
         return OK;
+    p->count++;
     if (mark_keeps(c->mark, number)) {
         p->needed_count++;
         p->needed_bytes += PIECE_HEAD_BYTES + entry->place.stored_bytes + TABLE_ENTRY_BYTES;
@@ -197,7 +200,9 @@ static void plan_one(struct collection *c, uint32_t n, uint64_t *errands)
 
 static bool is_small(const struct collection *c, uint32_t n)
 {
-    return c->plans[n].fate == STAYS && pack_of(c, n)->bytes < SMALL_BYTES &&
+    const struct plan *p = &c->plans[n];
+
+    return p->fate == STAYS && p->count < SMALL_PIECES && pack_of(c, n)->bytes < SMALL_BYTES &&
            !is_out_of_question(c, pack_of(c, n));
 }
 

@@ -375,4 +375,16 @@ list_objects() { find "$work/repo" -type f -exec sha256sum {} + | sort; }
 list_objects > "$work/before"
 check_fails "without its config nothing is repaired" 1 'config' "$domsnap" repair
 check "and nothing made anew, since the log is whole" cmp "$work/before" <(list_objects)
+
+# ---- packs that are full of small pieces ----
+
+rm -rf "$work/repo"
+"$domsnap" init > /dev/null
+"${domsnap%/*}/../bench/synth" "$work/repo" 10 20000
+find "$work/repo/packs" -type f -size +2M > "$work/full"
+"$domsnap" gc > /dev/null
+check "gc leaves packs that are full of small pieces alone" test "$(xargs ls < "$work/full" | wc -l)" = 10
+find "$work/repo/packs" -type f | sort > "$work/before"
+check_fails "gc does not write anew what it has brought together" 0 '^0 B freed$' "$domsnap" gc
+check "nor anything else" cmp "$work/before" <(find "$work/repo/packs" -type f | sort)
 exit $failed
