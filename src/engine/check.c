@@ -175,6 +175,7 @@ static int check_repository(struct checking *c, struct error *e)
 
 struct readings {
     struct store *store; /* NULL: who reads opens it */
+    const char *run;     /* with `store`: that made the snapshot */
     struct seen *seen;
 };
 
@@ -187,7 +188,7 @@ static int read_snapshot(struct checking *c, const struct snapshot_ref *ref,
     struct manifest m;
     int rc;
 
-    rc = by->store ? source_of_store(&p, by->store, ref, &m, e) : driver->open(&p, ref, &m, e);
+    rc = by->store ? source_of_store(&p, by->store, by->run, &m, e) : driver->open(&p, ref, &m, e);
     if (rc < 0)
         return rc;
     progress_begin(&c->engine->progress, "check", manifest_bytes(&m));
@@ -222,14 +223,15 @@ static int check_one(struct checking *c, const struct snapshot_ref *ref, const s
     return OK;
 }
 
-static int check_listed(struct checking *c, const struct snapshot_list *list,
-                        const struct readings *by, struct error *e)
+static int check_listed(struct checking *c, const struct snapshot_list *list, struct readings *by,
+                        struct error *e)
 {
     struct snapshot_ref ref = c->params->what;
     int rc = OK;
 
     for (size_t i = 0; rc == OK && i < list->count; i++) {
         ref.name = list->items[i].name;
+        by->run = list->items[i].run;
         rc = check_one(c, &ref, by, e);
         if (rc == NOT_FOUND) /* deleted meanwhile */
             rc = OK;

@@ -53,7 +53,8 @@ static bool is_pack(const char *name)
     return strncmp(name, FOLDER_PACKS "/", strlen(FOLDER_PACKS "/")) == 0;
 }
 
-/* Packs are read once and are far larger than memory: the page cache would only cost. */
+/* Packs are read once and are far larger than memory: the page cache would only cost, but for small
+ * pieces. What it has from earlier is dropped: whoever reads wants to know what the disk has. */
 static void open_direct(struct local_opened *o, int dirfd, const char *last, const struct stat *st)
 {
     struct stat same;
@@ -62,8 +63,10 @@ static void open_direct(struct local_opened *o, int dirfd, const char *last, con
     if (open_in(dirfd, last, O_RDONLY, &o->direct_fd, &e) < 0)
         return;
     if (fcntl(o->direct_fd, F_SETFL, O_DIRECT) == 0 && fstat(o->direct_fd, &same) == 0 &&
-        same.st_dev == st->st_dev && same.st_ino == st->st_ino)
+        same.st_dev == st->st_dev && same.st_ino == st->st_ino) {
+        posix_fadvise(o->fd, 0, 0, POSIX_FADV_DONTNEED);
         return;
+    }
     close(o->direct_fd);
     o->direct_fd = -1;
 }

@@ -151,7 +151,7 @@ static bool is_wanted_still(struct check *c, const char *object)
     } else if (strncmp(object, "state/", 6) == 0) {
         wanted = strtoull(base, NULL, 10) >= v->number - log_length(l);
     } else {
-        wanted = view_has_snapshot(v, base);
+        wanted = view_find_made_by(v, base) != NULL;
     }
     log_close(l);
     return wanted;

@@ -38,6 +38,7 @@ struct plan {
     uint64_t needed_bytes;
     uint64_t needed_count;
     uint64_t spare_count; /* places of what is needed, of which another place is kept */
+    bool cannot_move;     /* what is needed of it is damaged */
     enum pack_kind kind;  /* of those that move */
 };
 
@@ -93,7 +94,7 @@ static int why_no_record(struct collection *c, const char *run, struct error *e)
         return why.status;
     if (log_read(log, e) < 0)
         return e->status;
-    if (!view_has_snapshot(log_view(log), run))
+    if (!view_find_made_by(log_view(log), run))
         return error_set(e, AGAIN, "a snapshot was deleted meanwhile");
     *e = why;
     return e->status;
@@ -155,13 +156,15 @@ static bool is_spare(const struct collection *c, uint64_t number, const struct p
 static int weigh_place(void *arg, uint64_t number, const struct index_entry *entry, struct error *e)
 {
     struct collection *c = arg;
-    struct plan *p = &c->plans[entry->place.pack];
+    struct plan *p;
 
     (void)e;
     if (entry->place.pack >= c->pack_count)
         return OK;
+    p = &c->plans[entry->place.pack];
     p->count++;
     if (mark_keeps(c->mark, number)) {
+        p->cannot_move |= entry->place.damaged;
         p->needed_count++;
         p->needed_bytes += PIECE_HEAD_BYTES + entry->place.stored_bytes + TABLE_ENTRY_BYTES;
     } else if (is_spare(c, number, &entry->place)) {
@@ -175,7 +178,7 @@ static bool can_go(const struct collection *c, uint32_t n, uint64_t *errands)
 {
     uint64_t more = c->plans[n].needed_count + c->plans[n].spare_count;
 
-    if (*errands && *errands + more > ERRANDS_MAX)
+    if (more && *errands + more > ERRANDS_MAX)
         return false;
     *errands += more;
     return true;
@@ -192,7 +195,7 @@ static void plan_one(struct collection *c, uint32_t n, uint64_t *errands)
 {
     struct plan *p = &c->plans[n];
 
-    if (is_out_of_question(c, pack_of(c, n)))
+    if (p->cannot_move || is_out_of_question(c, pack_of(c, n)))
         return;
     if (p->needed_bytes < pack_of(c, n)->bytes / NEEDED_PART && can_go(c, n, errands))
         p->fate = p->needed_count ? MOVES : DEAD;
@@ -202,8 +205,8 @@ static bool is_small(const struct collection *c, uint32_t n)
 {
     const struct plan *p = &c->plans[n];
 
-    return p->fate == STAYS && p->count < SMALL_PIECES && pack_of(c, n)->bytes < SMALL_BYTES &&
-           !is_out_of_question(c, pack_of(c, n));
+    return p->fate == STAYS && !p->cannot_move && p->count < SMALL_PIECES &&
+           pack_of(c, n)->bytes < SMALL_BYTES && !is_out_of_question(c, pack_of(c, n));
 }
 
 static void plan_small(struct collection *c, enum pack_kind kind, uint64_t *errands)

@@ -255,17 +255,18 @@ int log_reap(struct log *l, unsigned *ended, struct error *e)
 
 static json_t *remove_to_json(const char *me, char (*runs)[RUN_ID], size_t count)
 {
-    json_t *list = json_array();
+    AUTO_JSON json_t *list = json_array();
 
-    for (size_t i = 0; list && i < count; i++)
-        json_array_append_new(list, json_string(runs[i]));
-    return json_pack("{s:s, s:s, s:o}", "kind", "remove", "run", me, "snapshots", list);
+    for (size_t i = 0; i < count; i++)
+        if (json_array_append_new(list, json_string(runs[i])) < 0)
+            return NULL;
+    return json_pack("{s:s, s:s, s:O}", "kind", "remove", "run", me, "snapshots", list);
 }
 
 static bool has_any(const struct view *v, char (*runs)[RUN_ID], size_t count)
 {
     for (size_t i = 0; i < count; i++)
-        if (view_has_snapshot(v, runs[i]))
+        if (view_find_made_by(v, runs[i]))
             return true;
     return false;
 }

@@ -135,12 +135,19 @@ static int flush(struct mark *m, struct error *e)
     return rc < 0 ? rc : interrupt_check(e);
 }
 
+static int need(struct mark *m, const uint8_t *prefix, struct error *e)
+{
+    if (names_is_full(m->names) && flush(m, e) < 0)
+        return e->status;
+    return names_add(m->names, prefix, e);
+}
+
 /* `*new`: it has not been met before. */
 static int need_list(struct mark *m, const struct chunk_id *id, bool *new, struct error *e)
 {
     if (prefix_set_add(&m->lists, id->bytes, new, e) < 0)
         return e->status;
-    return *new ? names_add(m->names, id->bytes, e) : OK;
+    return *new ? need(m, id->bytes, e) : OK;
 }
 
 static int see_list(void *arg, const struct chunk_id *id, struct error *e)
@@ -179,7 +186,7 @@ static int mark_leaf(struct mark *m, const struct tree *tree, uint64_t leaf, str
         return e->status;
     }
     for (uint32_t i = 0; i < LIST_IDS; i++)
-        if (!chunk_id_is_zero(&chunks[i]) && names_add(m->names, chunks[i].bytes, e) < 0)
+        if (!chunk_id_is_zero(&chunks[i]) && need(m, chunks[i].bytes, e) < 0)
             return e->status;
     return interrupt_check(e);
 }
@@ -264,7 +271,7 @@ static int need_base(struct group *g, const struct place *patch, struct error *e
 {
     if (prefix_set_add(&g->m->bases, patch->base, NULL, e) < 0)
         return e->status;
-    return names_add(g->m->names, patch->base, e);
+    return need(g->m, patch->base, e);
 }
 
 /* What is nowhere sound may be read one day all the same. */
@@ -376,9 +383,7 @@ int mark_finish(struct mark *m, struct error *e)
         memset(m->keep, 0, m->places / 8 + 1);
         if (each_group(m, choose_piece, e) < 0)
             return e->status;
-        if (names_is_empty(m->names))
-            continue;
-        if (flush(m, e) < 0 || each_group(m, choose_bases, e) < 0)
+        if (m->bases.count && (flush(m, e) < 0 || each_group(m, choose_bases, e) < 0))
             return e->status;
     } while (m->bad.count > bad);
     return OK;
@@ -413,7 +418,7 @@ bool mark_is_bad(const struct mark *m, const struct chunk_id *id)
 
 int mark_base(struct mark *m, const uint8_t *prefix, struct error *e)
 {
-    return names_add(m->names, prefix, e);
+    return need(m, prefix, e);
 }
 
 size_t mark_missing(const struct mark *m)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "repo/names.h"
 
+#include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -18,6 +19,8 @@
 /* Sorted, none twice. */
 struct run {
     uint64_t next, end; /* in the file, in prefixes; what is in `buffer` is before `next` */
+    uint8_t sum[32];    /* SHA-256 of what was written */
+    EVP_MD_CTX *read;   /* of what was read so far */
     uint8_t (*buffer)[PREFIX_BYTES];
     size_t count, at; /* in there; of what is held there is nothing else */
 };
@@ -53,9 +56,13 @@ int names_new(struct names **out, int scratch, struct error *e)
 
 void names_clear(struct names *n)
 {
-    for (size_t i = 0; i < n->run_count; i++)
+    for (size_t i = 0; i < n->run_count; i++) {
+        EVP_MD_CTX_free(n->runs[i].read);
         if (n->runs[i].buffer != n->held)
             free(n->runs[i].buffer);
+    }
+    if (n->written && ftruncate(n->scratch, 0) < 0)
+        log_debug("a file for names: it can't be emptied");
     free(n->runs);
     free(n->heap);
     n->runs = NULL;
@@ -74,6 +81,11 @@ void names_free(struct names *n)
     if (n->scratch >= 0)
         close(n->scratch);
     free(n);
+}
+
+bool names_is_full(const struct names *n)
+{
+    return n->keeps && n->held_count >= HELD_MAX;
 }
 
 bool names_is_empty(const struct names *n)
@@ -132,6 +144,10 @@ static int write_held(struct names *n, struct error *e)
     r->next = n->written;
     n->written += n->held_count;
     r->end = n->written;
+    r->read = EVP_MD_CTX_new();
+    if (!r->read || EVP_DigestInit_ex(r->read, EVP_sha256(), NULL) != 1 ||
+        EVP_Digest(n->held, n->held_count * PREFIX_BYTES, r->sum, NULL, EVP_sha256(), NULL) != 1)
+        return error_out_of_memory(e);
     n->held_count = 0;
     return OK;
 }
@@ -175,6 +191,22 @@ static size_t buffer_count(const struct names *n)
     return count < BUFFER_MIN ? BUFFER_MIN : count;
 }
 
+/* A name that was read wrong would be taken for one that nothing needs. */
+static int check_read(struct run *r, size_t count, struct error *e)
+{
+    uint8_t sum[sizeof r->sum];
+
+    if (EVP_DigestUpdate(r->read, r->buffer, count * PREFIX_BYTES) != 1)
+        return error_out_of_memory(e);
+    if (r->next < r->end)
+        return OK;
+    if (EVP_DigestFinal_ex(r->read, sum, NULL) != 1)
+        return error_out_of_memory(e);
+    if (memcmp(sum, r->sum, sizeof sum) == 0)
+        return OK;
+    return error_set(e, FAILED, "a file for names: checksum mismatch; is the cache's disk sound?");
+}
+
 /* 1: there is more of it. */
 static int refill(struct names *n, struct run *r, struct error *e)
 {
@@ -191,7 +223,7 @@ static int refill(struct names *n, struct run *r, struct error *e)
     r->next += count;
     r->count = count;
     r->at = 0;
-    return 1;
+    return check_read(r, count, e) < 0 ? e->status : 1;
 }
 
 /* The first of the heap has changed: put it where it belongs. */
@@ -276,6 +308,8 @@ int names_next(struct names *n, const uint8_t **prefix, struct error *e)
             return e->status;
     if (!n->heap_count)
         return 0;
+    if (n->has_last && compare(first_of(n->heap[0]), n->last) < 0)
+        return error_set(e, FAILED, "a file for names: they are not in order");
     memcpy(n->last, first_of(n->heap[0]), PREFIX_BYTES);
     n->has_last = true;
     *prefix = n->last;

@@ -348,7 +348,7 @@ static int put_note(struct repo *r, const char *kind, json_t *packs, struct erro
     return error_set(e, AGAIN, "others write to it all the time");
 }
 
-/* What one entry has at most: some 10 MiB. */
+/* What one entry has at most: some 10 MiB; 50 if all are whole packs. */
 #define NOTE_OFFSETS_MAX (1u << 19)
 
 /* From the end. */

@@ -94,7 +94,7 @@ static struct view_snapshot *find_snapshot_of(const struct view *v, const char *
     return NULL;
 }
 
-bool view_has_snapshot(const struct view *v, const char *run)
+const struct view_snapshot *view_find_made_by(const struct view *v, const char *run)
 {
     return find_snapshot_of(v, run);
 }

@@ -117,8 +117,8 @@ bool view_keeps_for(const struct view *v, const char *run, const struct pack_nam
 bool view_needs_pack(const struct view *v, const struct pack_name *name);
 bool view_needs_record(const struct view *v, const char *run);
 
-/* Whether the snapshot that this run has made is there. */
-bool view_has_snapshot(const struct view *v, const char *run);
+/* The snapshot that this run has made: the view's own; NULL: it is not there. */
+const struct view_snapshot *view_find_made_by(const struct view *v, const char *run);
 
 /*
  * What an entry does (log.h says what entries there are). Nothing in it is trusted. UNSUPPORTED: a

@@ -57,10 +57,11 @@ struct source_driver {
 
 extern const struct source_driver source_folder, source_repository;
 
-/* Open one of a repository that is open, by the run that it has: both must outlive it. */
+/* Open the one that this run has made, of a repository that is open and outlives it. NOT_FOUND: it
+ * was deleted, whatever has its name now. */
 struct store;
-int source_of_store(struct source **s, struct store *store, const struct snapshot_ref *ref,
-                    struct manifest *m, struct error *e);
+int source_of_store(struct source **s, struct store *store, const char *run, struct manifest *m,
+                    struct error *e);
 
 const struct source_driver *source_driver_of(const struct snapshot_ref *ref);
 

@@ -48,21 +48,20 @@ static int begin_run(struct source *s, const struct view_snapshot *kept, struct 
     return reads ? repo_begin(s->repo, REPO_READS, "read", reads, e) : error_out_of_memory(e);
 }
 
-/* It may be deleted just now, by who looked at who reads before we began. */
-static int get_record(struct source *s, const struct snapshot_ref *ref, struct manifest *m,
-                      struct error *e)
+/* It may have been deleted, and so it may be later, unless our run says that it is read. */
+static int get_record(struct source *s, const char *run, struct manifest *m, struct error *e)
 {
-    const struct view_snapshot *kept;
+    const struct view_snapshot *kept = view_find_made_by(repo_view(s->repo), run);
     struct error why;
 
-    if (record_find(s->repo, ref->domain, ref->name, &kept, e) < 0)
-        return e->status;
-    if (record_get(s->repo, kept, m, e) == OK)
+    if (kept && record_get(s->repo, kept, m, e) == OK)
         return OK;
     why = *e;
-    if (log_read(repo_log(s->repo), e) == OK &&
-        record_find(s->repo, ref->domain, ref->name, &kept, e) == OK)
-        *e = why;
+    if (kept && log_read(repo_log(s->repo), e) < 0)
+        return e->status;
+    if (!kept || !view_find_made_by(repo_view(s->repo), run))
+        return error_set(e, NOT_FOUND, "it has been deleted");
+    *e = why;
     return e->status;
 }
 
@@ -70,11 +69,13 @@ static int open_all(struct source *s, const struct snapshot_ref *ref, struct man
                     struct error *e)
 {
     const struct view_snapshot *kept;
+    char run[RUN_ID];
 
     if (repo_open(&s->repo, ref->repo, e) < 0 ||
         record_find(s->repo, ref->domain, ref->name, &kept, e) < 0)
         return e->status;
-    if (begin_run(s, kept, e) < 0 || get_record(s, ref, m, e) < 0)
+    memcpy(run, kept->run, RUN_ID);
+    if (begin_run(s, kept, e) < 0 || get_record(s, run, m, e) < 0)
         return e->status;
     if (store_open(&s->store, s->repo, e) == OK)
         return OK;
@@ -100,15 +101,15 @@ static int repository_open(struct source **out, const struct snapshot_ref *ref, 
     return e->status;
 }
 
-int source_of_store(struct source **out, struct store *store, const struct snapshot_ref *ref,
-                    struct manifest *m, struct error *e)
+int source_of_store(struct source **out, struct store *store, const char *run, struct manifest *m,
+                    struct error *e)
 {
     struct source *s = calloc(1, sizeof *s);
 
     if (!s)
         return error_out_of_memory(e);
     *s = (struct source){.repo = store_repo(store), .store = store, .borrowed = true};
-    if (get_record(s, ref, m, e) == OK) {
+    if (get_record(s, run, m, e) == OK) {
         *out = s;
         return OK;
     }

@@ -135,4 +135,17 @@ for scenario in create create_folder restore delete gc check repair; do
     [ $tried -gt $began ] || { echo "not ok - $scenario: no fault point was passed" && failed=1; }
     [ "$failed" != "$before" ] || echo "ok - $scenario, stopped at $((tried - began)) points: the others finish, and then it does"
 done
+
+# ---- all of a guest's are checked, and one of them is deleted meanwhile, and its name used again ----
+
+begin check
+DOMSNAP_FAULT="object-published 1 stop" "$faults" check off01 > "$work/output" 2> /dev/null &
+pid=$!
+until has_stopped $pid || has_ended $pid; do sleep 0.01; done
+check "a snapshot is deleted while all of its guest's are checked" in_time delete off01@first
+check "its name is used again" in_time create off01@first --config "$now/off01.cfg"
+check "what it had is freed" in_time gc
+kill -CONT $pid
+wait $pid
+check "the check goes on with the others, and tells what it read" test "$? $(cat "$work/output")" = "0 good     off01@second"
 exit "$failed"

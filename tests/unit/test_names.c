@@ -117,6 +117,52 @@ static void memory_does_where_there_is_no_file(void **state)
     try(open("/dev/full", O_RDWR | O_CLOEXEC), 1 << 20);
 }
 
+static void it_is_full_where_there_is_no_file(void **state)
+{
+    int scratch[] = {-1, open("/dev/full", O_RDWR | O_CLOEXEC), scratch_file()};
+    uint8_t(*all)[PREFIX_BYTES] = some_names((1u << 19) + 1);
+    struct names *n;
+
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        ok(names_new(&n, scratch[i], &e));
+        add_all(n, all, 1u << 19);
+        assert_int_equal(names_is_full(n), i == 0);
+        ok(names_add(n, all[1u << 19], &e));
+        assert_int_equal(names_is_full(n), i < 2);
+        names_free(n);
+    }
+    free(all);
+}
+
+static void a_byte_that_is_read_wrong_is_noticed(void **state)
+{
+    static const off_t at[] = {0, 5 << 20, (10 << 20) - 1, (20 << 20) - 20};
+    size_t count = 2 * (1u << 19) + 1;
+    uint8_t(*all)[PREFIX_BYTES] = some_names(count), byte;
+    const uint8_t *name;
+    struct names *n;
+    int rc;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof at / sizeof *at; i++) {
+        int scratch = scratch_file();
+
+        ok(names_new(&n, scratch, &e));
+        add_all(n, all, count);
+        assert_int_equal(pread(scratch, &byte, 1, at[i]), 1);
+        byte ^= 1;
+        assert_int_equal(pwrite(scratch, &byte, 1, at[i]), 1);
+        ok(names_begin(n, &e));
+        while ((rc = names_next(n, &name, &e)) > 0)
+            ;
+        assert_true(rc < 0);
+        assert_non_null(strstr(e.text, "a file for names: "));
+        names_free(n);
+    }
+    free(all);
+}
+
 static void a_file_that_is_cut_is_said(void **state)
 {
     int scratch = scratch_file();
@@ -150,6 +196,8 @@ int main(void)
         cmocka_unit_test(what_memory_holds),
         cmocka_unit_test(what_memory_does_not_hold),
         cmocka_unit_test(memory_does_where_there_is_no_file),
+        cmocka_unit_test(it_is_full_where_there_is_no_file),
+        cmocka_unit_test(a_byte_that_is_read_wrong_is_noticed),
         cmocka_unit_test(a_file_that_is_cut_is_said),
     };
 

@@ -582,7 +582,7 @@ static void much_damage_is_noted_in_parts(void **state)
     enum { PLACES = 4 * 1000 * 1000 };
 
     json_t *damage = json_object(), *offsets = json_array();
-    const uint32_t first = 64, last = 64 + PLACES - 1;
+    const uint32_t first = 4000000000u, last = first + PLACES - 1;
     char text[PACK_NAME_TEXT], other[PACK_NAME_TEXT];
     AUTO_FREE struct view_pack *packs = NULL;
     struct picture p;
@@ -598,6 +598,7 @@ static void much_damage_is_noted_in_parts(void **state)
     pack_name_to_text(&packs[1].name, other);
     for (uint32_t i = first; i <= last; i++)
         json_array_append_new(offsets, json_integer(i));
+    assert_true(json_dumpb(offsets, NULL, 0, JSON_INDENT(2)) > LOG_ENTRY_MAX_BYTES);
     json_object_set_new(damage, text, offsets);
     json_object_set_new(damage, other, json_array());
     h = begin();
