@@ -53,8 +53,7 @@ static bool is_pack(const char *name)
     return strncmp(name, FOLDER_PACKS "/", strlen(FOLDER_PACKS "/")) == 0;
 }
 
-/* Packs are read once and are far larger than memory: the page cache would only cost, but for small
- * pieces. What it has from earlier is dropped: whoever reads wants to know what the disk has. */
+/* Packs are read once and are far larger than memory: the page cache would only cost. */
 static void open_direct(struct local_opened *o, int dirfd, const char *last, const struct stat *st)
 {
     struct stat same;
@@ -63,10 +62,8 @@ static void open_direct(struct local_opened *o, int dirfd, const char *last, con
     if (open_in(dirfd, last, O_RDONLY, &o->direct_fd, &e) < 0)
         return;
     if (fcntl(o->direct_fd, F_SETFL, O_DIRECT) == 0 && fstat(o->direct_fd, &same) == 0 &&
-        same.st_dev == st->st_dev && same.st_ino == st->st_ino) {
-        posix_fadvise(o->fd, 0, 0, POSIX_FADV_DONTNEED);
+        same.st_dev == st->st_dev && same.st_ino == st->st_ino)
         return;
-    }
     close(o->direct_fd);
     o->direct_fd = -1;
 }
@@ -215,15 +212,12 @@ static bool is_aligned(uint64_t offset, const void *to, size_t bytes)
     return (offset | (uintptr_t)to | bytes) % BACKEND_ALIGNMENT == 0;
 }
 
-/* Of small pieces many lie in one block, and the next ones follow: then the page cache pays. */
-#define DIRECT_MIN_BYTES (64u << 10)
-
 /* Files of some file systems want more to be aligned than we know, and say so by EINVAL. */
 static ssize_t read_some(const struct local_opened *o, void *to, size_t bytes, uint64_t offset)
 {
     ssize_t n;
 
-    if (o->direct_fd >= 0 && bytes >= DIRECT_MIN_BYTES && is_aligned(offset, to, bytes)) {
+    if (o->direct_fd >= 0 && is_aligned(offset, to, bytes)) {
         n = pread(o->direct_fd, to, bytes, (off_t)offset);
         if (n >= 0 || errno != EINVAL)
             return n;

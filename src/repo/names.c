@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "repo/names.h"
 
+#include <fcntl.h>
 #include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -138,6 +139,9 @@ static int write_held(struct names *n, struct error *e)
         n->keeps = true;
         return OK;
     }
+    /* While more are gathered: who has little memory would have to wait for it later. */
+    sync_file_range(n->scratch, (off_t)(n->written * PREFIX_BYTES),
+                    (off_t)(n->held_count * PREFIX_BYTES), SYNC_FILE_RANGE_WRITE);
     r = add_run(n, e);
     if (!r)
         return e->status;

@@ -11,8 +11,10 @@
 
 #define ALIGNMENT BACKEND_ALIGNMENT
 
-/* Read at once from packs that are read from front to back. */
+/* Read at once from packs that are read from front to back; and where one piece follows another so
+ * closely. */
 #define READ_BYTES (4u << 20)
+#define NEAR_BYTES (256u << 10)
 
 void pack_object(const struct pack_name *name, char object[static PACK_OBJECT_MAX])
 {
@@ -159,42 +161,72 @@ int pack_read_kind(struct backend *b, const struct pack_name *name, enum pack_ki
 
 /* ---- pieces ---- */
 
-int pack_read_piece(struct backend *b, const struct pack_name *name, uint32_t offset,
-                    uint32_t stored_bytes, uint8_t *buffer, const uint8_t **piece,
-                    struct piece_head *h, struct error *e)
+static int make_window(struct pack_window *window, size_t room, struct error *e)
 {
-    if (stored_bytes > CHUNK_MAX_BYTES)
-        return error_set(e, DAMAGED, "at %u: a piece that is too long", offset);
-    if (read_around(b, name, offset, PIECE_HEAD_BYTES + (size_t)stored_bytes, buffer, piece, e) < 0)
-        return e->status;
-    if (piece_head_take(h, *piece, e) < 0)
-        return error_prefix(e, "at %u", offset);
-    if (h->stored_bytes != stored_bytes)
-        return error_set(e, DAMAGED, "at %u: a piece of another length", offset);
-    return OK;
+    *window = (struct pack_window){.buffer = aligned(room), .room = room};
+    return window->buffer ? OK : error_out_of_memory(e);
 }
 
-int pack_look(struct backend *b, const struct pack_name *name, struct pack_window *window,
-              uint64_t offset, size_t bytes, const uint8_t **at, struct error *e)
+int pack_window_new(struct pack_window *window, uint32_t stored_bytes, struct error *e)
 {
+    size_t room = round_up(PIECE_HEAD_BYTES + (uint64_t)stored_bytes) + ALIGNMENT;
+
+    return make_window(window, room < NEAR_BYTES ? NEAR_BYTES : room, e);
+}
+
+static bool is_of(const struct pack_window *window, const struct pack_name *name)
+{
+    return window->bytes && pack_name_compare(&window->name, name) == 0;
+}
+
+/* Have `bytes` from `offset` on in the window: read them, unless they are there, and `ahead` as
+ * much as it has room for. */
+static int look(struct backend *b, const struct pack_name *name, struct pack_window *window,
+                bool ahead, uint64_t offset, size_t bytes, const uint8_t **at, struct error *e)
+{
+    size_t want = ahead ? window->room : blocks_around(offset, bytes);
     char object[PACK_OBJECT_MAX];
 
-    if (!window->buffer)
-        window->buffer = aligned(READ_BYTES);
-    if (!window->buffer)
-        return error_out_of_memory(e);
-    if (offset < window->begin || offset + bytes > window->begin + window->bytes) {
+    if (!is_of(window, name) || offset < window->begin ||
+        offset + bytes > window->begin + window->bytes) {
         pack_object(name, object);
+        window->name = *name;
         window->begin = offset / ALIGNMENT * ALIGNMENT;
         window->bytes = 0;
-        if (b->driver->get(b, object, window->begin, window->buffer, READ_BYTES, &window->bytes,
-                           e) < 0)
+        if (b->driver->get(b, object, window->begin, window->buffer, want, &window->bytes, e) < 0)
             return e->status == NOT_FOUND ? error_set(e, DAMAGED, "it is missing") : e->status;
     }
     if (offset + bytes > window->begin + window->bytes)
         return error_set(e, DAMAGED, "it is cut short: nothing is left at %llu",
                          (unsigned long long)(window->begin + window->bytes));
     *at = window->buffer + (offset - window->begin);
+    window->next = offset + bytes;
+    return OK;
+}
+
+int pack_look(struct backend *b, const struct pack_name *name, struct pack_window *window,
+              uint64_t offset, size_t bytes, const uint8_t **at, struct error *e)
+{
+    if (!window->buffer && make_window(window, READ_BYTES, e) < 0)
+        return e->status;
+    return look(b, name, window, true, offset, bytes, at, e);
+}
+
+int pack_read_piece(struct backend *b, const struct pack_name *name, uint32_t offset,
+                    uint32_t stored_bytes, struct pack_window *window, const uint8_t **piece,
+                    struct piece_head *h, struct error *e)
+{
+    bool ahead = is_of(window, name) && offset >= window->next &&
+                 offset - window->next < NEAR_BYTES && stored_bytes < NEAR_BYTES / 4;
+
+    if (stored_bytes > CHUNK_MAX_BYTES)
+        return error_set(e, DAMAGED, "at %u: a piece that is too long", offset);
+    if (look(b, name, window, ahead, offset, PIECE_HEAD_BYTES + (size_t)stored_bytes, piece, e) < 0)
+        return e->status;
+    if (piece_head_take(h, *piece, e) < 0)
+        return error_prefix(e, "at %u", offset);
+    if (h->stored_bytes != stored_bytes)
+        return error_set(e, DAMAGED, "at %u: a piece of another length", offset);
     return OK;
 }
 

@@ -21,23 +21,24 @@ int pack_read_table(struct backend *b, const struct pack_name *name, uint64_t by
 int pack_read_kind(struct backend *b, const struct pack_name *name, enum pack_kind *kind,
                    struct error *e);
 
-/* For pack_read_piece(): aligned memory for a piece that stores so many bytes. */
-#define PACK_BUFFER_BYTES(stored_bytes)                                                            \
-    (((stored_bytes) + BACKEND_ALIGNMENT - 1) / BACKEND_ALIGNMENT * BACKEND_ALIGNMENT +            \
-     2 * BACKEND_ALIGNMENT)
-
-/* Read the piece at `offset` that stores `stored_bytes`: `*piece` points to its head, in `buffer`.
- */
-int pack_read_piece(struct backend *b, const struct pack_name *name, uint32_t offset,
-                    uint32_t stored_bytes, uint8_t *buffer, const uint8_t **piece,
-                    struct piece_head *h, struct error *e);
-
 /* A part of a pack, kept while what lies near is read. All zeros: nothing. */
 struct pack_window {
     uint8_t *buffer; /* to be freed */
+    size_t room;
+    struct pack_name name;
     uint64_t begin;
-    size_t bytes;
+    size_t bytes;  /* that are in there; 0: what is read next is read anew */
+    uint64_t next; /* where what was read last ends */
 };
+
+/* For pack_read_piece(): room for a piece that stores so many bytes. */
+int pack_window_new(struct pack_window *window, uint32_t stored_bytes, struct error *e);
+
+/* Read the piece at `offset` that stores `stored_bytes`: `*piece` points to its head, valid until
+ * the next call. Small ones that follow each other are read together. */
+int pack_read_piece(struct backend *b, const struct pack_name *name, uint32_t offset,
+                    uint32_t stored_bytes, struct pack_window *window, const uint8_t **piece,
+                    struct piece_head *h, struct error *e);
 
 /* `*at`: so many bytes of a pack at `offset`, valid until the next call. A window is of one pack.
  * DAMAGED: they are not there. */

@@ -34,12 +34,12 @@ struct store_worker {
     uint32_t room; /* for content, in each of what follows */
     struct naming *naming;
     struct codec *codec;
-    uint8_t *buffer;  /* a piece that was read */
-    uint8_t *second;  /* another, while that is still needed: a patch's base */
-    uint8_t *base;    /* content */
-    uint8_t *pages;   /* those of a patch */
-    uint8_t *content; /* of a piece that is copied */
-    struct pack_window window;
+    struct pack_window first;  /* a piece that was read */
+    struct pack_window second; /* another, while that is still needed: a patch's base */
+    uint8_t *base;             /* content */
+    uint8_t *pages;            /* those of a patch */
+    uint8_t *content;          /* of a piece that is copied */
+    struct pack_window whole;  /* of packs that are read from front to back */
 };
 
 static inline bool keeps_nothing(const struct store *s)
@@ -62,12 +62,13 @@ static inline bool is_sound(const struct place *place)
 
 /* ---- store_worker.c ---- */
 
-/* The piece at a place, whose name begins so, into `buffer`; its content is not looked at. */
+/* The piece at a place, whose name begins so, by `window`; its content is not looked at. */
 int store_read_piece(struct store_worker *w, const struct place *place, const uint8_t *prefix,
-                     uint8_t *buffer, const uint8_t **piece, struct piece_head *h, struct error *e);
+                     struct pack_window *window, const uint8_t **piece, struct piece_head *h,
+                     struct error *e);
 
 /* The content of a piece, not held against its name. That of store_decode_whole() is no patch;
- * that of store_decode() is in w->buffer, from a place (NULL: from no pack that counts). `*own`:
+ * that of store_decode() is in w->first, from a place (NULL: from no pack that counts). `*own`:
  * what is damaged is the piece itself, and not the base that it is a patch of. */
 int store_decode_whole(struct store_worker *w, const struct piece_head *h, const uint8_t *piece,
                        uint8_t *to, struct error *e);

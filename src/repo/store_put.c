@@ -213,13 +213,13 @@ static int append_piece(struct store_worker *w, const struct piece_head *h, cons
                          h->encoding == ENCODING_PATCH ? &base : NULL, &part, 1, e);
 }
 
-/* Read it, and all of it, into w->buffer. */
+/* Read it, and all of it, into w->first. */
 static int read_and_check(struct store_worker *w, const struct place *place, const uint8_t *prefix,
                           const uint8_t **piece, struct piece_head *h, struct error *e)
 {
     struct error ignored;
     bool own = true;
-    int rc = store_read_piece(w, place, prefix, w->buffer, piece, h, e);
+    int rc = store_read_piece(w, place, prefix, &w->first, piece, h, e);
 
     if (rc == OK)
         rc = check_piece(w, place, h, *piece, &own, e);

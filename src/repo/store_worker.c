@@ -15,14 +15,14 @@
 static int make_memory(struct store_worker *w, struct error *e)
 {
     w->room = w->store->chunk_bytes > LIST_BYTES ? w->store->chunk_bytes : LIST_BYTES;
-    w->buffer = aligned_alloc(BACKEND_ALIGNMENT, PACK_BUFFER_BYTES(w->room));
-    w->second = aligned_alloc(BACKEND_ALIGNMENT, PACK_BUFFER_BYTES(w->room));
     w->base = malloc(w->room);
     w->pages = malloc(w->room);
     w->content = malloc(w->room);
-    if (!w->buffer || !w->second || !w->base || !w->pages || !w->content)
+    if (!w->base || !w->pages || !w->content)
         return error_out_of_memory(e);
-    return OK;
+    if (pack_window_new(&w->first, w->room, e) < 0)
+        return e->status;
+    return pack_window_new(&w->second, w->room, e);
 }
 
 int store_worker_new(struct store_worker **out, struct store *s, struct error *e)
@@ -51,18 +51,18 @@ void store_worker_free(struct store_worker *w)
         return;
     naming_free(w->naming);
     codec_free(w->codec);
-    free(w->buffer);
-    free(w->second);
+    free(w->first.buffer);
+    free(w->second.buffer);
     free(w->base);
     free(w->pages);
     free(w->content);
-    free(w->window.buffer);
+    free(w->whole.buffer);
     free(w);
 }
 
 struct pack_window *store_window(struct store_worker *w)
 {
-    return &w->window;
+    return &w->whole;
 }
 
 int store_name(struct store_worker *w, const void *content, uint32_t bytes, struct chunk_id *id,
@@ -85,7 +85,8 @@ static int wrong_length(const struct piece_head *h, uint32_t bytes, struct error
 }
 
 int store_read_piece(struct store_worker *w, const struct place *place, const uint8_t *prefix,
-                     uint8_t *buffer, const uint8_t **piece, struct piece_head *h, struct error *e)
+                     struct pack_window *window, const uint8_t **piece, struct piece_head *h,
+                     struct error *e)
 {
     const struct index_pack *pack = index_pack(w->store->index, place->pack);
 
@@ -94,7 +95,7 @@ int store_read_piece(struct store_worker *w, const struct place *place, const ui
     if (place->stored_bytes > w->room)
         return error_set(e, DAMAGED, "it is longer than chunks are here");
     if (pack_read_piece(repo_backend(w->store->repo), &pack->name, place->offset,
-                        place->stored_bytes, buffer, piece, h, e) < 0)
+                        place->stored_bytes, window, piece, h, e) < 0)
         return e->status;
     if (memcmp(h->id.bytes, prefix, PREFIX_BYTES) != 0)
         return error_set(e, DAMAGED, "another piece is where it should be");
@@ -149,7 +150,7 @@ static int get_base_from(struct store_worker *w, const uint8_t *prefix, const st
     const uint8_t *piece;
 
     *own = true;
-    if (store_read_piece(w, place, prefix, w->second, &piece, h, e) < 0)
+    if (store_read_piece(w, place, prefix, &w->second, &piece, h, e) < 0)
         return e->status;
     if (h->full_bytes != bytes) {
         *own = !is_whole(w, h, piece);
@@ -184,7 +185,7 @@ int store_get_base(struct store_worker *w, const uint8_t *prefix, const struct p
     return e->status;
 }
 
-/* A patch, which is in w->buffer: on top of its base. `*own`: what is damaged is the patch itself.
+/* A patch, which is in w->first: on top of its base. `*own`: what is damaged is the patch itself.
  */
 static int decode_patch(struct store_worker *w, const struct place *place,
                         const struct piece_head *h, const uint8_t *piece, uint8_t *to, bool *own,
@@ -240,7 +241,7 @@ static int get_from(struct store_worker *w, const struct chunk_id *id, const str
     const uint8_t *piece;
 
     *own = true;
-    if (store_read_piece(w, place, id->bytes, w->buffer, &piece, &h, e) < 0)
+    if (store_read_piece(w, place, id->bytes, &w->first, &piece, &h, e) < 0)
         return e->status;
     if (h.full_bytes != bytes) {
         /* That of a patch is of its base's length, and not worth more. */
@@ -336,8 +337,10 @@ int store_get_many(struct store_worker *w, const struct chunk_id *ids, void *con
         uint8_t *to = (uint8_t *)content + i * chunk_bytes;
         uint32_t n = bytes_of(i, bytes, chunk_bytes);
 
-        if (memcmp(found[i].bytes, ids[i].bytes, ID_BYTES) == 0 ||
-            store_get(w, &ids[i], to, n, &why) == OK)
+        if (memcmp(found[i].bytes, ids[i].bytes, ID_BYTES) == 0)
+            continue;
+        w->first.bytes = w->second.bytes = 0;
+        if (store_get(w, &ids[i], to, n, &why) == OK)
             continue;
         if (!bad || why.status != DAMAGED) {
             *e = why;

@@ -579,7 +579,7 @@ static void what_is_found_late_is_noted(void **state)
 /* So many places do not fit into one entry of the log. */
 static void much_damage_is_noted_in_parts(void **state)
 {
-    enum { PLACES = 4 * 1000 * 1000 };
+    enum { PLACES = 5 * 1000 * 1000 };
 
     json_t *damage = json_object(), *offsets = json_array();
     const uint32_t first = 4000000000u, last = first + PLACES - 1;
