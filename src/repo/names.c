@@ -126,6 +126,22 @@ static struct run *add_run(struct names *n, struct error *e)
     return &more[n->run_count++];
 }
 
+/* What was written just now begins its way to the disk; what was before is there, and needs no
+ * memory: a limit of memory counts what the page cache has, too. */
+static void write_behind(struct names *n)
+{
+    off_t before = (off_t)(n->written * PREFIX_BYTES);
+
+    sync_file_range(n->scratch, before, (off_t)(n->held_count * PREFIX_BYTES),
+                    SYNC_FILE_RANGE_WRITE);
+    if (!before)
+        return;
+    sync_file_range(n->scratch, 0, before,
+                    SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
+                        SYNC_FILE_RANGE_WAIT_AFTER);
+    posix_fadvise(n->scratch, 0, before, POSIX_FADV_DONTNEED);
+}
+
 /* What can't be written is kept. */
 static int write_held(struct names *n, struct error *e)
 {
@@ -139,9 +155,7 @@ static int write_held(struct names *n, struct error *e)
         n->keeps = true;
         return OK;
     }
-    /* While more are gathered: who has little memory would have to wait for it later. */
-    sync_file_range(n->scratch, (off_t)(n->written * PREFIX_BYTES),
-                    (off_t)(n->held_count * PREFIX_BYTES), SYNC_FILE_RANGE_WRITE);
+    write_behind(n);
     r = add_run(n, e);
     if (!r)
         return e->status;

@@ -230,6 +230,21 @@ int pack_read_piece(struct backend *b, const struct pack_name *name, uint32_t of
     return OK;
 }
 
+bool pack_next_piece(struct pack_window *window, const uint8_t **piece, struct piece_head *h)
+{
+    uint64_t end = window->begin + window->bytes;
+    struct error ignored;
+
+    if (!window->bytes || window->next + PIECE_HEAD_BYTES > end)
+        return false;
+    *piece = window->buffer + (window->next - window->begin);
+    if (piece_head_take(h, *piece, &ignored) < 0 ||
+        h->stored_bytes > end - window->next - PIECE_HEAD_BYTES)
+        return false;
+    window->next += PIECE_HEAD_BYTES + h->stored_bytes;
+    return true;
+}
+
 /* ---- whole packs ---- */
 
 static int read_whole(struct backend *b, const struct pack_name *name, uint8_t *to, size_t room,

@@ -40,6 +40,9 @@ int pack_read_piece(struct backend *b, const struct pack_name *name, uint32_t of
                     uint32_t stored_bytes, struct pack_window *window, const uint8_t **piece,
                     struct piece_head *h, struct error *e);
 
+/* The piece that follows the one that was read last, if all of it is in the window. */
+bool pack_next_piece(struct pack_window *window, const uint8_t **piece, struct piece_head *h);
+
 /* `*at`: so many bytes of a pack at `offset`, valid until the next call. A window is of one pack.
  * DAMAGED: they are not there. */
 int pack_look(struct backend *b, const struct pack_name *name, struct pack_window *window,
