@@ -173,14 +173,15 @@ static int check_repository(struct checking *c, struct error *e)
 
 /* ---- snapshots that are named ---- */
 
-struct readings {
-    struct store *store; /* NULL: who reads opens it */
-    const char *run;     /* with `store`: that made the snapshot */
-    struct seen *seen;
+/* How one is read: alone, or one after the other by one run. */
+struct reading {
+    struct store *store; /* NULL: alone */
+    const char *run;     /* with `store`: the run that made the snapshot */
+    struct seen *seen;   /* content that was read already */
 };
 
 static int read_snapshot(struct checking *c, const struct snapshot_ref *ref,
-                         const struct readings *by, struct error *e)
+                         const struct reading *by, struct error *e)
 {
     const struct source_driver *driver = source_driver_of(ref);
     struct source_verify how = {.sample = c->sample, .seen = by->seen};
@@ -200,7 +201,7 @@ static int read_snapshot(struct checking *c, const struct snapshot_ref *ref,
     return rc;
 }
 
-static int check_one(struct checking *c, const struct snapshot_ref *ref, const struct readings *by,
+static int check_one(struct checking *c, const struct snapshot_ref *ref, const struct reading *by,
                      struct error *e)
 {
     AUTO_FREE char *name =
@@ -223,7 +224,7 @@ static int check_one(struct checking *c, const struct snapshot_ref *ref, const s
     return OK;
 }
 
-static int check_listed(struct checking *c, const struct snapshot_list *list, struct readings *by,
+static int check_listed(struct checking *c, const struct snapshot_list *list, struct reading *by,
                         struct error *e)
 {
     struct snapshot_ref ref = c->params->what;
@@ -239,8 +240,8 @@ static int check_listed(struct checking *c, const struct snapshot_list *list, st
     return rc;
 }
 
-/* By one run, of which nobody sees which of them it reads: so they can be deleted meanwhile. */
-static int check_domain(struct checking *c, struct readings *by, struct error *e)
+/* The run does not say which of them it reads: others can delete them meanwhile. */
+static int check_domain(struct checking *c, struct reading *by, struct error *e)
 {
     const struct snapshot_ref *what = &c->params->what;
     struct snapshot_list list;
@@ -264,7 +265,7 @@ static int check_domain(struct checking *c, struct readings *by, struct error *e
 static int check_named(struct checking *c, struct error *e)
 {
     const struct snapshot_ref *what = &c->params->what;
-    struct readings by = {0};
+    struct reading by = {0};
     int rc = seen_new(&by.seen, e);
 
     if (rc == OK)

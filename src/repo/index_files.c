@@ -22,14 +22,6 @@
 #include "repo/index_private.h"
 #include "repo/pack.h"
 
-/* More are merged. */
-#define SEGMENTS_MAX 8
-
-static bool can_write(const struct index *ix)
-{
-    return ix->dirfd >= 0 && !ix->in_memory;
-}
-
 void index_give_up(struct index *ix, const struct error *why)
 {
     if (!ix->in_memory)
@@ -95,7 +87,7 @@ void index_add_rubbish(struct index *ix, const char *file)
     ix->rubbish_count += all[ix->rubbish_count] != NULL;
 }
 
-static void remove_rubbish(struct index *ix)
+void index_remove_rubbish(struct index *ix)
 {
     for (size_t i = 0; i < ix->rubbish_count; i++) {
         if (segment_is_temporary(ix->rubbish[i]))
@@ -188,11 +180,9 @@ static int write_packs(struct making *m, struct segment **new, struct segment **
     return segment_writer_finish(w, m->segment_count ? SEGMENT_DURABLE : SEGMENT_LOOSE, new, e);
 }
 
-/* Of all that these segments and `fresh` have. `*new` is NULL if all
- * are. `*bad`: the one that could not be read; NULL: it is not that. */
-static int make_segment(struct index *ix, struct segment *const *segments, size_t segment_count,
-                        const struct fresh *fresh, struct segment **new, struct segment **bad,
-                        struct error *e)
+int index_make_segment(struct index *ix, struct segment *const *segments, size_t segment_count,
+                       const struct fresh *fresh, struct segment **new, struct segment **bad,
+                       struct error *e)
 {
     struct making m = {ix, segments, segment_count, fresh, NULL, 0, NULL};
     int rc;
@@ -234,7 +224,7 @@ static void spill(struct index *ix, struct gathered *g)
         error_set(&why, NO_SPACE, "out of memory");
     else
         g->segments = all;
-    if (!all || make_segment(ix, NULL, 0, &g->fresh, &new, &bad, &why) < 0) {
+    if (!all || index_make_segment(ix, NULL, 0, &g->fresh, &new, &bad, &why) < 0) {
         index_give_up(ix, &why);
         return;
     }
@@ -301,10 +291,10 @@ static int gather(struct index *ix, const uint32_t *numbers, size_t count, struc
             if (set_unreadable(ix, numbers[i], &why, e) < 0)
                 return e->status;
         }
-        if (g->fresh.count > FRESH_MAX && can_write(ix))
+        if (g->fresh.count > FRESH_MAX && index_can_write(ix))
             spill(ix, g);
     }
-    if (g->fresh.pack_count && can_write(ix))
+    if (g->fresh.pack_count && index_can_write(ix))
         spill(ix, g);
     return OK;
 }
@@ -362,7 +352,7 @@ static size_t packs_of(struct index *ix, const struct segment *s, uint32_t *numb
     return count;
 }
 
-static int heal(struct index *ix, struct segment *bad, struct error *e)
+int index_do_without(struct index *ix, struct segment *bad, struct error *e)
 {
     AUTO_FREE uint32_t *numbers = malloc((bad->pack_count + (size_t)1) * sizeof *numbers);
 
@@ -385,232 +375,10 @@ int index_heal(struct index *ix, struct segment *bad, struct error *e)
     int rc;
 
     pthread_mutex_lock(&ix->keeping);
-    rc = heal(ix, bad, e);
+    rc = index_do_without(ix, bad, e);
     pthread_mutex_unlock(&ix->keeping);
     segment_release(bad);
     return rc;
-}
-
-/* ---- merging: under `keeping` ---- */
-
-/* The segments from there on become one; all of them: none is to. */
-static size_t merge_from(const struct index *ix)
-{
-    size_t at = ix->segment_count ? ix->segment_count - 1 : 0;
-    uint64_t total;
-
-    if (ix->segment_count < 2)
-        return ix->segment_count;
-    for (total = ix->segments[at]->wanted; at && 2 * total >= ix->segments[at - 1]->wanted; at--)
-        total += ix->segments[at - 1]->wanted;
-    if (ix->segment_count > SEGMENTS_MAX && at >= SEGMENTS_MAX)
-        return SEGMENTS_MAX - 1;
-    return at == ix->segment_count - 1 ? ix->segment_count : at;
-}
-
-/* `new` takes the place of all segments from there on; NULL: nothing does. */
-static int replace(struct index *ix, size_t from, struct segment *new, struct fresh *written,
-                   struct error *e)
-{
-    size_t count = ix->segment_count - from;
-    AUTO_FREE struct segment **old = malloc((count + 1) * sizeof *old);
-    struct fresh nothing = {0};
-
-    if (!old || index_make_room(ix, 1, e) < 0) {
-        segment_release(new);
-        return error_out_of_memory(e);
-    }
-    pthread_rwlock_wrlock(&ix->lock);
-    if (count)
-        memcpy(old, ix->segments + from, count * sizeof *old);
-    ix->segment_count = from;
-    if (new)
-        index_insert(ix, new);
-    if (written) {
-        nothing = *written;
-        *written = (struct fresh){0};
-    }
-    pthread_rwlock_unlock(&ix->lock);
-    fresh_release(&nothing);
-    for (size_t i = 0; i < count; i++) {
-        unlinkat(ix->dirfd, old[i]->name, 0);
-        segment_release(old[i]);
-    }
-    if (count)
-        remove_rubbish(ix);
-    return OK;
-}
-
-void index_tidy(struct index *ix)
-{
-    size_t from = merge_from(ix);
-    struct segment *new, *bad;
-    struct error why;
-    int rc;
-
-    if (!can_write(ix) || from == ix->segment_count)
-        return;
-    rc = make_segment(ix, ix->segments + from, ix->segment_count - from, NULL, &new, &bad, &why);
-    if (rc == OK)
-        rc = replace(ix, from, new, NULL, &why);
-    if (rc == OK)
-        return;
-    /* Whoever needs what it has will say so if that fails. */
-    if (bad)
-        heal(ix, bad, &why);
-    else
-        index_give_up(ix, &why);
-}
-
-/* What is in memory, to be written; with what is left of a merge that had to be begun anew. */
-static int freeze(struct index *ix, struct error *e)
-{
-    int rc;
-
-    pthread_rwlock_wrlock(&ix->lock);
-    rc = fresh_absorb(&ix->frozen, &ix->fresh, e);
-    pthread_rwlock_unlock(&ix->lock);
-    return rc;
-}
-
-/* Without that it takes more memory. */
-static void flush(struct index *ix)
-{
-    struct segment *new, *bad;
-    struct error why;
-
-    if (freeze(ix, &why) < 0 || make_segment(ix, NULL, 0, &ix->frozen, &new, &bad, &why) < 0 ||
-        replace(ix, ix->segment_count, new, &ix->frozen, &why) < 0)
-        index_give_up(ix, &why);
-    else
-        index_tidy(ix);
-}
-
-static size_t count_fresh(struct index *ix, size_t *packs)
-{
-    size_t count;
-
-    pthread_rwlock_rdlock(&ix->lock);
-    pthread_mutex_lock(&ix->memory);
-    count = ix->fresh.count;
-    *packs = ix->fresh.pack_count;
-    pthread_mutex_unlock(&ix->memory);
-    pthread_rwlock_unlock(&ix->lock);
-    return count;
-}
-
-void index_relieve(struct index *ix)
-{
-    size_t packs;
-
-    if (count_fresh(ix, &packs) <= FRESH_MAX || pthread_mutex_trylock(&ix->keeping) != 0)
-        return;
-    /* Another may have been faster. */
-    if (count_fresh(ix, &packs) > FRESH_MAX && can_write(ix))
-        flush(ix);
-    pthread_mutex_unlock(&ix->keeping);
-}
-
-int index_save(struct index *ix, struct error *e)
-{
-    size_t packs;
-
-    (void)e;
-    pthread_mutex_lock(&ix->keeping);
-    count_fresh(ix, &packs);
-    if (packs && can_write(ix))
-        flush(ix);
-    pthread_mutex_unlock(&ix->keeping);
-    return OK;
-}
-
-/* ---- all into one ---- */
-
-static bool is_merged(struct index *ix)
-{
-    const struct segment *s = ix->segment_count ? ix->segments[0] : NULL;
-
-    if (ix->segment_count > 1 || ix->fresh.pack_count || ix->frozen.pack_count)
-        return false;
-    for (uint32_t i = 0; s && i < s->pack_count; i++)
-        if (s->packs[i].number == SEGMENT_PACK_NONE)
-            return false;
-    return true;
-}
-
-static int merge_all(struct index *ix, struct segment **bad, struct error *e)
-{
-    struct segment *new;
-
-    ix->numbered_packs = 0;
-    if (freeze(ix, e) < 0 ||
-        make_segment(ix, ix->segments, ix->segment_count, &ix->frozen, &new, bad, e) < 0)
-        return e->status;
-    return replace(ix, 0, new, &ix->frozen, e);
-}
-
-static int count_places(struct index *ix, struct segment **bad, struct error *e)
-{
-    struct walk *walk;
-    struct entry entry;
-    int rc;
-
-    if (walk_all(&walk, ix, e) < 0)
-        return e->status;
-    for (ix->places = 0; (rc = walk_next(walk, &entry, bad, e)) > 0;)
-        ix->places++;
-    walk_free(walk);
-    return rc;
-}
-
-/* Where it can't be written it is merged whenever it is gone through. What has just been written is
- * known to be whole; all else is read, so that damage is met here, where it can be healed, and not
- * halfway through. */
-static int number_places(struct index *ix, struct segment **bad, struct error *e)
-{
-    bool fresh = can_write(ix) && !is_merged(ix);
-
-    *bad = NULL;
-    if (fresh && merge_all(ix, bad, e) < 0) {
-        if (*bad)
-            return e->status;
-        index_give_up(ix, e);
-        fresh = false;
-    }
-    if (can_write(ix))
-        remove_rubbish(ix);
-    pthread_rwlock_wrlock(&ix->lock);
-    ix->numbered_packs = ix->pack_count;
-    pthread_rwlock_unlock(&ix->lock);
-    if (!fresh)
-        return count_places(ix, bad, e);
-    ix->places = ix->segment_count ? ix->segments[0]->entries : 0;
-    return OK;
-}
-
-int index_merge(struct index *ix, uint64_t *places, struct error *e)
-{
-    struct segment *bad;
-    int rc;
-
-    pthread_mutex_lock(&ix->keeping);
-    for (int i = 0; (rc = number_places(ix, &bad, e)) < 0 && bad && i < SEGMENTS_OPEN_MAX; i++)
-        if (heal(ix, bad, e) < 0)
-            break;
-    *places = ix->places;
-    pthread_mutex_unlock(&ix->keeping);
-    return rc < 0 ? e->status : OK;
-}
-
-int index_scratch(struct index *ix)
-{
-    int fd = -1;
-
-    pthread_mutex_lock(&ix->keeping);
-    if (can_write(ix))
-        fd = openat(ix->dirfd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    pthread_mutex_unlock(&ix->keeping);
-    return fd;
 }
 
 /* ---- closing ---- */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * What the parts of the index share: index.c answers, index_open.c opens the cache, index_files.c
- * keeps its files, index_walk.c goes through all from front to back.
+ * makes its files, index_merge.c merges them, index_walk.c goes through all from front to back.
  *
  * Locks, in the order in which they are taken:
  *   keeping  whoever changes files, or moves entries to them; for seconds
@@ -80,6 +80,11 @@ int index_open_files(struct index *ix, const char *id, const char *cache, struct
 /* ---- index_files.c: under `keeping` up to the line, or as long as nobody else has the index ----
  */
 
+static inline bool index_can_write(const struct index *ix)
+{
+    return ix->dirfd >= 0 && !ix->in_memory;
+}
+
 /* From here on all that is new stays in memory. */
 void index_give_up(struct index *ix, const struct error *why);
 
@@ -89,24 +94,34 @@ void index_insert(struct index *ix, struct segment *s);
 
 /* A file to be removed with the next merge. What there is no memory for stays. */
 void index_add_rubbish(struct index *ix, const char *file);
+void index_remove_rubbish(struct index *ix);
+
+/* A new file of all that these segments and `fresh` (NULL: nothing) have. `*new` is NULL if all of
+ * it is of packs that are gone; `*bad` is the one that can't be read, or NULL. */
+int index_make_segment(struct index *ix, struct segment *const *segments, size_t segment_count,
+                       const struct fresh *fresh, struct segment **new, struct segment **bad,
+                       struct error *e);
 
 /* Take the entries of packs from their tables, in place of those of `bad`, if it is not NULL. */
 int index_read_tables(struct index *ix, const uint32_t *numbers, size_t count, struct segment *bad,
                       struct error *e);
 
-/* Merge what is to be merged. */
-void index_tidy(struct index *ix);
+/* Make do without a segment that can't be read, by the tables of its packs. */
+int index_do_without(struct index *ix, struct segment *bad, struct error *e);
 
 void index_close_segments(struct index *ix);
 void index_close_files(struct index *ix);
 
-/* ---- index_files.c, at any time ---- */
-
-/* Move what is in memory to a file, unless somebody does so now. */
-void index_relieve(struct index *ix);
-
-/* A segment could not be read: do without it, by the tables of its packs. */
+/* The same at any time; `bad` is let go of. */
 int index_heal(struct index *ix, struct segment *bad, struct error *e);
+
+/* ---- index_merge.c: under `keeping` ---- */
+
+/* Merge what is to be merged. */
+void index_tidy(struct index *ix);
+
+/* At any time: move what is in memory to a file, unless somebody does so now. */
+void index_relieve(struct index *ix);
 
 /* ---- index_walk.c ---- */
 

@@ -372,8 +372,7 @@ static json_t *take_part(json_t *packs)
     const char *pack;
     void *next;
 
-    json_object_foreach_safe(packs, next, pack, offsets)
-    {
+    json_object_foreach_safe (packs, next, pack, offsets) {
         size_t count = json_array_size(offsets);
         json_t *moved;
 

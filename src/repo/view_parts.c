@@ -318,19 +318,13 @@ int take_notes(const json_t **to, const json_t *from, struct error *e)
 
 /* ---- in: packs ---- */
 
-static int pack_compare(const void *a, const void *b)
-{
-    return pack_name_compare(&((const struct view_pack *)a)->name,
-                             &((const struct view_pack *)b)->name);
-}
-
 /* What one of us wrote is sorted already. */
 static int sort_packs(struct pack_list *l, const char *key, struct error *e)
 {
-    if (!is_sorted(l->packs, l->count, sizeof *l->packs, pack_compare))
-        qsort(l->packs, l->count, sizeof *l->packs, pack_compare);
+    if (!is_sorted(l->packs, l->count, sizeof *l->packs, view_pack_compare))
+        qsort(l->packs, l->count, sizeof *l->packs, view_pack_compare);
     for (size_t i = 1; i < l->count; i++)
-        if (pack_compare(&l->packs[i - 1], &l->packs[i]) == 0)
+        if (view_pack_compare(&l->packs[i - 1], &l->packs[i]) == 0)
             return error_set(e, DAMAGED, "\"%s\" has a pack twice", key);
     return OK;
 }

@@ -53,10 +53,14 @@ json_t *damage_to_json(const struct view_damage *d);
 #define RESERVE(items, count, e) view_reserve((void **)&(items), sizeof *(items), (count), (e))
 int view_reserve(void **items, size_t size, size_t count, struct error *e);
 
+/* To be changed. NULL: it is not there. */
+struct view_run *view_run_of(const struct view *v, const char *run);
 struct view_pack *view_pack_of(const struct view *v, const struct pack_name *name);
+struct view_snapshot *view_snapshot_of(const struct view *v, const char *made_by);
 
 /* The orders in which a view has them; and those of snapshots by DOMAIN@NAME, and by run. */
 int view_run_compare(const void *a, const void *b);
+int view_pack_compare(const void *a, const void *b);
 int view_snapshot_compare(const void *a, const void *b);
 int view_snapshot_compare_names(const void *a, const void *b);
 int view_snapshot_compare_runs(const void *a, const void *b);

@@ -48,19 +48,18 @@ static int begin_run(struct source *s, const struct view_snapshot *kept, struct 
     return reads ? repo_begin(s->repo, REPO_READS, "read", reads, e) : error_out_of_memory(e);
 }
 
-/* It may have been deleted, and so it may be later, unless our run says that it is read. */
+/* A snapshot can be deleted at any time, unless our run says that it reads it. */
 static int get_record(struct source *s, const char *run, struct manifest *m, struct error *e)
 {
     const struct view_snapshot *kept = view_find_made_by(repo_view(s->repo), run);
     struct error why;
 
-    if (kept && record_get(s->repo, kept, m, e) == OK)
+    if (kept && record_get(s->repo, kept, m, &why) == OK)
         return OK;
-    why = *e;
     if (kept && log_read(repo_log(s->repo), e) < 0)
         return e->status;
     if (!kept || !view_find_made_by(repo_view(s->repo), run))
-        return error_set(e, NOT_FOUND, "it has been deleted");
+        return error_set(e, NOT_FOUND, "the snapshot has been deleted");
     *e = why;
     return e->status;
 }

@@ -138,13 +138,24 @@ static void it_is_full_where_there_is_no_file(void **state)
     free(all);
 }
 
+/* While they are told. */
+static void assert_fails(struct names *n)
+{
+    const uint8_t *name;
+    int rc;
+
+    ok(names_begin(n, &e));
+    while ((rc = names_next(n, &name, &e)) > 0)
+        ;
+    assert_true(rc < 0);
+    assert_non_null(strstr(e.text, "a file for names: "));
+}
+
 static void a_byte_that_is_read_wrong_is_noticed(void **state)
 {
     size_t count = 2 * (1u << 19) + 1;
     uint8_t(*all)[PREFIX_BYTES] = some_names(count), byte;
-    const uint8_t *name;
     struct names *n;
-    int rc;
 
     (void)state;
     for (int i = 0; i < 5; i++) {
@@ -157,11 +168,7 @@ static void a_byte_that_is_read_wrong_is_noticed(void **state)
         assert_int_equal(pread(scratch, &byte, 1, at), 1);
         byte ^= 1;
         assert_int_equal(pwrite(scratch, &byte, 1, at), 1);
-        ok(names_begin(n, &e));
-        while ((rc = names_next(n, &name, &e)) > 0)
-            ;
-        assert_true(rc < 0);
-        assert_non_null(strstr(e.text, "a file for names: "));
+        assert_fails(n);
         names_free(n);
     }
     free(all);
@@ -172,19 +179,13 @@ static void a_file_that_is_cut_is_said(void **state)
     int scratch = scratch_file();
     size_t count = 2 * (1u << 19) + 1;
     uint8_t(*all)[PREFIX_BYTES] = some_names(count);
-    const uint8_t *name;
     struct names *n;
-    int rc;
 
     (void)state;
     ok(names_new(&n, scratch, &e));
     add_all(n, all, count);
     assert_int_equal(ftruncate(scratch, 15 << 20), 0);
-    ok(names_begin(n, &e));
-    while ((rc = names_next(n, &name, &e)) > 0)
-        ;
-    assert_true(rc < 0);
-    assert_non_null(strstr(e.text, "a file for names: "));
+    assert_fails(n);
     names_free(n);
     free(all);
 }
